@@ -1,0 +1,225 @@
+//! What goes into the machine ([`Input`]) and what comes out of it ([`Output`], [`Event`], [`Delivery`]).
+
+use alloc::string::String;
+use core::fmt;
+use core::ops::Range;
+use core::time::Duration;
+
+use crate::error::{ConnectionError, DeliveryError, ErrorCode, FatalError};
+use crate::time::{Instant, UnixTime};
+
+/// One connection that the machine asked for. Never reused: input for a connection that is gone is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub(crate) u32);
+
+impl ConnId {
+    /// The id as a number, unique for the life of its producer.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// A topic that this producer has met: an index, dense from 0, valid for the life of the producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicIndex(pub(crate) u32);
+
+impl TopicIndex {
+    /// The index as a number, for a host's own tables.
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A batch of records that travels together, as the host sees it: a slot in a dense table, and a generation that tells
+/// apart the batches which use that slot one after the other.
+///
+/// A slot is used again only after the last [`Delivery`] of its batch was taken from
+/// [`poll_output`](crate::Producer::poll_output), so a host may keep one completion a slot in a `Vec`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl BatchId {
+    /// The slot: an index for a host's table of completions.
+    pub const fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    /// How often the slot was used before.
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+/// One accepted record: its batch, and its place in it. Index 0 means that this record opened the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId {
+    /// The batch.
+    pub batch: BatchId,
+    /// The record's place in the batch, counted from 0.
+    pub index: u32,
+}
+
+/// What [`send`](crate::Producer::send) says of a record that it accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Names the record in a later [`Delivery`].
+    pub id: RecordId,
+    /// The topic.
+    pub topic: TopicIndex,
+    /// The partition chosen.
+    pub partition: i32,
+    /// The record's timestamp, in milliseconds since the Unix epoch; −1 if neither the record nor the host told a time.
+    pub timestamp: i64,
+}
+
+/// A flush that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlushId(pub(crate) u64);
+
+/// What the world tells the machine.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// The connection asked for by [`Output::Connect`] stands.
+    Connected(ConnId),
+    /// The connection is gone, or could not be made. Also the answer to [`Output::Disconnect`], but not required there.
+    Disconnected(ConnId, Cause<'a>),
+    /// Bytes that were read from the connection, cut anywhere.
+    Data(ConnId, &'a [u8]),
+    /// The time of the last [`Output::Wait`] has come. Hand in all bytes that can be read first: nothing expires
+    /// except here. Harmless when early.
+    Timeout,
+    /// The time of day at this moment. Corrects the stamps of records sent from now on.
+    WallClock(UnixTime),
+}
+
+/// Why a connection ended or could not be made, as far as the host knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause<'a> {
+    /// The other side closed it.
+    Closed,
+    /// The name could not be resolved, with the resolver's words.
+    Resolve(&'a str),
+    /// It could not be made, with the system's words («connection refused»).
+    Connect(&'a str),
+    /// Reading or writing failed, with the system's words.
+    Io(&'a str),
+    /// The host closed it, because it was told to or of its own will.
+    Local,
+}
+
+/// What the host has to do next. Exhaustive on purpose: a new duty for hosts is a breaking change.
+#[derive(Debug)]
+pub enum Output {
+    /// Open a stream to `host:port` and answer [`Input::Connected`] or [`Input::Disconnected`]. Where the name has several
+    /// addresses, `attempt` (from 0, for this node) says which to try first.
+    Connect {
+        /// Names the connection from now on.
+        conn: ConnId,
+        /// A host name or an address.
+        host: String,
+        /// A TCP port.
+        port: u16,
+        /// How many attempts for this node failed before.
+        attempt: u32,
+    },
+    /// Close the connection, whatever its state. The machine has already forgotten it.
+    Disconnect(ConnId),
+    /// There is something to write: call [`transmit`](crate::Producer::transmit) until it is empty or the socket blocks.
+    Transmit(ConnId),
+    /// Something that the application wants to know.
+    Event(Event),
+    /// Nothing to do until this time, or for ever, unless a call or an input comes. Always the last output of a drain.
+    Wait(Option<Instant>),
+}
+
+/// What the application may want to know.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// What became of some records.
+    Delivered(Delivery),
+    /// A [`flush`](crate::Producer::flush) is complete: every record accepted before it has been named by a `Delivered`.
+    Flushed {
+        /// The flush.
+        id: FlushId,
+        /// How many of the records it covers failed after it was asked for.
+        failed: u64,
+    },
+    /// The topic's partitions are known: sends that got [`SendError::NotReady`](crate::SendError::NotReady) may be tried again.
+    TopicReady {
+        /// The topic.
+        topic: TopicIndex,
+    },
+    /// The cluster refuses the topic. Sends to it fail until it is asked for again and found.
+    TopicFailed {
+        /// The topic.
+        topic: TopicIndex,
+        /// `INVALID_TOPIC_EXCEPTION` or `TOPIC_AUTHORIZATION_FAILED`.
+        error: ErrorCode,
+    },
+    /// There is room again after a [`SendError::BufferFull`](crate::SendError::BufferFull).
+    Writable {
+        /// Free bytes of `buffer.memory`.
+        bytes: usize,
+    },
+    /// [`close`](crate::Producer::close) or [`abort`](crate::Producer::abort) is complete: no record is open, no connection left.
+    Closed,
+    /// The producer can never deliver again; what was open fails.
+    Fatal(FatalError),
+    /// A connection could not be made or broke. The machine goes on by itself; this is for logs and error texts.
+    ConnectionFailed {
+        /// The connection.
+        conn: ConnId,
+        /// Where it went.
+        host: String,
+        /// Where it went.
+        port: u16,
+        /// Why.
+        error: ConnectionError,
+    },
+    /// A broker asked for a pause (KIP-219); the machine keeps to it.
+    Throttled {
+        /// The broker's node id; negative for a bootstrap address.
+        node: i32,
+        /// How long.
+        pause: Duration,
+    },
+}
+
+/// What became of some neighbouring records of one batch. Every accepted record is named by exactly one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// The batch.
+    pub batch: BatchId,
+    /// Which of its records. A batch that had to be split is named by several deliveries with disjoint ranges.
+    pub records: Range<u32>,
+    /// The topic.
+    pub topic: TopicIndex,
+    /// The partition.
+    pub partition: i32,
+    /// Where they are, or why not.
+    pub outcome: Result<Written, DeliveryError>,
+}
+
+/// Where delivered records stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// The offset of the first record of the range; the others follow one by one. `None` where no broker told it: with
+    /// `acks=0`, or when a broker only confirmed that it had the batch already.
+    pub base_offset: Option<i64>,
+    /// The broker's timestamp for the batch, in milliseconds since the Unix epoch, where the topic has
+    /// `message.timestamp.type=LogAppendTime`.
+    pub log_append_time: Option<i64>,
+}

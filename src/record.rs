@@ -1,0 +1,91 @@
+//! What an application sends.
+
+/// One record to send, borrowed from the caller. [`Producer::send`](crate::Producer::send) copies it, so the caller's
+/// buffers are free again as soon as that call returns.
+///
+/// ```
+/// use milena::Record;
+/// let record = Record::new("orders").key(b"customer-7").value(b"3 apples");
+/// let tombstone = Record::new("orders").key(b"customer-7");
+/// # let _ = (record, tombstone);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record<'a> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// The partition, or `None` to let the partitioner choose.
+    pub partition: Option<i32>,
+    /// The key. It decides the partition where none is given, and what log compaction keeps.
+    pub key: Option<&'a [u8]>,
+    /// The value; `None` is a tombstone: compaction removes the key.
+    pub value: Option<&'a [u8]>,
+    /// Headers, in the order given; names may repeat.
+    pub headers: &'a [Header<'a>],
+    /// Creation time in milliseconds since the Unix epoch, not negative; `None` for the time of the send.
+    pub timestamp: Option<i64>,
+}
+
+impl<'a> Record<'a> {
+    /// A record for `topic` without key, value, headers, partition or timestamp.
+    pub const fn new(topic: &'a str) -> Self {
+        Self { topic, partition: None, key: None, value: None, headers: &[], timestamp: None }
+    }
+
+    /// Sets the partition.
+    #[must_use]
+    pub const fn partition(mut self, partition: i32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// Sets the key.
+    #[must_use]
+    pub fn key(mut self, key: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        self.key = Some(key.as_ref());
+        self
+    }
+
+    /// Sets the value.
+    #[must_use]
+    pub fn value(mut self, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        self.value = Some(value.as_ref());
+        self
+    }
+
+    /// Sets the headers.
+    #[must_use]
+    pub const fn headers(mut self, headers: &'a [Header<'a>]) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// Sets the creation time, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn timestamp(mut self, millis: i64) -> Self {
+        self.timestamp = Some(millis);
+        self
+    }
+}
+
+/// A record header: a name and a value that may be null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Header<'a> {
+    /// The name.
+    pub key: &'a str,
+    /// The value; `None` is a null value, which Kafka keeps apart from an empty one.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Header<'a> {
+    /// A header with a value.
+    pub const fn new(key: &'a str, value: &'a [u8]) -> Self {
+        Self { key, value: Some(value) }
+    }
+
+    /// A header whose value is null.
+    pub const fn null(key: &'a str) -> Self {
+        Self { key, value: None }
+    }
+}
