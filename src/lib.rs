@@ -7,19 +7,22 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod batch;
 mod config;
+mod connection;
 mod error;
 mod event;
+mod producer;
 mod record;
 mod time;
+mod wire;
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
 
-pub use config::{Acks, Config};
+pub use config::{Acks, Config, ConfigBuilder, ConfigError, parse_properties};
 pub use error::{ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, FatalError, SendError};
-pub use event::{
-    BatchId, Cause, ConnId, Delivery, Event, FlushId, Input, Output, RecordId, Sent, TopicIndex, Written,
-};
+pub use event::{BatchId, Cause, ConnId, Delivery, Event, FlushId, Input, Output, RecordId, Sent, TopicIndex, Written};
+pub use producer::{PartitionInfo, Partitioner, Producer, Stats, TopicView, Transmit, partition_for_key};
 pub use record::{Header, Record};
 pub use time::{Instant, UnixTime};

@@ -1,8 +1,15 @@
 //! The producer's options: built once, checked once, then trusted.
 
+mod build;
+mod options;
+mod properties;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
+
+pub use build::{ConfigBuilder, ConfigError};
+pub use properties::parse_properties;
 
 /// How many acknowledgements a record needs (`acks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +33,18 @@ impl Acks {
     }
 }
 
-/// What a [`Producer`](crate::Producer) needs to know. Valid by construction.
+/// What a [`Producer`](crate::Producer) needs to know. Valid by construction. `docs/configuration.md` has all options.
+///
+/// ```
+/// use core::time::Duration;
+/// use milena::{Acks, Config};
+///
+/// let config = Config::new("localhost:9092")?; // Java's defaults
+/// let config = Config::builder("localhost:9092").acks(Acks::Leader).linger(Duration::from_millis(20)).build()?;
+/// let config = Config::from_properties([("bootstrap.servers", "localhost:9092"), ("acks", "all")])?;
+/// # let _ = config;
+/// # Ok::<(), milena::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `bootstrap.servers`: host and port, in the order given, at least one.
@@ -77,8 +95,6 @@ pub struct Config {
     pub(crate) metadata_max_idle: Duration,
     /// `metadata.recovery.strategy=rebootstrap`.
     pub(crate) rebootstrap: bool,
-    /// `metadata.recovery.rebootstrap.trigger.ms`.
-    pub(crate) rebootstrap_trigger: Duration,
     /// `allow.auto.create.topics` (ours; Java always asks for creation).
     pub(crate) allow_auto_create_topics: bool,
     /// `receive.message.max.bytes` (ours): the largest frame accepted from a broker.
@@ -95,42 +111,100 @@ pub struct Config {
     pub(crate) receive_buffer: Option<usize>,
 }
 
-impl Default for Config {
-    /// Java's defaults, with `localhost:9092`. (Placeholder until the builder stands.)
-    fn default() -> Self {
-        Self {
-            bootstrap_servers: alloc::vec![(String::from("localhost"), 9092)],
-            client_id: String::from("milena"),
-            acks: Acks::All,
-            idempotence: true,
-            retries: i32::MAX as u32,
-            max_in_flight: 5,
-            max_request_size: 1 << 20,
-            batch_size: 16 << 10,
-            batch_size_max: 256 << 10,
-            linger: Duration::from_millis(5),
-            delivery_timeout: Duration::from_millis(120_000),
-            request_timeout: Duration::from_millis(30_000),
-            max_block: Duration::from_millis(60_000),
-            buffer_memory: 32 << 20,
-            retry_backoff: Duration::from_millis(100),
-            retry_backoff_max: Duration::from_millis(1_000),
-            reconnect_backoff: Duration::from_millis(50),
-            reconnect_backoff_max: Duration::from_millis(1_000),
-            connection_setup_timeout: Duration::from_millis(10_000),
-            connection_setup_timeout_max: Duration::from_millis(30_000),
-            connections_max_idle: Some(Duration::from_millis(540_000)),
-            metadata_max_age: Duration::from_millis(300_000),
-            metadata_max_idle: Duration::from_millis(300_000),
-            rebootstrap: true,
-            rebootstrap_trigger: Duration::from_millis(300_000),
-            allow_auto_create_topics: true,
-            receive_message_max: 16 << 20,
-            adaptive_partitioning: true,
-            partitioner_availability_timeout: Duration::ZERO,
-            partitioner_ignore_keys: false,
-            send_buffer: Some(131_072),
-            receive_buffer: Some(32_768),
-        }
+impl Config {
+    /// All defaults, which are Java's.
+    ///
+    /// # Errors
+    /// If `bootstrap_servers` is not a list of `host:port`.
+    pub fn new(bootstrap_servers: &str) -> Result<Self, ConfigError> {
+        Self::builder(bootstrap_servers).build()
+    }
+
+    /// Sets options one by one.
+    pub fn builder(bootstrap_servers: &str) -> ConfigBuilder {
+        ConfigBuilder::new(bootstrap_servers)
+    }
+
+    /// From options with Java's names and values, such as [`parse_properties`] reads from a file. A later pair of the same
+    /// name replaces an earlier one.
+    ///
+    /// # Errors
+    /// For unknown options, values out of range, options that contradict each other, and those that are not built in.
+    pub fn from_properties<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self, ConfigError>
+    where
+        N: AsRef<str>,
+        V: AsRef<str>,
+    {
+        build::from_properties(pairs)
+    }
+
+    /// `bootstrap.servers`: host and port.
+    pub fn bootstrap_servers(&self) -> &[(String, u16)] {
+        &self.bootstrap_servers
+    }
+
+    /// `client.id`.
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// `acks`.
+    pub fn acks(&self) -> Acks {
+        self.acks
+    }
+
+    /// Whether the producer is idempotent, after all rules.
+    pub fn idempotence(&self) -> bool {
+        self.idempotence
+    }
+
+    /// `max.block.ms`.
+    pub fn max_block(&self) -> Duration {
+        self.max_block
+    }
+
+    /// `linger.ms`.
+    pub fn linger(&self) -> Duration {
+        self.linger
+    }
+
+    /// `batch.size`, in bytes.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// `buffer.memory`, in bytes.
+    pub fn buffer_memory(&self) -> usize {
+        self.buffer_memory
+    }
+
+    /// `max.request.size`, in bytes.
+    pub fn max_request_size(&self) -> usize {
+        self.max_request_size
+    }
+
+    /// `delivery.timeout.ms`.
+    pub fn delivery_timeout(&self) -> Duration {
+        self.delivery_timeout
+    }
+
+    /// `request.timeout.ms`.
+    pub fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
+    /// `max.in.flight.requests.per.connection`.
+    pub fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    /// `send.buffer.bytes`; `None` for the system's default.
+    pub fn send_buffer(&self) -> Option<usize> {
+        self.send_buffer
+    }
+
+    /// `receive.buffer.bytes`; `None` for the system's default.
+    pub fn receive_buffer(&self) -> Option<usize> {
+        self.receive_buffer
     }
 }

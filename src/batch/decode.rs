@@ -1,0 +1,124 @@
+//! Reads a record section back, record by record: for splitting a batch that a broker found too large.
+
+use alloc::vec::Vec;
+
+use crate::batch::{Content, Records};
+use crate::record::Header;
+
+/// Calls `each` with every record of a closed batch, in order.
+pub(crate) fn for_each(records: &Records, mut each: impl FnMut(&Content<'_>)) {
+    let bytes: Vec<u8> = records.chunks().flatten().copied().collect();
+    let base = records.base_timestamp();
+    let mut reader = Reader { bytes: &bytes };
+    let mut headers = Vec::new();
+    for _ in 0..records.count() {
+        headers.clear();
+        let content = reader.record(base, &mut headers).expect("this crate wrote these bytes");
+        each(&Content {
+            headers: &headers,
+            ..content
+        });
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn record(&mut self, base: i64, headers: &mut Vec<Header<'a>>) -> Option<Content<'a>> {
+        let _body = self.varint()?;
+        let _attributes = self.take(1)?;
+        let timestamp = base.wrapping_add(self.varint()?);
+        let _index = self.varint()?;
+        let (key, value) = (self.nullable()?, self.nullable()?);
+        for _ in 0..self.varint()? {
+            let key = core::str::from_utf8(self.nullable()??).ok()?;
+            headers.push(Header {
+                key,
+                value: self.nullable()?,
+            });
+        }
+        Some(Content {
+            timestamp,
+            key,
+            value,
+            headers: &[],
+        })
+    }
+
+    fn nullable(&mut self) -> Option<Option<&'a [u8]>> {
+        match self.varint()? {
+            -1 => Some(None),
+            length => self.take(usize::try_from(length).ok()?).map(Some),
+        }
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.bytes.split_at_checked(length)?;
+        self.bytes = rest;
+        Some(taken)
+    }
+
+    fn varint(&mut self) -> Option<i64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some((value >> 1) as i64 ^ -((value & 1) as i64));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Class, Pool, Reserve};
+    use alloc::vec;
+
+    #[test]
+    fn records_across_chunks_come_back_as_they_were() {
+        let mut pool = Pool::new(1 << 20);
+        let mut records = Records::default();
+        let large = vec![7; 40_000];
+        let headers = [Header::new("h", b"x"), Header::null("n"), Header::new("", b"")];
+        let contents = [
+            Content {
+                timestamp: 1000,
+                key: Some(b"k"),
+                value: Some(b"v"),
+                headers: &[],
+            },
+            Content {
+                timestamp: 900,
+                key: None,
+                value: Some(&large),
+                headers: &headers,
+            },
+            Content {
+                timestamp: -1,
+                key: Some(b""),
+                value: None,
+                headers: &headers[1..],
+            },
+        ];
+        for content in &contents {
+            let size = records.size_of_next(content);
+            records
+                .append(content, size, &mut pool, Class::SMALLEST, Reserve::Kept)
+                .unwrap();
+        }
+        records.close();
+        assert!(records.shared().len() > 2);
+        let mut seen = 0;
+        for_each(&records, |content| {
+            assert_eq!(content, &contents[seen]);
+            seen += 1;
+        });
+        assert_eq!(seen, 3);
+        assert_eq!(records.len(), records.chunks().map(<[u8]>::len).sum::<usize>());
+    }
+}

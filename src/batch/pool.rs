@@ -1,0 +1,206 @@
+//! `buffer.memory`: the chunks that batches are written into, charged by capacity when taken, credited when back.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+
+/// The sizes of chunks, in bytes. The first chunk of a batch is small, so that many quiet partitions cost little.
+const SIZES: [usize; 3] = [1 << 10, 4 << 10, 16 << 10];
+
+/// A size of chunk: an index into [`SIZES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Class(u8);
+
+impl Class {
+    /// The smallest.
+    pub(crate) const SMALLEST: Self = Self(0);
+    /// The largest.
+    pub(crate) const LARGEST: Self = Self(SIZES.len() as u8 - 1);
+
+    /// The smallest class that holds `bytes`, or the largest there is.
+    pub(crate) fn holding(bytes: usize) -> Self {
+        let index = SIZES.iter().position(|size| *size >= bytes).unwrap_or(SIZES.len() - 1);
+        Self(index as u8)
+    }
+
+    /// Bytes in a chunk of this class.
+    pub(crate) fn size(self) -> usize {
+        SIZES[usize::from(self.0)]
+    }
+
+    /// The next larger class, or the largest.
+    pub(crate) fn up(self) -> Self {
+        Self((self.0 + 1).min(Self::LARGEST.0))
+    }
+}
+
+/// All chunks of a producer. What is in use plus what lies free never exceeds the capacity, but for splits (see
+/// [`Pool::take_reserve`]).
+#[derive(Debug)]
+pub(crate) struct Pool {
+    capacity: usize,
+    /// Bytes of chunks in use: in batches, or still held by a writer.
+    used: usize,
+    /// Bytes of chunks in `free`.
+    idle: usize,
+    free: [Vec<BytesMut>; SIZES.len()],
+    /// Chunks whose batch is done, but of which a writer still holds a clone.
+    lent: VecDeque<Bytes>,
+}
+
+impl Pool {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            used: 0,
+            idle: 0,
+            free: Default::default(),
+            lent: VecDeque::new(),
+        }
+    }
+
+    /// A chunk, or `None` if that would exceed the capacity.
+    pub(crate) fn take(&mut self, class: Class) -> Option<BytesMut> {
+        if self.used + class.size() > self.capacity {
+            return None;
+        }
+        Some(self.take_reserve(class))
+    }
+
+    /// A chunk, whatever the capacity: for the parts of a batch that has to be split. Their parent's chunks come back
+    /// right after, so the excess is one batch and short.
+    pub(crate) fn take_reserve(&mut self, class: Class) -> BytesMut {
+        let size = class.size();
+        self.used += size;
+        if let Some(chunk) = self.free[usize::from(class.0)].pop() {
+            self.idle -= size;
+            return chunk;
+        }
+        while self.used + self.idle > self.capacity && self.drop_one_idle() {}
+        // A byte more than asked for: splitting it off makes the buffer reference-counted from the start, so that
+        // freezing, cloning and taking it back never allocate.
+        let mut chunk = BytesMut::with_capacity(size + 1);
+        drop(chunk.split_off(size));
+        chunk
+    }
+
+    /// Takes a chunk back. It counts as used until no writer holds a clone of it any more.
+    pub(crate) fn give_back(&mut self, chunk: Bytes) {
+        match chunk.try_into_mut() {
+            Ok(chunk) => self.recycle(chunk),
+            Err(chunk) => self.lent.push_back(chunk),
+        }
+    }
+
+    /// Takes a chunk back that was never frozen.
+    pub(crate) fn recycle(&mut self, mut chunk: BytesMut) {
+        chunk.clear();
+        let class = Class::holding(chunk.capacity().saturating_sub(1).max(1));
+        self.used -= class.size();
+        self.idle += class.size();
+        self.free[usize::from(class.0)].push(chunk);
+    }
+
+    /// Looks whether writers have let go of lent chunks: at most `limit` of them. Returns whether one came back.
+    pub(crate) fn reclaim(&mut self, limit: usize) -> bool {
+        let mut back = false;
+        for _ in 0..limit.min(self.lent.len()) {
+            let Some(chunk) = self.lent.pop_front() else { break };
+            match chunk.try_into_mut() {
+                Ok(chunk) => {
+                    self.recycle(chunk);
+                    back = true;
+                }
+                Err(chunk) => self.lent.push_back(chunk),
+            }
+        }
+        back
+    }
+
+    /// Whether a writer still holds clones of chunks that are done.
+    pub(crate) fn has_lent(&self) -> bool {
+        !self.lent.is_empty()
+    }
+
+    /// Bytes in use.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Bytes that may still be taken.
+    pub(crate) fn available(&self) -> usize {
+        self.capacity.saturating_sub(self.used)
+    }
+
+    /// The largest record that chunks can hold, in bytes.
+    pub(crate) fn largest(&self) -> usize {
+        let largest = Class::LARGEST.size();
+        let rest = self.capacity % largest;
+        let smaller = SIZES.iter().rev().find(|size| **size <= rest).copied().unwrap_or(0);
+        self.capacity - rest + if smaller == largest { 0 } else { smaller }
+    }
+
+    fn drop_one_idle(&mut self) -> bool {
+        for (list, size) in self.free.iter_mut().zip(SIZES).rev() {
+            if list.pop().is_some() {
+                self.idle -= size;
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_charged_by_its_size_and_credited_when_back() {
+        let mut pool = Pool::new(20 << 10);
+        let chunk = pool.take(Class::LARGEST).unwrap();
+        assert_eq!(pool.used(), 16 << 10);
+        assert!(pool.take(Class::LARGEST).is_none());
+        assert!(pool.take(Class::holding(4096)).is_some());
+        pool.give_back(chunk.freeze());
+        assert_eq!(pool.used(), 4 << 10);
+    }
+
+    #[test]
+    fn a_chunk_that_a_writer_holds_stays_charged() {
+        let mut pool = Pool::new(64 << 10);
+        let chunk = pool.take(Class::SMALLEST).unwrap().freeze();
+        let clone = chunk.clone();
+        pool.give_back(chunk);
+        assert_eq!(pool.used(), 1 << 10);
+        assert!(!pool.reclaim(10));
+        drop(clone);
+        assert!(pool.reclaim(10));
+        assert_eq!(pool.used(), 0);
+    }
+
+    #[test]
+    fn idle_chunks_give_way_to_other_sizes() {
+        let mut pool = Pool::new(16 << 10);
+        let small: Vec<_> = (0..16).map(|_| pool.take(Class::SMALLEST).unwrap()).collect();
+        for chunk in small {
+            pool.recycle(chunk);
+        }
+        assert_eq!(pool.idle, 16 << 10);
+        let _large = pool.take(Class::LARGEST).unwrap();
+        assert_eq!(pool.idle, 0);
+        assert_eq!(pool.used(), 16 << 10);
+    }
+
+    #[test]
+    fn taking_back_gives_the_same_memory_again() {
+        let mut pool = Pool::new(64 << 10);
+        let chunk = pool.take(Class::SMALLEST).unwrap();
+        let address = chunk.as_ptr();
+        let mut frozen = chunk.freeze();
+        drop(frozen.split_to(0));
+        pool.give_back(frozen);
+        assert_eq!(pool.take(Class::SMALLEST).unwrap().as_ptr(), address);
+    }
+}

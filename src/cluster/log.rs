@@ -1,0 +1,219 @@
+//! One replica of one partition: its batches, and what it remembers of producers, as Kafka keeps it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::vec::Vec;
+
+use super::batch::{Batch, StoredRecord};
+
+/// How many batches of a producer a broker remembers, to know them when they come again.
+const REMEMBERED: usize = 5;
+
+/// A batch in a log.
+#[derive(Clone, Debug)]
+struct Appended {
+    base_offset: i64,
+    leader_epoch: i32,
+    batch: Batch,
+}
+
+/// What is remembered of one producer.
+#[derive(Clone, Debug)]
+struct Producer {
+    epoch: i16,
+    /// First and last sequence, and base offset.
+    batches: VecDeque<(i32, i32, i64)>,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Append {
+    /// It stands at this offset.
+    At(i64),
+    /// It stood at this offset already.
+    AgainAt(i64),
+    /// It is refused with this code.
+    Refused(i16),
+}
+
+/// A replica's log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log {
+    batches: Vec<Appended>,
+    start: i64,
+    end: i64,
+    producers: BTreeMap<i64, Producer>,
+}
+
+impl Log {
+    pub(super) fn start(&self) -> i64 {
+        self.start
+    }
+
+    pub(super) fn end(&self) -> i64 {
+        self.end
+    }
+
+    /// Appends a producer's batch, if its sequence follows (KIP-98, KIP-360). `old_duplicate` is answered where it lies
+    /// before everything remembered. `log_append_time` replaces the timestamps.
+    pub(super) fn append(
+        &mut self,
+        mut batch: Batch,
+        leader_epoch: i32,
+        old_duplicate: i16,
+        log_append_time: Option<i64>,
+    ) -> Append {
+        if batch.producer_id >= 0 {
+            if let Some(refusal) = self.check(&batch, old_duplicate) {
+                return refusal;
+            }
+        }
+        let base_offset = self.end;
+        for record in &mut batch.records {
+            record.offset += base_offset;
+            if let Some(time) = log_append_time {
+                record.timestamp = time;
+            }
+        }
+        self.push(Appended {
+            base_offset,
+            leader_epoch,
+            batch,
+        });
+        Append::At(base_offset)
+    }
+
+    /// Only counts.
+    pub(super) fn count(&mut self, records: i32) -> i64 {
+        let base = self.end;
+        self.end += i64::from(records);
+        base
+    }
+
+    /// Becomes a copy of the leader's log: what the two don't have in common is cut off, the rest is fetched.
+    pub(super) fn follow(&mut self, leader: &Self) {
+        // Two logs with the same batch of the same leader at the same place are the same up to there.
+        let same = |place: &usize| {
+            let (a, b) = (&self.batches[*place], &leader.batches[*place]);
+            (a.base_offset, a.leader_epoch) == (b.base_offset, b.leader_epoch)
+        };
+        let shorter = self.batches.len().min(leader.batches.len());
+        let common = (0..shorter).rev().find(same).map_or(0, |place| place + 1);
+        if common < self.batches.len() {
+            self.truncate(common);
+        }
+        for appended in &leader.batches[common..] {
+            self.push(appended.clone());
+        }
+        self.start = leader.start;
+        self.end = leader.end;
+    }
+
+    /// Loses what lies at and above an offset: it was never synced.
+    pub(super) fn lose_from(&mut self, offset: i64) {
+        let keep = self
+            .batches
+            .iter()
+            .take_while(|appended| appended.base_offset < offset)
+            .count();
+        if keep < self.batches.len() {
+            self.truncate(keep);
+        }
+    }
+
+    /// A restart: of each producer only the last batch is remembered, as in Kafka's snapshots.
+    pub(super) fn forget_windows(&mut self) {
+        for producer in self.producers.values_mut() {
+            while producer.batches.len() > 1 {
+                producer.batches.pop_front();
+            }
+        }
+    }
+
+    /// Retention took everything, and with it all that was known of producers.
+    pub(super) fn forget_producers(&mut self) {
+        self.producers.clear();
+        self.start = self.end;
+    }
+
+    /// The records below `until`, oldest first. Those before the log's start are still told: nothing is deleted here.
+    pub(super) fn records(&self, until: i64) -> impl Iterator<Item = &StoredRecord> {
+        let below = self
+            .batches
+            .iter()
+            .take_while(move |appended| appended.base_offset < until);
+        below.flat_map(|appended| &appended.batch.records)
+    }
+
+    /// Who wrote each batch: base offset, producer id, epoch, first sequence, count.
+    pub(super) fn stamps(&self) -> impl Iterator<Item = (i64, i64, i16, i32, i32)> {
+        self.batches.iter().map(|appended| {
+            let batch = &appended.batch;
+            (
+                appended.base_offset,
+                batch.producer_id,
+                batch.epoch,
+                batch.first_sequence,
+                batch.count,
+            )
+        })
+    }
+
+    fn check(&self, batch: &Batch, old_duplicate: i16) -> Option<Append> {
+        let producer = self.producers.get(&batch.producer_id)?; // whoever is not known may begin anywhere
+        let (first, last) = (batch.first_sequence, batch.last_sequence());
+        if batch.epoch < producer.epoch {
+            return Some(Append::Refused(47));
+        }
+        if batch.epoch > producer.epoch {
+            return (first != 0).then_some(Append::Refused(45));
+        }
+        if let Some((_, _, offset)) = producer
+            .batches
+            .iter()
+            .find(|known| (known.0, known.1) == (first, last))
+        {
+            return Some(Append::AgainAt(*offset));
+        }
+        let (_, newest, _) = producer.batches.back()?;
+        let expected = newest.wrapping_add(1) & i32::MAX;
+        if first == expected {
+            return None;
+        }
+        // Half of the circle of sequences lies before what is expected.
+        let behind = (expected as u32).wrapping_sub(first as u32) & 0x7fff_ffff;
+        Some(Append::Refused(if behind < 1 << 30 { old_duplicate } else { 45 }))
+    }
+
+    fn push(&mut self, appended: Appended) {
+        let batch = &appended.batch;
+        if batch.producer_id >= 0 {
+            let fresh = Producer {
+                epoch: batch.epoch,
+                batches: VecDeque::new(),
+            };
+            let producer = self.producers.entry(batch.producer_id).or_insert(fresh);
+            if producer.epoch != batch.epoch {
+                producer.epoch = batch.epoch;
+                producer.batches.clear();
+            }
+            producer
+                .batches
+                .push_back((batch.first_sequence, batch.last_sequence(), appended.base_offset));
+            if producer.batches.len() > REMEMBERED {
+                producer.batches.pop_front();
+            }
+        }
+        self.end = appended.base_offset + i64::from(batch.count);
+        self.batches.push(appended);
+    }
+
+    fn truncate(&mut self, keep: usize) {
+        let kept = self.batches.drain(..keep).collect::<Vec<_>>();
+        let start = self.start;
+        *self = Self::default();
+        for appended in kept {
+            self.push(appended);
+        }
+        self.start = start.min(self.end);
+    }
+}

@@ -1,0 +1,307 @@
+//! Topics and their partitions: replicas, leaders, and reading back what was stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::string::String;
+use std::vec::Vec;
+
+use super::batch::StoredRecord;
+use super::log::Log;
+use super::{Cluster, TopicId};
+
+/// A topic's own settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// `max.message.bytes`; `None` for the cluster's.
+    pub max_message_bytes: Option<usize>,
+    /// `message.timestamp.type=LogAppendTime`.
+    pub log_append_time: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    pub(super) id: TopicId,
+    pub(super) settings: TopicSettings,
+    pub(super) partitions: Vec<Partition>,
+    /// Created by a metadata request a moment ago: the first answer says that it has no leaders yet.
+    pub(super) fresh: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Partition {
+    pub(super) leader: Option<i32>,
+    pub(super) epoch: i32,
+    /// Leader and epoch before the last change.
+    pub(super) before: (Option<i32>, i32),
+    pub(super) in_sync: BTreeSet<i32>,
+    pub(super) replicas: BTreeMap<i32, Log>,
+    /// Nodes that don't know yet that they lead no more.
+    pub(super) zombies: BTreeSet<i32>,
+    /// Everything below is on all in-sync replicas.
+    pub(super) high_watermark: i64,
+}
+
+impl Cluster {
+    /// Creates a topic, or another one of the same name if there is one.
+    pub fn create_topic(&mut self, name: &str, partitions: i32) -> TopicId {
+        self.create_topic_with(name, partitions, TopicSettings::default())
+    }
+
+    /// Creates a topic with settings of its own.
+    pub fn create_topic_with(&mut self, name: &str, partitions: i32, settings: TopicSettings) -> TopicId {
+        self.delete_topic(name);
+        self.next_topic += 1;
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(self.settings.seed | 1).to_be_bytes());
+        id[8..].copy_from_slice(&self.next_topic.to_be_bytes());
+        let mut topic = Topic {
+            id,
+            settings,
+            partitions: Vec::new(),
+            fresh: false,
+        };
+        self.grow(&mut topic, partitions);
+        self.topics.insert(String::from(name), topic);
+        id
+    }
+
+    /// Deletes a topic. Its log can still be read by its id.
+    pub fn delete_topic(&mut self, name: &str) {
+        self.deleted.extend(self.topics.remove(name));
+    }
+
+    /// Adds partitions until there are `count`.
+    pub fn add_partitions(&mut self, name: &str, count: i32) {
+        if let Some(mut topic) = self.topics.remove(name) {
+            self.grow(&mut topic, count);
+            self.topics.insert(String::from(name), topic);
+        }
+    }
+
+    /// Forbids everybody to write to a topic, or allows it again.
+    pub fn set_forbidden(&mut self, name: &str, forbidden: bool) {
+        if forbidden {
+            self.forbidden.insert(String::from(name));
+        } else {
+            self.forbidden.remove(name);
+        }
+    }
+
+    /// Moves a partition's leadership to a node that has a replica in sync. `told`: the old leader knows at once; if not,
+    /// it goes on as if it led, until [`Cluster::tell_zombies`].
+    pub fn move_leader(&mut self, name: &str, partition: i32, node: i32, told: bool) -> bool {
+        let up = self.is_up(node);
+        let Some(partition) = self.partition_mut(name, partition) else {
+            return false;
+        };
+        let old = partition.leader;
+        if !up || old == Some(node) || !partition.in_sync.contains(&node) {
+            return false;
+        }
+        partition.lead(Some(node));
+        if let Some(old) = old.filter(|_| !told) {
+            partition.zombies.insert(old);
+            partition.in_sync.remove(&old);
+        }
+        true
+    }
+
+    /// All nodes learn who leads what.
+    pub fn tell_zombies(&mut self, now: crate::Instant) {
+        for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
+            partition.zombies.clear();
+        }
+        self.replicate();
+        self.unpark(now);
+    }
+
+    /// All replicas of a partition forget what they knew of producers, as when retention took all their records.
+    pub fn forget_producers(&mut self, name: &str, partition: i32) {
+        if let Some(partition) = self.partition_mut(name, partition) {
+            for log in partition.replicas.values_mut() {
+                log.forget_producers();
+            }
+        }
+    }
+
+    /// The id of the topic that has this name now.
+    pub fn topic_id(&self, name: &str) -> Option<TopicId> {
+        self.topics.get(name).map(|topic| topic.id)
+    }
+
+    /// All topics' names.
+    pub fn topics(&self) -> Vec<String> {
+        self.topics.keys().cloned().collect()
+    }
+
+    /// How many partitions a topic has.
+    pub fn partitions(&self, name: &str) -> i32 {
+        self.topics.get(name).map_or(0, |topic| topic.partitions.len() as i32)
+    }
+
+    /// The node that leads a partition.
+    pub fn leader(&self, name: &str, partition: i32) -> Option<i32> {
+        self.topics
+            .get(name)?
+            .partitions
+            .get(usize::try_from(partition).ok()?)?
+            .leader
+    }
+
+    /// The nodes whose replicas are in sync.
+    pub fn in_sync(&self, name: &str, partition: i32) -> Vec<i32> {
+        let partitions = self.topics.get(name).map(|topic| &topic.partitions);
+        let partition = partitions.and_then(|partitions| partitions.get(usize::try_from(partition).ok()?));
+        partition
+            .map(|partition| partition.in_sync.iter().copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// The records of a partition that consumers may see: those on all in-sync replicas.
+    pub fn log(&self, topic: TopicId, partition: i32) -> Vec<StoredRecord> {
+        let Some(partition) = self.partition_by_id(topic, partition) else {
+            return Vec::new();
+        };
+        let Some(log) = partition.newest() else {
+            return Vec::new();
+        };
+        log.records(partition.high_watermark).cloned().collect()
+    }
+
+    /// All records of the replica that leads the partition, or led it last, whether replicated or not.
+    pub fn whole_log(&self, topic: TopicId, partition: i32) -> Vec<StoredRecord> {
+        let newest = self.partition_by_id(topic, partition).and_then(Partition::newest);
+        newest
+            .map(|log| log.records(i64::MAX).cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Who wrote the batches of that replica: base offset, producer id, epoch, first sequence and number of records.
+    pub fn stamps(&self, topic: TopicId, partition: i32) -> Vec<(i64, i64, i16, i32, i32)> {
+        let newest = self.partition_by_id(topic, partition).and_then(Partition::newest);
+        newest.map(|log| log.stamps().collect()).unwrap_or_default()
+    }
+
+    /// The offset after the last record of each partition of a topic.
+    pub fn end_offsets(&self, name: &str) -> Vec<i64> {
+        let Some(topic) = self.topics.get(name) else {
+            return Vec::new();
+        };
+        topic
+            .partitions
+            .iter()
+            .map(|partition| partition.newest().map_or(0, Log::end))
+            .collect()
+    }
+
+    pub(super) fn partition_by_id(&self, topic: TopicId, partition: i32) -> Option<&Partition> {
+        let topic = self
+            .topics
+            .values()
+            .chain(&self.deleted)
+            .find(|known| known.id == topic)?;
+        topic.partitions.get(usize::try_from(partition).ok()?)
+    }
+
+    fn partition_mut(&mut self, name: &str, partition: i32) -> Option<&mut Partition> {
+        self.topics
+            .get_mut(name)?
+            .partitions
+            .get_mut(usize::try_from(partition).ok()?)
+    }
+
+    fn grow(&self, topic: &mut Topic, count: i32) {
+        let nodes = self.nodes();
+        let replicas = (self.settings.replication_factor.max(1) as usize).min(nodes.len());
+        while (topic.partitions.len() as i32) < count {
+            let first = topic.partitions.len();
+            let replicas: Vec<i32> = (0..replicas)
+                .map(|place| nodes[(first + place) % nodes.len()])
+                .collect();
+            let in_sync: BTreeSet<i32> = replicas.iter().copied().filter(|node| self.is_up(*node)).collect();
+            let leader = replicas.iter().copied().find(|node| in_sync.contains(node));
+            topic.partitions.push(Partition {
+                leader,
+                epoch: 0,
+                before: (leader, 0),
+                in_sync,
+                replicas: replicas.into_iter().map(|node| (node, Log::default())).collect(),
+                zombies: BTreeSet::new(),
+                high_watermark: 0,
+            });
+        }
+    }
+}
+
+impl Partition {
+    /// A node is gone: it is out of sync, and if it led, another in-sync replica does. The last one in sync stays so.
+    pub(super) fn node_lost(&mut self, node: i32) {
+        self.zombies.remove(&node);
+        if self.in_sync.len() > 1 {
+            self.in_sync.remove(&node);
+        }
+        if self.leader == Some(node) {
+            let next = self.in_sync.iter().copied().find(|other| *other != node);
+            self.lead(next);
+        }
+        self.raise_watermark();
+    }
+
+    /// A node is back: as a follower, or as the leader if only it was in sync.
+    pub(super) fn node_back(&mut self, node: i32, lose_tail: bool) {
+        let watermark = self.high_watermark;
+        let Some(log) = self.replicas.get_mut(&node) else {
+            return;
+        };
+        if lose_tail {
+            log.lose_from(watermark);
+        }
+        log.forget_windows();
+        if self.leader.is_none() && self.in_sync.contains(&node) {
+            self.lead(Some(node));
+        }
+    }
+
+    /// Followers that are up become copies of the leader, and are in sync.
+    pub(super) fn replicate(&mut self, up: &BTreeSet<i32>) {
+        let Some(leader) = self.leader.filter(|leader| up.contains(leader)) else {
+            return;
+        };
+        let Some(log) = self.replicas.remove(&leader) else {
+            return;
+        };
+        for (node, replica) in &mut self.replicas {
+            if up.contains(node) && !self.zombies.contains(node) {
+                replica.follow(&log);
+                self.in_sync.insert(*node);
+            } else {
+                self.in_sync.remove(node);
+            }
+        }
+        self.replicas.insert(leader, log);
+        self.raise_watermark();
+    }
+
+    /// The replica of the leader, or of one in sync.
+    pub(super) fn newest(&self) -> Option<&Log> {
+        let node = self.leader.or(self.in_sync.first().copied())?;
+        self.replicas.get(&node)
+    }
+
+    fn lead(&mut self, node: Option<i32>) {
+        self.before = (self.leader, self.epoch);
+        self.leader = node;
+        self.epoch += 1;
+        self.raise_watermark();
+    }
+
+    pub(super) fn raise_watermark(&mut self) {
+        let ends = self
+            .in_sync
+            .iter()
+            .filter_map(|node| self.replicas.get(node))
+            .map(Log::end);
+        if let (Some(lowest), Some(_)) = (ends.min(), self.leader) {
+            self.high_watermark = self.high_watermark.max(lowest);
+        }
+    }
+}

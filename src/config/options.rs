@@ -1,0 +1,430 @@
+//! The table of options: names, kinds, defaults, ranges. Everything that is said about an option is said here once.
+
+/// What a value looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `true` or `false`, in any case.
+    Boolean,
+    /// A whole number in this range.
+    Number(i64, i64),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Any text.
+    Text,
+    /// `host:port`, separated by commas.
+    Servers,
+}
+
+/// What this crate does with an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Support {
+    /// It has its effect.
+    Built,
+    /// It has none here, and none is missed: these values are taken, any if the list is empty.
+    Ignored(&'static [&'static str]),
+    /// Refused but for its default; with what to do instead.
+    NotBuiltIn(&'static str),
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// As it is written in a properties file; empty for none.
+    pub(crate) default: &'static str,
+    pub(crate) support: Support,
+    pub(crate) about: &'static str,
+}
+
+const fn built(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Entry {
+    Entry {
+        name,
+        kind,
+        default,
+        support: Support::Built,
+        about,
+    }
+}
+
+const fn ignored(
+    name: &'static str,
+    default: &'static str,
+    taken: &'static [&'static str],
+    about: &'static str,
+) -> Entry {
+    Entry {
+        name,
+        kind: Kind::Text,
+        default,
+        support: Support::Ignored(taken),
+        about,
+    }
+}
+
+const fn missing(name: &'static str, default: &'static str, instead: &'static str) -> Entry {
+    Entry {
+        name,
+        kind: Kind::Text,
+        default,
+        support: Support::NotBuiltIn(instead),
+        about: "",
+    }
+}
+
+const INT: i64 = i32::MAX as i64;
+const LONG: i64 = i64::MAX;
+const BYTES: &[&str] = &[
+    "org.apache.kafka.common.serialization.ByteArraySerializer",
+    "org.apache.kafka.common.serialization.StringSerializer",
+];
+const SECURITY: &str = "this version speaks plaintext only; put a TLS proxy in front of the brokers";
+const TRANSACTIONS: &str = "this version has no transactions; without them the producer is idempotent per partition";
+
+/// All options of Java's producer that mean something here or that users bring along, and ours.
+pub(crate) static OPTIONS: &[Entry] = &[
+    built(
+        "bootstrap.servers",
+        Kind::Servers,
+        "",
+        "Servers to ask first, `host:port`, separated by commas. Required.",
+    ),
+    built(
+        "client.id",
+        Kind::Text,
+        "milena-producer",
+        "What brokers call this producer in logs and quotas.",
+    ),
+    built(
+        "acks",
+        Kind::Choice(&["all", "-1", "0", "1"]),
+        "all",
+        "How many replicas have to have a record.",
+    ),
+    built(
+        "enable.idempotence",
+        Kind::Boolean,
+        "true",
+        "No duplicates, and order kept, through retries.",
+    ),
+    built(
+        "retries",
+        Kind::Number(0, INT),
+        "2147483647",
+        "Times that a batch is sent again; `delivery.timeout.ms` is the better limit.",
+    ),
+    built(
+        "max.in.flight.requests.per.connection",
+        Kind::Number(1, INT),
+        "5",
+        "Unanswered requests on a connection; at most 5 with idempotence.",
+    ),
+    built(
+        "max.request.size",
+        Kind::Number(0, INT),
+        "1048576",
+        "Bytes of a record, and of a request.",
+    ),
+    built(
+        "batch.size",
+        Kind::Number(0, INT),
+        "16384",
+        "Bytes from which on a batch is due.",
+    ),
+    built(
+        "batch.size.max",
+        Kind::Number(0, INT),
+        "262144",
+        "Bytes to which a due batch may grow while its connection is busy. Ours.",
+    ),
+    built(
+        "linger.ms",
+        Kind::Number(0, LONG),
+        "5",
+        "How long a batch waits for more records.",
+    ),
+    built(
+        "delivery.timeout.ms",
+        Kind::Number(0, INT),
+        "120000",
+        "From the send of a record to its success or failure.",
+    ),
+    built(
+        "request.timeout.ms",
+        Kind::Number(0, INT),
+        "30000",
+        "How long a broker may take for an answer.",
+    ),
+    built(
+        "max.block.ms",
+        Kind::Number(0, LONG),
+        "60000",
+        "How long a send may wait for metadata and memory (adapters).",
+    ),
+    built(
+        "buffer.memory",
+        Kind::Number(0, LONG),
+        "33554432",
+        "Bytes for records that are not delivered yet.",
+    ),
+    built(
+        "retry.backoff.ms",
+        Kind::Number(0, LONG),
+        "100",
+        "The first wait before a batch or a metadata request is sent again; doubles.",
+    ),
+    built(
+        "retry.backoff.max.ms",
+        Kind::Number(0, LONG),
+        "1000",
+        "The longest such wait.",
+    ),
+    built(
+        "reconnect.backoff.ms",
+        Kind::Number(0, LONG),
+        "50",
+        "The first wait before a server is connected to again; doubles.",
+    ),
+    built(
+        "reconnect.backoff.max.ms",
+        Kind::Number(0, LONG),
+        "1000",
+        "The longest such wait.",
+    ),
+    built(
+        "socket.connection.setup.timeout.ms",
+        Kind::Number(1, LONG),
+        "10000",
+        "How long a connection may take to become usable; doubles.",
+    ),
+    built(
+        "socket.connection.setup.timeout.max.ms",
+        Kind::Number(1, LONG),
+        "30000",
+        "The longest such time.",
+    ),
+    built(
+        "connections.max.idle.ms",
+        Kind::Number(-1, LONG),
+        "540000",
+        "After how long an unused connection is closed; -1 for never.",
+    ),
+    built(
+        "send.buffer.bytes",
+        Kind::Number(-1, INT),
+        "131072",
+        "The socket's send buffer (adapters); -1 for the system's default.",
+    ),
+    built(
+        "receive.buffer.bytes",
+        Kind::Number(-1, INT),
+        "32768",
+        "The socket's receive buffer (adapters); -1 for the system's default.",
+    ),
+    built(
+        "receive.message.max.bytes",
+        Kind::Number(1024, INT),
+        "16777216",
+        "The largest response accepted. Ours.",
+    ),
+    built(
+        "metadata.max.age.ms",
+        Kind::Number(0, LONG),
+        "300000",
+        "After how long metadata is asked for again.",
+    ),
+    built(
+        "metadata.max.idle.ms",
+        Kind::Number(5000, LONG),
+        "300000",
+        "After how long without a send a topic is no longer asked about.",
+    ),
+    built(
+        "metadata.recovery.strategy",
+        Kind::Choice(&["rebootstrap", "none"]),
+        "rebootstrap",
+        "Whether the bootstrap servers are asked again when no known broker answers.",
+    ),
+    built(
+        "allow.auto.create.topics",
+        Kind::Boolean,
+        "true",
+        "Whether asking for a topic may create it. Ours; Java's producer always asks for creation.",
+    ),
+    built(
+        "partitioner.adaptive.partitioning.enable",
+        Kind::Boolean,
+        "true",
+        "Records without key go where less is queued.",
+    ),
+    built(
+        "partitioner.availability.timeout.ms",
+        Kind::Number(0, LONG),
+        "0",
+        "After how long without progress a leader is avoided by records without key; 0 for never.",
+    ),
+    built(
+        "partitioner.ignore.keys",
+        Kind::Boolean,
+        "false",
+        "Records with a key are spread as those without.",
+    ),
+    ignored("key.serializer", "", BYTES, "Records are bytes here."),
+    ignored("value.serializer", "", BYTES, "Records are bytes here."),
+    ignored(
+        "client.dns.lookup",
+        "use_all_dns_ips",
+        &["use_all_dns_ips"],
+        "All addresses of a name are tried.",
+    ),
+    ignored(
+        "metadata.recovery.rebootstrap.trigger.ms",
+        "300000",
+        &[],
+        "The bootstrap servers are in turn with the known brokers from the first failure on.",
+    ),
+    ignored(
+        "metadata.cluster.check.enable",
+        "true",
+        &[],
+        "Part of ApiVersions 5, which is not spoken.",
+    ),
+    ignored(
+        "bootstrap.resolve.timeout.ms",
+        "0",
+        &[],
+        "Names are resolved when connecting, as often as needed.",
+    ),
+    ignored("metrics.sample.window.ms", "30000", &[], "See `Producer::stats`."),
+    ignored("metrics.num.samples", "2", &[], "See `Producer::stats`."),
+    ignored("metrics.recording.level", "INFO", &[], "See `Producer::stats`."),
+    ignored("auto.include.jmx.reporter", "true", &[], "There is no JMX."),
+    missing(
+        "metric.reporters",
+        "org.apache.kafka.common.metrics.JmxReporter",
+        "read Producer::stats",
+    ),
+    missing(
+        "compression.type",
+        "none",
+        "this version sends records uncompressed; leave it out or set it to none",
+    ),
+    missing(
+        "compression.gzip.level",
+        "-1",
+        "this version sends records uncompressed",
+    ),
+    missing("compression.lz4.level", "9", "this version sends records uncompressed"),
+    missing("compression.zstd.level", "3", "this version sends records uncompressed"),
+    missing("security.protocol", "PLAINTEXT", SECURITY),
+    missing("transactional.id", "", TRANSACTIONS),
+    missing("transaction.timeout.ms", "60000", TRANSACTIONS),
+    missing("transaction.two.phase.commit.enable", "false", TRANSACTIONS),
+    missing(
+        "partitioner.class",
+        "",
+        "give the producer your own milena::Partitioner",
+    ),
+    missing(
+        "partitioner.rack.aware",
+        "false",
+        "give the producer your own milena::Partitioner",
+    ),
+    missing("client.rack", "", "give the producer your own milena::Partitioner"),
+    missing("interceptor.classes", "", "wrap the calls of the producer"),
+    missing(
+        "config.providers",
+        "",
+        "expand the values before they are given to the producer",
+    ),
+    missing("security.providers", "", SECURITY),
+    missing(
+        "enable.metrics.push",
+        "true",
+        "read Producer::stats; nothing is pushed to brokers",
+    ),
+    missing(
+        "buffer.memory.allocation.strategy",
+        "full",
+        "memory is always taken in chunks, as needed",
+    ),
+];
+
+/// Names by which librdkafka's users know our options.
+pub(crate) static ELSEWHERE: &[(&str, &str)] = &[
+    ("metadata.broker.list", "bootstrap.servers"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("queue.buffering.max.kbytes", "buffer.memory (in bytes)"),
+    ("queue.buffering.max.messages", "buffer.memory (in bytes)"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
+    ("message.send.max.retries", "retries"),
+    ("message.max.bytes", "max.request.size"),
+    ("batch.num.messages", "batch.size (in bytes)"),
+    ("socket.timeout.ms", "request.timeout.ms"),
+    ("socket.send.buffer.bytes", "send.buffer.bytes"),
+    ("socket.receive.buffer.bytes", "receive.buffer.bytes"),
+    ("socket.connection.setup.timeout", "socket.connection.setup.timeout.ms"),
+    ("request.required.acks", "acks"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("topic.metadata.refresh.interval.ms", "metadata.max.age.ms"),
+    ("compression.codec", "compression.type"),
+    ("ssl.ca.location", "ssl.truststore.location"),
+    ("sasl.username", "sasl.jaas.config"),
+    ("sasl.password", "sasl.jaas.config"),
+    ("sasl.mechanisms", "sasl.mechanism"),
+];
+
+/// The option of this name. Options about TLS and SASL are many, and none is built in yet.
+pub(crate) fn find(name: &str) -> Option<Entry> {
+    let listed = OPTIONS.iter().find(|entry| entry.name == name).copied();
+    let secure = name.starts_with("ssl.") || name.starts_with("sasl.");
+    listed.or(secure.then_some(missing("", "", SECURITY)))
+}
+
+/// The known name that is least different, if it is not too different.
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+    let nearest = OPTIONS
+        .iter()
+        .map(|entry| (distance(name, entry.name), entry.name))
+        .min()?;
+    (nearest.0 <= name.len() / 3 + 1).then_some(nearest.1)
+}
+
+/// Edits from one text to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: alloc::vec::Vec<char> = b.chars().collect();
+    let mut row: alloc::vec::Vec<usize> = (0..=b.len()).collect();
+    for (line, x) in a.chars().enumerate() {
+        let mut diagonal = core::mem::replace(&mut row[0], line + 1);
+        for (column, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != *y);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_finds_its_option() {
+        assert_eq!(nearest("linger"), Some("linger.ms"));
+        assert_eq!(nearest("batchsize"), Some("batch.size"));
+        assert_eq!(nearest("boostrap.server"), Some("bootstrap.servers"));
+        assert_eq!(nearest("something.entirely.different"), None);
+    }
+
+    #[test]
+    fn names_are_listed_once() {
+        for (place, entry) in OPTIONS.iter().enumerate() {
+            assert!(
+                OPTIONS[..place].iter().all(|other| other.name != entry.name),
+                "{}",
+                entry.name
+            );
+        }
+    }
+}

@@ -1,0 +1,516 @@
+//! One socket's protocol session: frames, requests in flight, and what versions the broker speaks.
+//!
+//! Bytes out are segments, shared with the batches that they come from; bytes in are parsed in place, and only a torn
+//! frame is kept. What a response means is not decided here.
+
+use alloc::collections::VecDeque;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::error::ConnectionError;
+use crate::time::Instant;
+use crate::wire::{self, Api, api_versions};
+
+/// What a broker calls this client (KIP-511).
+const SOFTWARE_NAME: &str = "milena";
+
+/// The largest frame that is believed before the broker proved to be one.
+const FIRST_FRAME_MAX: usize = 1 << 20;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Produce requests to the broker with this index.
+    Broker(u32),
+    /// Metadata and producer ids, from whichever server answers: never behind a Produce request.
+    Control,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The host is opening it.
+    Opening,
+    /// The broker was asked for its versions, in this version of the request.
+    Negotiating(i16),
+    /// Requests may be sent.
+    Ready,
+}
+
+/// The version to use for each request; `None` where none fits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Versions {
+    pub(crate) produce: Option<i16>,
+    /// Whether the broker takes Produce below 13, with topic names.
+    pub(crate) produce_by_name: bool,
+    pub(crate) metadata: Option<i16>,
+    pub(crate) init_producer_id: Option<i16>,
+}
+
+/// A request that was not answered yet.
+#[derive(Debug)]
+pub(crate) struct Request {
+    correlation: i32,
+    pub(crate) kind: RequestKind,
+    pub(crate) version: i16,
+    /// When its last byte was written.
+    written: Option<Instant>,
+    /// How long it may stay unanswered.
+    timeout: Duration,
+    /// For Produce: what it carries, in the order of the request.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// The kinds of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestKind {
+    /// The first on a connection.
+    ApiVersions,
+    /// Metadata.
+    Metadata,
+    /// A producer id.
+    InitProducerId,
+    /// Batches.
+    Produce,
+    /// Batches with acks=0: over when written.
+    ProduceUnanswered,
+}
+
+/// One batch in a Produce request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Index of the topic.
+    pub(crate) topic: u32,
+    /// Its id, as it was sent; zero where unknown.
+    pub(crate) topic_id: wire::Uuid,
+    /// The partition's number.
+    pub(crate) number: i32,
+    /// The partition's index.
+    pub(crate) partition: u32,
+    /// The batch's slot, generation and attempt: an answer is for these, or for none.
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+    pub(crate) attempt: u32,
+    /// Whether the answer was seen.
+    pub(crate) answered: bool,
+}
+
+/// A session.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) role: Role,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) phase: Phase,
+    pub(crate) versions: Versions,
+    /// Whether the host was told to transmit, and has not come to an empty transmit since.
+    pub(crate) armed: bool,
+    /// The broker asked for a pause until then (KIP-219).
+    pub(crate) throttled_until: Option<Instant>,
+    setup_deadline: Instant,
+    last_used: Instant,
+    /// When the last byte was written.
+    progress: Instant,
+    segments: VecDeque<Bytes>,
+    /// Where request heads are written; its memory is used again when the segments cut from it are gone.
+    pub(crate) head: BytesMut,
+    requests: VecDeque<Request>,
+    next_correlation: i32,
+    /// A torn frame.
+    input: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) fn new(now: Instant, role: Role, (host, port): (String, u16), setup_timeout: Duration) -> Self {
+        Self {
+            role,
+            host,
+            port,
+            phase: Phase::Opening,
+            versions: Versions::default(),
+            armed: false,
+            throttled_until: None,
+            setup_deadline: now + setup_timeout,
+            last_used: now,
+            progress: now,
+            segments: VecDeque::new(),
+            head: BytesMut::new(),
+            requests: VecDeque::new(),
+            next_correlation: 0,
+            input: Vec::new(),
+        }
+    }
+
+    /// Asks for the broker's versions: the first request on every connection.
+    pub(crate) fn negotiate(&mut self, now: Instant, version: i16, client_id: &str, timeout: Duration) {
+        self.phase = Phase::Negotiating(version);
+        self.request(
+            now,
+            Api::ApiVersions,
+            RequestKind::ApiVersions,
+            version,
+            client_id,
+            timeout,
+            |out| {
+                api_versions::encode(out, version, SOFTWARE_NAME, env!("CARGO_PKG_VERSION"));
+            },
+        );
+    }
+
+    /// Puts a whole request in line.
+    #[expect(clippy::too_many_arguments, reason = "a request's header has that many parts")]
+    pub(crate) fn request(
+        &mut self,
+        now: Instant,
+        api: Api,
+        kind: RequestKind,
+        version: i16,
+        client_id: &str,
+        timeout: Duration,
+        body: impl FnOnce(&mut BytesMut),
+    ) {
+        let correlation = self.correlation();
+        wire::frame(&mut self.head, api, version, correlation, Some(client_id), body);
+        let frame = self.head.split().freeze();
+        self.push_segment(frame);
+        self.await_answer(now, correlation, kind, version, timeout, Vec::new());
+    }
+
+    /// The correlation id for the next request.
+    pub(crate) fn correlation(&mut self) -> i32 {
+        let correlation = self.next_correlation;
+        self.next_correlation = correlation.wrapping_add(1) & i32::MAX;
+        correlation
+    }
+
+    /// Puts bytes in line to be written. Empty ones would never pass.
+    pub(crate) fn push_segment(&mut self, segment: Bytes) {
+        if !segment.is_empty() {
+            self.segments.push_back(segment);
+        }
+    }
+
+    /// Puts bytes before all others: the beginning of a request, nothing of which was shown yet.
+    pub(crate) fn push_segment_first(&mut self, segment: Bytes) {
+        self.segments.push_front(segment);
+    }
+
+    /// The request whose segments were put in line is complete.
+    pub(crate) fn await_answer(
+        &mut self,
+        now: Instant,
+        correlation: i32,
+        kind: RequestKind,
+        version: i16,
+        timeout: Duration,
+        entries: Vec<Entry>,
+    ) {
+        self.requests.push_back(Request {
+            correlation,
+            kind,
+            version,
+            written: None,
+            timeout,
+            entries,
+        });
+        (self.last_used, self.progress) = (now, now);
+    }
+
+    /// What has to be written.
+    pub(crate) fn segments(&self) -> &VecDeque<Bytes> {
+        &self.segments
+    }
+
+    /// `n` bytes were written. Returns an acks=0 request whose last byte is among them.
+    pub(crate) fn written(&mut self, now: Instant, mut n: usize) -> Option<Request> {
+        self.progress = now;
+        while n > 0 {
+            let Some(first) = self.segments.front_mut() else { break };
+            let step = n.min(first.len());
+            first.advance(step);
+            n -= step;
+            if first.is_empty() {
+                self.segments.pop_front();
+            }
+        }
+        if !self.segments.is_empty() {
+            return None;
+        }
+        // Requests are laid out one at a time, so the last is the one that is now complete.
+        let last = self.requests.back_mut()?;
+        last.written.get_or_insert(now);
+        match last.kind {
+            RequestKind::ProduceUnanswered => self.requests.pop_back(),
+            RequestKind::ApiVersions | RequestKind::Metadata | RequestKind::InitProducerId | RequestKind::Produce => {
+                None
+            }
+        }
+    }
+
+    /// Requests without an answer.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Produce requests without an answer.
+    pub(crate) fn produce_in_flight(&self) -> usize {
+        self.requests
+            .iter()
+            .filter(|request| request.kind == RequestKind::Produce)
+            .count()
+    }
+
+    /// Takes all requests without an answer, oldest first: the connection is gone.
+    pub(crate) fn take_requests(&mut self) -> VecDeque<Request> {
+        core::mem::take(&mut self.requests)
+    }
+
+    /// When it has to be given up, if nothing happens until then: because it is not usable, because a request was not
+    /// answered, or because it is not used.
+    pub(crate) fn deadline(&self, max_idle: Option<Duration>) -> Option<Instant> {
+        if self.phase != Phase::Ready {
+            return Some(self.setup_deadline);
+        }
+        match self.requests.front() {
+            Some(first) => {
+                let from = first.written.unwrap_or(self.progress);
+                // What the broker asked us to wait is not its failing (KIP-219).
+                let from = self.throttled_until.map_or(from, |until| until.max(from));
+                Some(from + first.timeout)
+            }
+            None => max_idle.map(|span| self.last_used + span),
+        }
+    }
+
+    /// Why [`Connection::deadline`] has passed.
+    pub(crate) fn why_late(&self) -> ConnectionError {
+        match (self.phase, self.requests.is_empty()) {
+            (Phase::Opening | Phase::Negotiating(_), _) => ConnectionError::SetupTimeout,
+            (Phase::Ready, false) => ConnectionError::RequestTimeout,
+            (Phase::Ready, true) => ConnectionError::Idle,
+        }
+    }
+
+    /// Takes in bytes and gives back the next complete frame among them, without its length. `bytes` is moved past what
+    /// was used. `None`: everything was used, and more is needed.
+    pub(crate) fn next_frame<'a>(
+        &mut self,
+        bytes: &mut &'a [u8],
+        max: usize,
+    ) -> Result<Option<Frame<'a>>, ConnectionError> {
+        let max = if self.phase == Phase::Ready {
+            max
+        } else {
+            max.min(FIRST_FRAME_MAX)
+        };
+        if self.input.is_empty() {
+            let Some((prefix, rest)) = bytes.split_first_chunk::<4>() else {
+                self.input.extend_from_slice(core::mem::take(bytes));
+                return Ok(None);
+            };
+            let length = frame_length(*prefix, max)?;
+            if let Some((frame, rest)) = rest.split_at_checked(length) {
+                *bytes = rest;
+                return Ok(Some(Frame::InPlace(frame)));
+            }
+            self.input.extend_from_slice(core::mem::take(bytes));
+            return Ok(None);
+        }
+        if self.input.len() < 4 {
+            let (now, later) = bytes.split_at(bytes.len().min(4 - self.input.len()));
+            self.input.extend_from_slice(now);
+            *bytes = later;
+        }
+        let Some(prefix) = self.input.first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = frame_length(*prefix, max)?;
+        let missing = 4 + length - self.input.len();
+        let (now, later) = bytes.split_at(bytes.len().min(missing));
+        self.input.extend_from_slice(now);
+        *bytes = later;
+        if now.len() < missing {
+            return Ok(None);
+        }
+        Ok(Some(Frame::Torn(core::mem::take(&mut self.input))))
+    }
+
+    /// The request that a response with this correlation id answers. Brokers answer in order, so a response to a later
+    /// one is nonsense. `None`: no request waits for it (some brokers answer acks=0).
+    pub(crate) fn take_answered(&mut self, now: Instant, correlation: i32) -> Result<Option<Request>, ConnectionError> {
+        self.last_used = now;
+        match self.requests.front() {
+            Some(first) if first.correlation == correlation => {
+                if first.written.is_none() && !self.segments.is_empty() && self.requests.len() == 1 {
+                    return Err(ConnectionError::Protocol(
+                        "a response before its request was written".to_string(),
+                    ));
+                }
+                Ok(self.requests.pop_front())
+            }
+            _ if self.requests.iter().any(|request| request.correlation == correlation) => {
+                Err(ConnectionError::Protocol("responses out of order".to_string()))
+            }
+            _ if (0..self.next_correlation).contains(&correlation) => Ok(None),
+            _ => Err(ConnectionError::Protocol(alloc::format!(
+                "a response to a request that was never sent (correlation id {correlation})"
+            ))),
+        }
+    }
+
+    /// The broker's versions are known.
+    pub(crate) fn negotiated(&mut self, response: &api_versions::Response) -> Result<(), ConnectionError> {
+        let range = |api: Api| response.range(api);
+        let required = |api: Api| {
+            let offered = range(api);
+            offered
+                .and_then(|(min, max)| api.negotiate(min, max))
+                .ok_or(ConnectionError::UnsupportedVersion {
+                    api: api.name(),
+                    min: offered.map_or(-1, |range| range.0),
+                    max: offered.map_or(-1, |range| range.1),
+                })
+        };
+        self.versions = Versions {
+            produce: Some(required(Api::Produce)?),
+            produce_by_name: range(Api::Produce).is_some_and(|(min, _)| min < 13),
+            metadata: Some(required(Api::Metadata)?),
+            init_producer_id: range(Api::InitProducerId).and_then(|(min, max)| Api::InitProducerId.negotiate(min, max)),
+        };
+        self.phase = Phase::Ready;
+        Ok(())
+    }
+}
+
+/// A frame without its length.
+#[derive(Debug)]
+pub(crate) enum Frame<'a> {
+    /// It lies whole in what was handed in.
+    InPlace(&'a [u8]),
+    /// It came in pieces; with its length.
+    Torn(Vec<u8>),
+}
+
+impl Frame<'_> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::InPlace(bytes) => bytes,
+            Self::Torn(bytes) => &bytes[4..],
+        }
+    }
+}
+
+/// The length that a frame's first four bytes say, with a guess at what speaks if it can't be a Kafka broker.
+fn frame_length(prefix: [u8; 4], max: usize) -> Result<usize, ConnectionError> {
+    let length = i32::from_be_bytes(prefix);
+    if let Ok(length) = usize::try_from(length) {
+        if length <= max {
+            return Ok(length);
+        }
+    }
+    let guess = match prefix {
+        [b'H', b'T', b'T', b'P'] => "it answers in HTTP; is this the right port?".to_string(),
+        [0x15 | 0x16, 0x03, ..] => "it answers in TLS; the port wants an encrypted connection".to_string(),
+        _ => alloc::format!(
+            "it announces a frame of {length} bytes; at most {max} are accepted (receive.message.max.bytes)"
+        ),
+    };
+    Err(ConnectionError::Protocol(guess))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn connection() -> Connection {
+        let mut connection = Connection::new(
+            Instant::ZERO,
+            Role::Control,
+            ("h".to_string(), 9092),
+            Duration::from_secs(10),
+        );
+        connection.phase = Phase::Ready;
+        connection
+    }
+
+    fn frames(connection: &mut Connection, mut bytes: &[u8]) -> Result<Vec<Vec<u8>>, ConnectionError> {
+        let mut frames = Vec::new();
+        while let Some(frame) = connection.next_frame(&mut bytes, 1000)? {
+            frames.push(frame.bytes().to_vec());
+        }
+        assert!(bytes.is_empty(), "everything is used");
+        Ok(frames)
+    }
+
+    #[test]
+    fn frames_come_out_whole_however_they_are_cut() {
+        let stream = [&[0, 0, 0, 3, 1, 2, 3][..], &[0, 0, 0, 0], &[0, 0, 0, 5, 9, 9, 9, 9, 9]].concat();
+        let expected = vec![vec![1, 2, 3], vec![], vec![9; 5]];
+        for first in 0..stream.len() {
+            for second in first..stream.len() {
+                let mut connection = connection();
+                let mut seen = frames(&mut connection, &stream[..first]).unwrap();
+                seen.extend(frames(&mut connection, &stream[first..second]).unwrap());
+                seen.extend(frames(&mut connection, &stream[second..]).unwrap());
+                assert_eq!(seen, expected, "cut at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_too_large_or_negative_is_refused_at_once() {
+        assert!(frames(&mut connection(), &[0x7f, 0xff, 0xff, 0xff]).is_err());
+        assert!(frames(&mut connection(), &[0xff, 0xff, 0xff, 0xff]).is_err());
+        assert!(frames(&mut connection(), &1001i32.to_be_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_not_kafka_is_named() {
+        let error = frames(&mut connection(), b"HTTP/1.1 400 Bad Request")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("HTTP"), "{error}");
+        let error = frames(&mut connection(), &[0x15, 3, 1, 0, 2, 2, 70])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("TLS"), "{error}");
+    }
+
+    #[test]
+    fn answers_must_come_in_the_order_of_requests() {
+        let mut connection = connection();
+        for _ in 0..2 {
+            let correlation = connection.correlation();
+            connection.push_segment(Bytes::from_static(b"request"));
+            let kind = RequestKind::Produce;
+            connection.await_answer(Instant::ZERO, correlation, kind, 9, Duration::from_secs(1), Vec::new());
+            connection.written(Instant::ZERO, 7);
+        }
+        assert!(connection.take_answered(Instant::ZERO, 1).is_err());
+        assert!(connection.take_answered(Instant::ZERO, 0).unwrap().is_some());
+        assert!(
+            connection.take_answered(Instant::ZERO, 0).unwrap().is_none(),
+            "answered twice: nobody waits"
+        );
+        assert!(connection.take_answered(Instant::ZERO, 77).is_err(), "never sent");
+    }
+
+    #[test]
+    fn a_request_is_late_counted_from_its_last_byte() {
+        let mut connection = connection();
+        let at = Instant::from_millis;
+        let correlation = connection.correlation();
+        connection.push_segment(Bytes::from_static(b"request"));
+        let timeout = Duration::from_millis(100);
+        connection.await_answer(at(0), correlation, RequestKind::Produce, 9, timeout, Vec::new());
+        assert_eq!(connection.deadline(None), Some(at(100)));
+        connection.written(at(50), 3);
+        assert_eq!(connection.deadline(None), Some(at(150)));
+        connection.written(at(80), 4);
+        assert_eq!(connection.deadline(None), Some(at(180)));
+    }
+}

@@ -1,0 +1,330 @@
+//! A record comes in: its topic, its partition, its place in a batch.
+
+use core::time::Duration;
+
+use crate::batch::{Content, NoRoom, Reserve};
+use crate::error::{ErrorCode, SendError};
+use crate::event::{RecordId, Sent, TopicIndex};
+use crate::producer::Producer;
+use crate::producer::batches::State;
+use crate::producer::lifecycle::Phase;
+use crate::producer::partitioner::{HasLeader, TopicView, partition_for_key};
+use crate::producer::partitions::Partitions;
+use crate::producer::topics::{Standing, Topic};
+use crate::record::Record;
+use crate::time::Instant;
+
+/// How often a random partition is drawn before the next available one is taken.
+const DRAWS: usize = 8;
+
+impl Producer {
+    #[inline]
+    pub(super) fn accept(&mut self, now: Instant, record: &Record<'_>) -> Result<Sent, SendError> {
+        if self.phase != Phase::Running {
+            self.check_running()?;
+        }
+        let Some(topic) = self.topics.find(record.topic) else {
+            return Err(self.not_ready(now, record.topic));
+        };
+        let known = &mut self.topics[topic];
+        if known.standing != Standing::Known {
+            return Err(self.unknown(now, topic));
+        }
+        known.touch(now);
+        let timestamp = match record.timestamp {
+            Some(timestamp) if timestamp < 0 => return Err(SendError::InvalidTimestamp(timestamp)),
+            Some(timestamp) => timestamp,
+            None => self.time_of_day(now),
+        };
+        let content = Content {
+            timestamp,
+            key: record.key,
+            value: record.value,
+            headers: record.headers,
+        };
+        self.check_size(&content)?;
+        let (number, sticky) = self.choose_partition(now, topic, record)?;
+        let index = self.topics[topic].partitions[number as usize];
+        let slot = self.append(now, topic, index, &content, sticky)?;
+        self.stats.records_accepted += 1;
+        let id = RecordId {
+            batch: self.batches.id(slot),
+            index: self.batches[slot].records.count() - 1,
+        };
+        Ok(Sent {
+            id,
+            topic: TopicIndex(topic),
+            partition: number as i32,
+            timestamp,
+        })
+    }
+
+    /// Puts the record into the open batch of its partition, or into a new one. Returns the batch.
+    #[inline]
+    fn append(
+        &mut self,
+        now: Instant,
+        topic: u32,
+        index: u32,
+        content: &Content<'_>,
+        sticky: bool,
+    ) -> Result<u32, SendError> {
+        let limit = self.topics[topic].batch_limit;
+        let growth = self.growth_time();
+        let partition = &mut self.partitions[index];
+        let before = partition.open_batch(&self.batches);
+        if let Some(slot) = before {
+            let batch = &mut self.batches[slot];
+            let size = batch.records.size_of_next(content);
+            if batch.size() + size <= limit && now < batch.created + growth {
+                let appended =
+                    batch
+                        .records
+                        .append(content, size, &mut self.pool, partition.first_chunk, Reserve::Kept);
+                appended.map_err(|no_room| self.starve(no_room))?;
+                self.appended(topic, slot, size, sticky);
+                return Ok(slot);
+            }
+            self.seal(slot);
+        }
+        self.append_to_new(now, topic, index, content, sticky)
+    }
+
+    #[inline(never)]
+    fn append_to_new(
+        &mut self,
+        now: Instant,
+        topic: u32,
+        index: u32,
+        content: &Content<'_>,
+        sticky: bool,
+    ) -> Result<u32, SendError> {
+        let partition = &mut self.partitions[index];
+        let slot = self.batches.open(now, index);
+        let records = &mut self.batches[slot].records;
+        let size = records.size_of_next(content);
+        if let Err(no_room) = records.append(content, size, &mut self.pool, partition.first_chunk, Reserve::Kept) {
+            self.batches.undo_open(slot);
+            return Err(self.starve(no_room));
+        }
+        if partition.is_idle() {
+            partition.sequencing.awake(now);
+        }
+        partition
+            .queued
+            .push_back(&mut self.batches, crate::producer::batches::Chain::Partition, slot);
+        self.appended(topic, slot, size + crate::batch::header::SIZE, sticky);
+        if self.config.linger.is_zero() && self.batches[slot].state == State::Open {
+            self.make_due(slot);
+        }
+        Ok(slot)
+    }
+
+    /// A record stands in the batch: is it due by its size, and is it time for another partition?
+    #[inline]
+    fn appended(&mut self, topic: u32, slot: u32, size: usize, sticky: bool) {
+        let batch = &self.batches[slot];
+        let full = batch.size() >= self.config.batch_size;
+        if full && batch.state == State::Open {
+            self.make_due(slot);
+        }
+        if sticky {
+            self.topics[topic].stuck(size, full, self.config.batch_size);
+        }
+    }
+
+    /// The batch takes no more records.
+    fn seal(&mut self, slot: u32) {
+        if self.batches[slot].state == State::Open {
+            self.make_due(slot);
+        }
+        self.close_batch(slot);
+    }
+
+    /// How long after its first record a batch may take more, at most: so that growth never makes a late record expire
+    /// before nine tenths of its own `delivery.timeout.ms` (where `linger.ms` leaves that much).
+    fn growth_time(&self) -> Duration {
+        let linger = self.config.linger;
+        let tenth = self.config.delivery_timeout / 10;
+        (linger + tenth.min(Duration::from_secs(1))).min(linger.max(tenth))
+    }
+
+    /// No memory: whoever lingers is due, so that some comes back.
+    #[cold]
+    fn starve(&mut self, NoRoom { needed }: NoRoom) -> SendError {
+        self.stats.buffer_full += 1;
+        self.due_below = self.batches.next_serial();
+        self.starved = Some(self.starved.map_or(needed, |before| before.min(needed)));
+        SendError::BufferFull { needed }
+    }
+
+    /// The partition's number, and whether it is the one that records without key stick to.
+    #[inline]
+    fn choose_partition(&mut self, now: Instant, index: u32, record: &Record<'_>) -> Result<(u32, bool), SendError> {
+        let topic = &self.topics[index];
+        let count = topic.count;
+        if let Some(partition) = record.partition {
+            return match u32::try_from(partition) {
+                Err(_) => Err(SendError::UnknownPartition { partition, count }),
+                Ok(number) if (number as usize) < count => Ok((number, false)),
+                Ok(_) => {
+                    self.topics.ask(now, index);
+                    Err(SendError::NotReady {
+                        topic: TopicIndex(index),
+                    })
+                }
+            };
+        }
+        if let Some(partitioner) = &mut self.partitioner {
+            let leaders = Leaders {
+                topic,
+                partitions: &self.partitions,
+            };
+            let view = TopicView {
+                partitions: count,
+                has_leader: &leaders,
+            };
+            let partition = partitioner.partition(record, &view);
+            return match u32::try_from(partition) {
+                Ok(number) if (number as usize) < count => Ok((number, false)),
+                _ => Err(SendError::UnknownPartition { partition, count }),
+            };
+        }
+        if let Some(key) = record.key.filter(|_| !self.config.partitioner_ignore_keys) {
+            return Ok((partition_for_key(key, count as u32) as u32, false));
+        }
+        if let Some(number) = topic.sticky() {
+            return Ok((number, true));
+        }
+        let number = self.draw_partition(now, index);
+        self.topics[index].stick_to(number);
+        Ok((number, true))
+    }
+
+    /// A partition for records without key. Java weighs all partitions by the lengths of their queues (KIP-794), which
+    /// takes a walk over all of them; here two are drawn and the one with less queued is taken, which spreads as well and
+    /// costs the same for any number of partitions.
+    fn draw_partition(&mut self, now: Instant, index: u32) -> u32 {
+        let first = self.draw_available(now, index);
+        if !self.config.adaptive_partitioning {
+            return first;
+        }
+        let second = self.draw_available(now, index);
+        let load = |number: u32| {
+            let partition = &self.partitions[self.topics[index].partitions[number as usize]];
+            let queued = partition.queued.first().map_or(0, |slot| self.batches[slot].size());
+            let several = partition.queued.first() != partition.queued.last();
+            (several, partition.sent_count, queued)
+        };
+        if load(second) < load(first) { second } else { first }
+    }
+
+    fn draw_available(&mut self, now: Instant, index: u32) -> u32 {
+        let topic = &self.topics[index];
+        let count = topic.count as u32;
+        let mut number = self.random.below(count);
+        if topic.led == 0 {
+            return number;
+        }
+        for _ in 0..DRAWS {
+            if self.is_available(now, index, number) {
+                return number;
+            }
+            number = self.random.below(count);
+        }
+        for step in 0..count {
+            let next = (number + step) % count;
+            if self.is_available(now, index, next) {
+                return next;
+            }
+        }
+        number
+    }
+
+    /// Whether the partition has a leader that was not silent for `partitioner.availability.timeout.ms`.
+    fn is_available(&self, now: Instant, topic: u32, number: u32) -> bool {
+        let partition = &self.partitions[self.topics[topic].partitions[number as usize]];
+        let Some(leader) = partition.leader else { return false };
+        let patience = self.config.partitioner_availability_timeout;
+        patience.is_zero()
+            || self.brokers[leader]
+                .stuck_since
+                .is_none_or(|since| now.saturating_since(since) <= patience)
+    }
+
+    /// The time of day in milliseconds; −1 if the host never told it.
+    #[inline]
+    fn time_of_day(&self, now: Instant) -> i64 {
+        match self.wall {
+            None => -1,
+            Some((at, time)) => {
+                let since = i64::try_from(now.saturating_since(at).as_millis()).unwrap_or(i64::MAX);
+                time.as_millis().saturating_add(since).max(0)
+            }
+        }
+    }
+
+    #[inline]
+    fn check_size(&self, content: &Content<'_>) -> Result<(), SendError> {
+        let size = content.alone_at_most();
+        if size <= self.config.max_request_size.min(self.pool.largest()) {
+            return Ok(());
+        }
+        if size > self.config.max_request_size {
+            return Err(SendError::TooLarge {
+                size,
+                limit: self.config.max_request_size,
+                option: "max.request.size",
+            });
+        }
+        Err(SendError::TooLarge {
+            size,
+            limit: self.pool.largest(),
+            option: "buffer.memory",
+        })
+    }
+
+    #[cold]
+    fn not_ready(&mut self, now: Instant, name: &str) -> SendError {
+        let topic = self.topics.add(now, name);
+        self.topics.ask(now, topic);
+        SendError::NotReady {
+            topic: TopicIndex(topic),
+        }
+    }
+
+    /// The topic is refused, or not found yet. A refusal for want of rights is told once, and the next send asks anew, as
+    /// in Java; a name that is not valid never becomes so.
+    #[cold]
+    fn unknown(&mut self, now: Instant, topic: u32) -> SendError {
+        match self.topics[topic].standing {
+            Standing::Refused(code) => {
+                if code != ErrorCode::INVALID_TOPIC {
+                    self.topics[topic].standing = Standing::Unknown;
+                }
+                SendError::TopicFailed(code)
+            }
+            Standing::Unknown | Standing::Known => {
+                self.topics.ask(now, topic);
+                SendError::NotReady {
+                    topic: TopicIndex(topic),
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Leaders<'a> {
+    topic: &'a Topic,
+    partitions: &'a Partitions,
+}
+
+impl HasLeader for Leaders<'_> {
+    fn has_leader(&self, partition: usize) -> bool {
+        self.topic
+            .partitions
+            .get(partition)
+            .is_some_and(|index| self.partitions[*index].leader.is_some())
+    }
+}

@@ -1,0 +1,502 @@
+//! What a Produce response, or the lack of one, means for each batch that its request carried.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::batch::{Class, Reserve, decode};
+use crate::connection::{Entry, Request};
+use crate::error::{DeliveryError, DeliveryErrorKind, ErrorCode, FatalError};
+use crate::event::{Event, Written};
+use crate::producer::Producer;
+use crate::producer::batches::State;
+use crate::producer::idempotence::{self, Standing};
+use crate::producer::lifecycle::Phase;
+use crate::producer::timers::Timer;
+use crate::time::Instant;
+use crate::wire::produce::{self, TopicRef};
+
+/// What a broker's error code asks for (Java's table, KIP-360, and the rules of docs/design.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// It is written, although the offset is not known.
+    Duplicate,
+    /// Again later; `refresh`: after looking where the leader is.
+    Retry { refresh: bool },
+    /// Too large: in parts.
+    Split,
+    /// Out of order: something before it is missing, or its own state was lost.
+    OutOfOrder,
+    /// A newer epoch of this producer was seen.
+    OldEpoch,
+    /// Never.
+    Refused,
+    /// Never, for any batch of this producer.
+    Fatal,
+}
+
+/// What `code` asks for. Unknown codes are taken as `UNKNOWN_SERVER_ERROR`, as in Java.
+pub(crate) fn meaning(code: i16, idempotent: bool) -> Meaning {
+    match code {
+        46 => Meaning::Duplicate,
+        3 | 5 | 6 | 9 | 13 | 56 | 74 | 100 | 103 => Meaning::Retry { refresh: true },
+        2 | 7 | 14 | 15 | 16 | 19 | 20 | 51 | 75 | 89 => Meaning::Retry { refresh: false },
+        10 | 18 => Meaning::Split,
+        45 | 59 if idempotent => Meaning::OutOfOrder,
+        47 if idempotent => Meaning::OldEpoch,
+        31 | 35 | 49 | 53 | 90 if idempotent => Meaning::Fatal,
+        _ => Meaning::Refused,
+    }
+}
+
+/// Whether a batch that was answered so is certainly not written by that attempt. Every other answer may come after the
+/// append. 59, which is not in the rule's list, is said by brokers before 2.5 in place of 45, also before the append.
+pub(crate) fn proves_unwritten(code: i16) -> bool {
+    matches!(
+        code,
+        2 | 10 | 17 | 18 | 19 | 21 | 29 | 31 | 32 | 35 | 43 | 45 | 47 | 59 | 76 | 87
+    )
+}
+
+impl Producer {
+    /// A response: each partition that it names resolves the batch that the request carried for it. What it leaves out was
+    /// not answered.
+    pub(super) fn answered(&mut self, now: Instant, mut request: Request, response: &produce::Response<'_>) {
+        let mut entries = core::mem::take(&mut request.entries);
+        response.for_each_endpoint(|id, host, port| {
+            if let Ok(port) = u16::try_from(port) {
+                self.learn_broker(now, id, host, port);
+            }
+        });
+        let mut expected = 0;
+        response.for_each(|partition| {
+            let is_for = |entry: &Entry| {
+                let topic = match partition.topic {
+                    TopicRef::Id(id) => entry.topic_id == id,
+                    TopicRef::Name(name) => self.topics[entry.topic].name == name,
+                };
+                topic && entry.number == partition.index
+            };
+            // Brokers answer in the request's order, mostly.
+            let found = match entries.get(expected) {
+                Some(entry) if is_for(entry) => Some(expected),
+                _ => entries.iter().position(is_for),
+            };
+            let Some(place) = found else {
+                log::warn!("an answer for partition {} that was not asked about", partition.index);
+                return;
+            };
+            expected = place + 1;
+            if core::mem::replace(&mut entries[place].answered, true) {
+                return; // answered twice: the first counts
+            }
+            let entry = entries[place];
+            self.resolve(now, &entry, &partition);
+        });
+        for entry in entries.iter().filter(|entry| !entry.answered) {
+            self.unanswered(now, entry);
+        }
+        entries.clear();
+        self.spare_entries.push(entries);
+    }
+
+    /// The request will never be answered: its connection is gone.
+    pub(super) fn lost(&mut self, now: Instant, mut entries: Vec<Entry>) {
+        for entry in &entries {
+            self.unanswered(now, entry);
+        }
+        entries.clear();
+        self.spare_entries.push(entries);
+    }
+
+    /// acks=0: the last byte of the request was written, and that is all there is to know.
+    pub(super) fn delivered_unanswered(&mut self, now: Instant, request: Request) {
+        let mut entries = request.entries;
+        for entry in &entries {
+            if self.take_current(entry) {
+                self.succeed(
+                    now,
+                    entry.slot,
+                    Written {
+                        base_offset: None,
+                        log_append_time: None,
+                    },
+                );
+            }
+        }
+        entries.clear();
+        self.spare_entries.push(entries);
+    }
+
+    /// The attempt is over. Whether it is the batch's current one: if not, the answer only informs.
+    fn take_current(&mut self, entry: &Entry) -> bool {
+        if self.batches.generation(entry.slot) != entry.generation {
+            self.stats.late_answers += 1;
+            return false;
+        }
+        let batch = &mut self.batches[entry.slot];
+        batch.outstanding = batch.outstanding.saturating_sub(1);
+        let current = batch.attempt == entry.attempt && matches!(batch.state, State::InFlight(_));
+        if !current {
+            self.stats.late_answers += 1;
+        }
+        current
+    }
+
+    fn resolve(&mut self, now: Instant, entry: &Entry, answer: &produce::Partition<'_>) {
+        let current = self.take_current(entry);
+        if let (6 | 74, Some((leader, epoch))) = (answer.error, answer.leader) {
+            self.leader_hint(entry.partition, leader, epoch);
+        }
+        let slot = entry.slot;
+        // The hint may have superseded this very attempt: its answer still is one.
+        let superseded = !current || !matches!(self.batches[slot].state, State::InFlight(_));
+        if superseded {
+            return;
+        }
+        if answer.error == 0 {
+            let known = |value: i64| (value >= 0).then_some(value);
+            let base_offset = known(answer.base_offset);
+            self.succeed(
+                now,
+                slot,
+                Written {
+                    base_offset,
+                    log_append_time: known(answer.log_append_time),
+                },
+            );
+            return;
+        }
+        self.batches[slot].last_error = Some(ErrorCode(answer.error));
+        if !proves_unwritten(answer.error) {
+            self.batches[slot].tainted = true;
+        }
+        let message = answer
+            .error_message
+            .or(answer.first_record_error.and_then(|(_, message)| message));
+        self.off_the_wire(slot);
+        self.act(now, slot, answer.error, message);
+        self.settle(entry.partition);
+    }
+
+    fn unanswered(&mut self, now: Instant, entry: &Entry) {
+        if !self.take_current(entry) {
+            return;
+        }
+        self.batches[entry.slot].tainted = true;
+        self.off_the_wire(entry.slot);
+        self.topics.refresh.want();
+        self.retry(now, entry.slot, true);
+        self.settle(entry.partition);
+    }
+
+    /// The current attempt is over, without success: the batch has to be sent again, unless more is decided.
+    fn off_the_wire(&mut self, slot: u32) {
+        let index = self.batches[slot].partition;
+        self.partitions[index].on_wire -= 1;
+        self.batches[slot].state = State::Waiting;
+        if self.standing == Standing::Off {
+            self.partitions[index].remove_sent(&mut self.batches, slot);
+            self.partitions[index].requeue(&mut self.batches, slot);
+            self.batches[slot].state = State::Closed;
+        }
+    }
+
+    /// Does what the broker's error asks for.
+    fn act(&mut self, now: Instant, slot: u32, code: i16, message: Option<&str>) {
+        let index = self.batches[slot].partition;
+        let message = message.map(Box::from);
+        let refused = DeliveryErrorKind::Refused(ErrorCode(code));
+        match meaning(code, self.standing != Standing::Off) {
+            Meaning::Duplicate => self.succeed_waiting(now, slot),
+            Meaning::Retry { refresh } => {
+                if refresh {
+                    self.topics.refresh.want();
+                }
+                self.retry(now, slot, true);
+            }
+            Meaning::Split => {
+                if self.batches[slot].records.count() == 1 {
+                    self.fail(slot, refused, message);
+                } else if self.batches[slot].outstanding > 0 {
+                    self.retry(now, slot, false); // a superseded attempt of it is still on its way
+                } else {
+                    self.split(slot);
+                }
+            }
+            Meaning::OutOfOrder if self.batches[slot].proven => self.succeed_waiting(now, slot),
+            Meaning::OutOfOrder => {
+                let lowest = self.partitions[index].sent.first() == Some(slot);
+                if lowest && !self.batches[slot].tainted {
+                    self.partitions[index].sequencing.open_gap(None);
+                }
+                self.retry(now, slot, false);
+            }
+            Meaning::OldEpoch if self.batches[slot].proven => self.succeed_waiting(now, slot),
+            // It keeps its epoch, which no broker takes any more: nothing can be learnt about it by asking again.
+            Meaning::OldEpoch if self.batches[slot].tainted => self.fail(slot, refused, message),
+            Meaning::OldEpoch => {
+                self.partitions[index].sequencing.open_gap(None);
+                self.retry(now, slot, false);
+            }
+            Meaning::Refused => self.fail(slot, refused, message),
+            Meaning::Fatal => {
+                let fatal = FatalError::new(ErrorCode(code));
+                self.fail(slot, DeliveryErrorKind::Fatal(fatal.clone()), message);
+                self.fail_for_good(fatal);
+            }
+        }
+    }
+
+    /// The batch is on the wire and was acknowledged.
+    fn succeed(&mut self, now: Instant, slot: u32, written: Written) {
+        let index = self.batches[slot].partition;
+        self.partitions[index].on_wire -= 1;
+        self.batches[slot].state = State::Waiting;
+        self.succeed_with(now, slot, written);
+        self.topics.recover_batch_limit(self.partitions[index].topic);
+        self.settle(index);
+    }
+
+    /// The batch proves to be written, by an answer that does not say where.
+    fn succeed_waiting(&mut self, now: Instant, slot: u32) {
+        if self.standing == Standing::Off {
+            // Without idempotence it has gone back to the queue.
+            let index = self.batches[slot].partition;
+            self.partitions[index]
+                .queued
+                .remove(&mut self.batches, super::batches::Chain::Partition, slot);
+            self.deliver(
+                slot,
+                Ok(Written {
+                    base_offset: None,
+                    log_append_time: None,
+                }),
+            );
+            return;
+        }
+        self.succeed_with(
+            now,
+            slot,
+            Written {
+                base_offset: None,
+                log_append_time: None,
+            },
+        );
+    }
+
+    fn succeed_with(&mut self, now: Instant, slot: u32, written: Written) {
+        let index = self.batches[slot].partition;
+        if self.standing == Standing::Off {
+            self.partitions[index].remove_sent(&mut self.batches, slot);
+            self.deliver(slot, Ok(written));
+            return;
+        }
+        if let Some(stamp) = self.batches[slot].stamp {
+            self.partitions[index].sequencing.acknowledged(now, stamp);
+        }
+        idempotence::prove_earlier(&self.partitions[index], &mut self.batches, slot);
+        self.batches[slot].records.release(&mut self.pool);
+        self.tell_writable();
+        self.batches[slot].state = State::Resolved(Ok(written));
+    }
+
+    /// Sends the batch again later. `counted`: against `retries`.
+    fn retry(&mut self, now: Instant, slot: u32, counted: bool) {
+        if counted && self.batches[slot].retries >= self.config.retries {
+            let kind = DeliveryErrorKind::RetriesExhausted(self.batches[slot].last_error);
+            self.fail(slot, kind, None);
+            return;
+        }
+        let batch = &mut self.batches[slot];
+        let failures = batch.attempt.saturating_sub(1);
+        if counted {
+            batch.retries += 1;
+        }
+        self.stats.retries += 1;
+        let index = batch.partition;
+        let partition = &mut self.partitions[index];
+        if partition.backoff.is_none_or(|until| until <= now) {
+            let until = now + self.retry_backoff.after(failures, &mut self.random);
+            partition.backoff = Some(until);
+            self.timers.set(Timer::Partition(index), until);
+        }
+    }
+
+    /// The batch fails, wherever it is.
+    pub(super) fn fail(&mut self, slot: u32, kind: DeliveryErrorKind, message: Option<Box<str>>) {
+        let batch = &self.batches[slot];
+        let index = batch.partition;
+        let possibly_written = batch.in_doubt() || batch.maybe_written || batch.proven;
+        let error = DeliveryError {
+            kind,
+            message,
+            possibly_written,
+            attempts: batch.attempt,
+        };
+        log::debug!("batch of {} records failed: {error}", batch.records.count());
+        match batch.state {
+            State::Open | State::Due | State::Closed => {
+                if batch.state == State::Open {
+                    self.batches.make_due(slot);
+                }
+                let queued = &mut self.partitions[index].queued;
+                queued.remove(&mut self.batches, super::batches::Chain::Partition, slot);
+                self.deliver(slot, Err(error));
+                self.settle(index);
+            }
+            State::InFlight(_) | State::Waiting => {
+                if matches!(batch.state, State::InFlight(_)) {
+                    self.partitions[index].on_wire -= 1;
+                }
+                if self.standing == Standing::Off {
+                    self.partitions[index].remove_sent(&mut self.batches, slot);
+                    self.deliver(slot, Err(error));
+                } else {
+                    if let Some(stamp) = batch.stamp {
+                        let refused = (!possibly_written).then_some(stamp);
+                        self.partitions[index].sequencing.open_gap(refused);
+                    }
+                    self.batches[slot].state = State::Resolved(Err(error));
+                    self.batches[slot].records.release(&mut self.pool);
+                    self.tell_writable();
+                }
+                self.settle(index);
+            }
+            State::Resolved(_) => {
+                // Its outcome is known, but an earlier one's is not: that one fails first.
+                unreachable!("the oldest live batch of a partition is never resolved")
+            }
+            State::Free | State::Delivering | State::Split => unreachable!("only live batches fail"),
+        }
+    }
+
+    /// Outcomes leave in the order of the partition (rule 2); then it is seen what may follow.
+    pub(super) fn settle(&mut self, index: u32) {
+        while let Some(slot) = self.partitions[index].sent.first() {
+            let State::Resolved(outcome) = &mut self.batches[slot].state else {
+                break;
+            };
+            let outcome = core::mem::replace(
+                outcome,
+                Ok(Written {
+                    base_offset: None,
+                    log_append_time: None,
+                }),
+            );
+            self.partitions[index].remove_sent(&mut self.batches, slot);
+            self.deliver(slot, outcome);
+        }
+        self.bump_if_needed(index);
+        self.list_if_ready(index);
+        if let Some(leader) = self.partitions[index].leader {
+            self.attend(leader);
+        }
+    }
+
+    /// The outcome goes into the outbox, the memory back.
+    fn deliver(&mut self, slot: u32, outcome: Result<Written, DeliveryError>) {
+        let batch = &mut self.batches[slot];
+        let count = u64::from(batch.records.count());
+        match &outcome {
+            Ok(_) => self.stats.records_delivered += count,
+            Err(_) => {
+                self.stats.records_failed += count;
+                self.flushes.failed(batch.serial, batch.records.count());
+            }
+        }
+        batch.records.release(&mut self.pool);
+        self.batches.deliver(slot);
+        self.outbox.delivery(slot, outcome);
+        self.tell_writable();
+    }
+
+    /// The producer can never deliver again: what is open fails, one a step.
+    pub(super) fn fail_for_good(&mut self, fatal: FatalError) {
+        if matches!(self.phase, Phase::Running | Phase::Closing) {
+            log::error!("{fatal}");
+            let closing = self.phase == Phase::Closing;
+            self.phase = if closing {
+                Phase::Aborting
+            } else {
+                Phase::Failed(fatal.clone())
+            };
+            self.outbox.event(Event::Fatal(fatal));
+        }
+    }
+
+    /// Sends the batch in parts (as Java: of `batch.size`, or half of it where it is not larger), in its place and with its
+    /// sequences.
+    fn split(&mut self, parent: u32) {
+        let batch = &self.batches[parent];
+        let index = batch.partition;
+        let size = batch.size();
+        let target = if size > self.config.batch_size {
+            self.config.batch_size
+        } else {
+            size / 2
+        };
+        let topic = &mut self.topics[self.partitions[index].topic];
+        topic.batch_limit = topic
+            .batch_limit
+            .min(target.max(self.config.batch_size.min(size / 2)).max(1));
+        self.stats.splits += 1;
+        let whole = core::mem::take(&mut self.batches[parent].records);
+        let mut parts: Vec<u32> = Vec::new();
+        let mut done = 0;
+        decode::for_each(&whole, |content| {
+            let fits = parts.last().is_some_and(|part| {
+                let batch = &self.batches[*part];
+                batch.size() + batch.records.size_of_next(content) <= target
+            });
+            if !fits {
+                let part = self.batches.open_part(parent, done);
+                parts.push(part);
+            }
+            let part = *parts.last().expect("there is one now");
+            let records = &mut self.batches[part].records;
+            let bytes = records.size_of_next(content);
+            let appended = records.append(content, bytes, &mut self.pool, Class::SMALLEST, Reserve::Used);
+            appended.expect("the reserve always has room");
+            done += 1;
+        });
+        let counts: Vec<u32> = parts.iter().map(|part| self.batches[*part].records.count()).collect();
+        let stamps = idempotence::stamps_of_parts(self.batches[parent].stamp, &counts);
+        let state = self.batches[parent].state.clone();
+        for (part, stamp) in parts.iter().zip(stamps) {
+            self.batches[*part].records.close();
+            self.batches[*part].stamp = stamp;
+            self.batches[*part].state = state.clone();
+        }
+        self.partitions[index].replace_by_parts(&mut self.batches, parent, &parts);
+        let mut whole = whole;
+        whole.release(&mut self.pool);
+        self.batches[parent].records = whole;
+        self.batches.retire_parent(parent);
+        self.tell_writable();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_after_which_a_batch_may_be_written_leave_doubt() {
+        for code in [-1, 3, 5, 6, 7, 9, 13, 20, 46, 56, 74, 75, 89, 100, 103, 500] {
+            assert!(!proves_unwritten(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn without_idempotence_nothing_is_fatal_and_sequences_mean_nothing() {
+        for code in [31, 35, 45, 47, 49, 59, 90] {
+            assert_eq!(meaning(code, false), Meaning::Refused, "{code}");
+        }
+    }
+
+    #[test]
+    fn unknown_codes_are_refusals() {
+        assert_eq!(meaning(12_345, true), Meaning::Refused);
+        assert_eq!(meaning(-1, true), Meaning::Refused);
+    }
+}

@@ -1,0 +1,308 @@
+//! The table of live batches, and the two lists of all of them: by age, and of those that linger.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::batch::Records;
+use crate::batch::header::Stamp;
+use crate::error::{DeliveryError, ErrorCode};
+use crate::event::{BatchId, ConnId, Written};
+use crate::producer::list::{Links, List, Table};
+use crate::time::Instant;
+
+/// The lists that a batch may be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chain {
+    /// Its partition's: queued, or sent.
+    Partition,
+    /// All live batches, oldest first.
+    Age,
+    /// Open batches that are not due, oldest first.
+    Linger,
+}
+
+/// Where a batch is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The slot is free.
+    Free,
+    /// Takes records; not due yet.
+    Open,
+    /// Takes records; leaves as soon as its connection can take it.
+    Due,
+    /// Takes no more records, and was not sent yet, or (without idempotence) waits to be sent again.
+    Closed,
+    /// Its current attempt is on the wire.
+    InFlight(ConnId),
+    /// Was sent, and has to be sent again.
+    Waiting,
+    /// Its outcome is known, but earlier batches of its partition are open (rule 2).
+    Resolved(Result<Written, DeliveryError>),
+    /// Its outcome is in the outbox.
+    Delivering,
+    /// Was split; waits for the deliveries of its parts.
+    Split,
+}
+
+/// One batch.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    generation: u32,
+    links: [Links; 3],
+    pub(crate) state: State,
+    /// Index of its partition.
+    pub(crate) partition: u32,
+    /// Order of creation; the parts of a split batch keep their parent's.
+    pub(crate) serial: u64,
+    /// When its first record was sent.
+    pub(crate) created: Instant,
+    pub(crate) records: Records,
+    /// What the host knows it by: its own id, or its parent's.
+    origin: BatchId,
+    /// The place of its first record in `origin`.
+    first_record: u32,
+    /// For a batch that is another's origin: deliveries still to come.
+    parts: u32,
+    /// Producer id, epoch and sequence, from the first sending on, until it is to be renumbered.
+    pub(crate) stamp: Option<Stamp>,
+    /// Number of the current attempt, counted from 1; 0 before the first.
+    pub(crate) attempt: u32,
+    /// Attempts that counted against `retries`.
+    pub(crate) retries: u32,
+    /// Attempts of it (current or superseded) that a connection still has.
+    pub(crate) outstanding: u32,
+    /// An earlier attempt ended without a proof that it was not written: it must keep its stamp (rule 5).
+    pub(crate) tainted: bool,
+    /// It may be in a log under an earlier topic id; to be said if it fails, no hindrance to renumbering (rule 7).
+    pub(crate) maybe_written: bool,
+    /// A later batch of the same producer id and epoch was acknowledged: it is written (rule 5).
+    pub(crate) proven: bool,
+    /// The last error that a broker answered.
+    pub(crate) last_error: Option<ErrorCode>,
+}
+
+impl Batch {
+    /// Bytes that it takes in a request: header and records.
+    pub(crate) fn size(&self) -> usize {
+        crate::batch::header::SIZE + self.records.len()
+    }
+
+    /// Its records, as places in the batch that the host knows.
+    pub(crate) fn range(&self) -> Range<u32> {
+        self.first_record..self.first_record + self.records.count()
+    }
+
+    /// Whether some attempt may have been written: one is on the wire, or ended without a proof of the contrary.
+    pub(crate) fn in_doubt(&self) -> bool {
+        self.tainted || matches!(self.state, State::InFlight(_))
+    }
+}
+
+/// All batches.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    slots: Vec<Batch>,
+    free: Vec<u32>,
+    age: List,
+    linger: List,
+    next_serial: u64,
+}
+
+impl Table<Chain> for Batches {
+    fn links(&mut self, chain: Chain, slot: u32) -> &mut Links {
+        &mut self.slots[slot as usize].links[chain as usize]
+    }
+}
+
+impl core::ops::Index<u32> for Batches {
+    type Output = Batch;
+
+    #[inline]
+    fn index(&self, slot: u32) -> &Batch {
+        &self.slots[slot as usize]
+    }
+}
+
+impl core::ops::IndexMut<u32> for Batches {
+    #[inline]
+    fn index_mut(&mut self, slot: u32) -> &mut Batch {
+        &mut self.slots[slot as usize]
+    }
+}
+
+impl Batches {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            age: List::EMPTY,
+            linger: List::EMPTY,
+            next_serial: 0,
+        }
+    }
+
+    /// A new open batch, the youngest of all. `records` already holds its first record.
+    pub(crate) fn open(&mut self, now: Instant, partition: u32) -> u32 {
+        let slot = self.allocate(partition, self.next_serial, now, State::Open);
+        self.next_serial += 1;
+        let mut age = self.age;
+        age.push_back(self, Chain::Age, slot);
+        self.age = age;
+        let mut linger = self.linger;
+        linger.push_back(self, Chain::Linger, slot);
+        self.linger = linger;
+        slot
+    }
+
+    /// The batch just opened got no record after all.
+    pub(crate) fn undo_open(&mut self, slot: u32) {
+        self.make_due(slot);
+        self.forget_age(slot);
+        self.release_slot(slot);
+    }
+
+    /// A part of `parent`, which begins with the parent's record number `first`, counted within the parent.
+    pub(crate) fn open_part(&mut self, parent: u32, first: u32) -> u32 {
+        let of = &self.slots[parent as usize];
+        let (partition, serial, created) = (of.partition, of.serial, of.created);
+        let (origin, first_record) = (of.origin, of.first_record + first);
+        let slot = self.allocate(partition, serial, created, State::Closed);
+        let of = &self.slots[parent as usize];
+        let (attempt, retries, last_error) = (of.attempt, of.retries, of.last_error);
+        let (tainted, maybe_written) = (of.tainted, of.maybe_written);
+        let part = &mut self.slots[slot as usize];
+        (part.origin, part.first_record) = (origin, first_record);
+        // Its attempts go on from its parent's: it leaves as a retry does, alone.
+        (part.attempt, part.retries, part.last_error) = (attempt, retries, last_error);
+        (part.tainted, part.maybe_written) = (tainted, maybe_written);
+        let mut age = self.age;
+        age.insert_before(self, Chain::Age, Some(parent), slot);
+        self.age = age;
+        self.slots[origin.slot as usize].parts += 1;
+        slot
+    }
+
+    /// The parent of some parts has none of its own any more.
+    pub(crate) fn retire_parent(&mut self, parent: u32) {
+        self.forget_age(parent);
+        let origin = self.slots[parent as usize].origin;
+        self.slots[parent as usize].state = State::Split;
+        if origin.slot == parent {
+            self.slots[parent as usize].parts -= 1;
+        } else {
+            self.slots[origin.slot as usize].parts -= 1;
+            self.release_slot(parent);
+        }
+    }
+
+    /// The batch's outcome goes to the host: it is no longer alive.
+    pub(crate) fn deliver(&mut self, slot: u32) {
+        self.forget_age(slot);
+        self.slots[slot as usize].state = State::Delivering;
+    }
+
+    /// The host has taken the outcome of the batch in `slot`.
+    pub(crate) fn delivered(&mut self, slot: u32) {
+        let origin = self.slots[slot as usize].origin;
+        let whole = &mut self.slots[origin.slot as usize];
+        whole.parts -= 1;
+        let last = whole.parts == 0;
+        if slot != origin.slot {
+            self.release_slot(slot);
+        }
+        if last {
+            self.release_slot(origin.slot);
+        }
+    }
+
+    /// The batch is due: it lingers no longer.
+    pub(crate) fn make_due(&mut self, slot: u32) {
+        debug_assert_eq!(self.slots[slot as usize].state, State::Open);
+        let mut linger = self.linger;
+        linger.remove(self, Chain::Linger, slot);
+        self.linger = linger;
+        self.slots[slot as usize].state = State::Due;
+    }
+
+    /// The id by which the host knows the batch in `slot`.
+    pub(crate) fn id(&self, slot: u32) -> BatchId {
+        self.slots[slot as usize].origin
+    }
+
+    /// Tells apart the batches that use a slot one after the other.
+    pub(crate) fn generation(&self, slot: u32) -> u32 {
+        self.slots[slot as usize].generation
+    }
+
+    /// The oldest live batch.
+    pub(crate) fn oldest(&self) -> Option<u32> {
+        self.age.first()
+    }
+
+    /// The oldest batch that lingers.
+    pub(crate) fn oldest_lingering(&self) -> Option<u32> {
+        self.linger.first()
+    }
+
+    /// The serial that the next batch will have: all live ones have smaller ones.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.next_serial
+    }
+
+    /// The batch after `slot` in the list of its partition.
+    pub(crate) fn next_in_partition(&self, slot: u32) -> Option<u32> {
+        self.slots[slot as usize].links[Chain::Partition as usize].next()
+    }
+
+    fn forget_age(&mut self, slot: u32) {
+        let mut age = self.age;
+        age.remove(self, Chain::Age, slot);
+        self.age = age;
+    }
+
+    fn allocate(&mut self, partition: u32, serial: u64, created: Instant, state: State) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let slot = self.slots.len() as u32;
+            self.slots.push(Batch {
+                generation: 0,
+                links: [Links::UNLINKED; 3],
+                state: State::Free,
+                partition: 0,
+                serial: 0,
+                created: Instant::ZERO,
+                records: Records::default(),
+                origin: BatchId { slot, generation: 0 },
+                first_record: 0,
+                parts: 0,
+                stamp: None,
+                attempt: 0,
+                retries: 0,
+                outstanding: 0,
+                tainted: false,
+                maybe_written: false,
+                proven: false,
+                last_error: None,
+            });
+            slot
+        });
+        let batch = &mut self.slots[slot as usize];
+        batch.generation = batch.generation.wrapping_add(1);
+        batch.records.restart();
+        batch.origin = BatchId {
+            slot,
+            generation: batch.generation,
+        };
+        (batch.state, batch.partition, batch.serial, batch.created) = (state, partition, serial, created);
+        (batch.first_record, batch.parts, batch.stamp) = (0, 1, None);
+        (batch.attempt, batch.retries, batch.outstanding) = (0, 0, 0);
+        (batch.tainted, batch.maybe_written, batch.proven, batch.last_error) = (false, false, false, None);
+        slot
+    }
+
+    fn release_slot(&mut self, slot: u32) {
+        let batch = &mut self.slots[slot as usize];
+        batch.state = State::Free;
+        // Late answers for this batch must not be taken for the slot's next one.
+        self.free.push(slot);
+    }
+}

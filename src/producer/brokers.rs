@@ -1,0 +1,199 @@
+//! Who the brokers are, which of them is connected, and the one control connection for metadata and producer ids.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::event::ConnId;
+use crate::producer::list::List;
+use crate::time::Instant;
+
+/// The versions of ApiVersions to try, one after the other, where a server breaks the connection instead of answering
+/// (some gateways do so for a version that they don't know).
+const API_VERSIONS_LADDER: [i16; 3] = [4, 3, 0];
+
+/// Whether there is a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// None; none may be tried before this time.
+    Down(Instant),
+    /// Being opened, negotiating, or ready.
+    Up(ConnId),
+}
+
+/// How connecting to one server went so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempts {
+    pub(crate) link: Link,
+    /// Failures since it was last ready.
+    pub(crate) failures: u32,
+    /// Set-up timeouts in a row.
+    pub(crate) setup_timeouts: u32,
+    /// Connections that broke while negotiating, in a row.
+    broken_negotiations: usize,
+}
+
+impl Attempts {
+    const NONE: Self = Self {
+        link: Link::Down(Instant::ZERO),
+        failures: 0,
+        setup_timeouts: 0,
+        broken_negotiations: 0,
+    };
+
+    /// The version of ApiVersions to start with.
+    pub(crate) fn api_versions(&self) -> i16 {
+        API_VERSIONS_LADDER[self.broken_negotiations % API_VERSIONS_LADDER.len()]
+    }
+
+    /// The connection broke while negotiating.
+    pub(crate) fn negotiation_broke(&mut self) {
+        self.broken_negotiations += 1;
+    }
+
+    /// The connection is ready.
+    pub(crate) fn succeeded(&mut self) {
+        (self.failures, self.setup_timeouts, self.broken_negotiations) = (0, 0, 0);
+    }
+}
+
+/// One broker of the cluster.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    /// Its node id.
+    pub(crate) id: i32,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Whether the newest metadata names it.
+    pub(crate) current: bool,
+    pub(crate) attempts: Attempts,
+    /// Partitions that have something to send and may, in turn.
+    pub(crate) ready: List,
+    /// Since when something has been ready and nothing could be sent; for `partitioner.availability.timeout.ms`.
+    pub(crate) stuck_since: Option<Instant>,
+}
+
+/// The control connection: to any server, the known brokers first, then the bootstrap servers, in turn.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) attempts: Attempts,
+    /// The server of the current or next attempt: counts through brokers and bootstrap servers.
+    cursor: usize,
+    /// Failures since the last round through all servers began.
+    in_round: usize,
+    /// Requests that got no answer in time, in a row.
+    pub(crate) unanswered: u32,
+}
+
+/// All brokers.
+#[derive(Debug)]
+pub(crate) struct Brokers {
+    entries: Vec<Broker>,
+    by_id: BTreeMap<i32, u32>,
+    bootstrap: Vec<(String, u16)>,
+    pub(crate) control: Control,
+}
+
+impl core::ops::Index<u32> for Brokers {
+    type Output = Broker;
+
+    #[inline]
+    fn index(&self, index: u32) -> &Broker {
+        &self.entries[index as usize]
+    }
+}
+
+impl core::ops::IndexMut<u32> for Brokers {
+    #[inline]
+    fn index_mut(&mut self, index: u32) -> &mut Broker {
+        &mut self.entries[index as usize]
+    }
+}
+
+impl Brokers {
+    /// Knows only where to ask; `start` spreads many producers over the servers.
+    pub(crate) fn new(bootstrap: Vec<(String, u16)>, start: usize) -> Self {
+        let control = Control {
+            attempts: Attempts::NONE,
+            cursor: start,
+            in_round: 0,
+            unanswered: 0,
+        };
+        Self {
+            entries: Vec::new(),
+            by_id: BTreeMap::new(),
+            bootstrap,
+            control,
+        }
+    }
+
+    /// The index of the broker with this node id.
+    pub(crate) fn find(&self, id: i32) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Learns of a broker. Returns its index, and its connection if that now goes to the wrong place.
+    pub(crate) fn learn(&mut self, id: i32, host: &str, port: u16) -> (u32, Option<ConnId>) {
+        let Some(index) = self.find(id) else {
+            let index = self.entries.len() as u32;
+            self.entries.push(Broker {
+                id,
+                host: host.to_string(),
+                port,
+                current: true,
+                attempts: Attempts::NONE,
+                ready: List::EMPTY,
+                stuck_since: None,
+            });
+            self.by_id.insert(id, index);
+            return (index, None);
+        };
+        let broker = &mut self.entries[index as usize];
+        broker.current = true;
+        if broker.host == host && broker.port == port {
+            return (index, None);
+        }
+        (broker.host, broker.port) = (host.to_string(), port);
+        let stale = match broker.attempts.link {
+            Link::Up(conn) => Some(conn),
+            Link::Down(_) => None,
+        };
+        (index, stale)
+    }
+
+    /// New metadata is about to be learnt: no broker is part of it yet.
+    pub(crate) fn begin_update(&mut self) {
+        for broker in &mut self.entries {
+            broker.current = false;
+        }
+    }
+
+    /// The server for the next control connection, with its node id (below 0: a bootstrap server).
+    pub(crate) fn control_server(&self, bootstrap_only: bool, known_only: bool) -> (String, u16) {
+        let known = self.entries.iter().filter(|broker| broker.current && !bootstrap_only);
+        let known = known.map(|broker| (&broker.host, broker.port));
+        let bootstrap = self.bootstrap.iter().map(|(host, port)| (host, *port));
+        let any_known = self.entries.iter().any(|broker| broker.current) && !bootstrap_only;
+        let servers: Vec<_> = known.chain(bootstrap.filter(|_| !(known_only && any_known))).collect();
+        let (host, port) = servers[self.control.cursor % servers.len()];
+        (host.clone(), port)
+    }
+
+    /// The control connection failed. Returns whether all servers were tried since the last time it returned that, so
+    /// that it is time for a pause.
+    pub(crate) fn control_failed(&mut self) -> bool {
+        self.control.cursor = self.control.cursor.wrapping_add(1);
+        self.control.in_round += 1;
+        let servers = self.bootstrap.len() + self.entries.iter().filter(|broker| broker.current).count();
+        let round_over = self.control.in_round >= servers;
+        if round_over {
+            self.control.in_round = 0;
+        }
+        round_over
+    }
+
+    /// How many brokers were ever learnt of.
+    pub(crate) fn len(&self) -> u32 {
+        self.entries.len() as u32
+    }
+}

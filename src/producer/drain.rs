@@ -1,0 +1,365 @@
+//! Batches go out: which partition is ready, on which connection, in which request.
+
+use bytes::BufMut;
+
+use crate::batch::Class;
+use crate::batch::header;
+use crate::connection::{Entry, Phase, RequestKind, Role};
+use crate::event::ConnId;
+use crate::producer::Producer;
+use crate::producer::batches::State;
+use crate::producer::brokers::Link;
+use crate::producer::idempotence::{self, Bump, Next, Sequencing, Standing};
+use crate::producer::partitions::Ready;
+use crate::producer::timers::Timer;
+use crate::time::Instant;
+use crate::wire::produce;
+
+/// A record section up to this size is copied into the request's head: cheaper than a segment of its own.
+const COPIED_UP_TO: usize = 1024;
+
+/// Batches in one request, at most: what a host may have to write at once stays a bounded number of segments.
+const BATCHES_A_REQUEST: usize = 512;
+
+/// `Partition::listed` for those that wait for a producer id.
+const WITHOUT_IDENTITY: u32 = u32::MAX;
+
+impl Producer {
+    /// A lingering batch is due: it leaves as soon as its connection can take it, and grows until then.
+    pub(super) fn make_due(&mut self, slot: u32) {
+        self.batches.make_due(slot);
+        let partition = self.batches[slot].partition;
+        self.list_if_ready(partition);
+    }
+
+    /// A due batch takes no more records.
+    pub(super) fn close_batch(&mut self, slot: u32) {
+        let batch = &mut self.batches[slot];
+        batch.records.close();
+        batch.state = State::Closed;
+        self.partitions[batch.partition].first_chunk = Class::holding(batch.records.len());
+    }
+
+    /// What the partition has to send now.
+    pub(super) fn next_of(&self, index: u32) -> Next {
+        let partition = &self.partitions[index];
+        if self.standing != Standing::Off {
+            return Sequencing::next(partition, &self.batches, self.now, self.standing);
+        }
+        let muted = self.config.max_in_flight == 1 && !partition.sent.is_empty();
+        let backing_off = partition.backoff.is_some_and(|until| until > self.now);
+        match partition.queued.first() {
+            Some(slot) if !muted && !backing_off => match self.batches[slot].state {
+                State::Due | State::Closed => Next::Fresh(slot),
+                _ => Next::Nothing,
+            },
+            _ => Next::Nothing,
+        }
+    }
+
+    /// Something about the partition has changed: if it can send now, its leader's connection learns of it.
+    pub(super) fn list_if_ready(&mut self, index: u32) {
+        if self.partitions[index].listed.is_some() {
+            return;
+        }
+        if self.next_of(index) == Next::Nothing {
+            self.list_without_identity(index);
+            return;
+        }
+        let Some(leader) = self.partitions[index].leader else {
+            self.topics.refresh.want();
+            return;
+        };
+        self.partitions[index].listed = Some(leader);
+        let broker = &mut self.brokers[leader];
+        broker.ready.push_back(&mut self.partitions, Ready, index);
+        broker.stuck_since.get_or_insert(self.now);
+        self.attend(leader);
+    }
+
+    /// Takes the partition off the list that it is in.
+    pub(super) fn unlist(&mut self, index: u32) {
+        match self.partitions[index].listed.take() {
+            None => {}
+            Some(WITHOUT_IDENTITY) => self.without_identity.remove(&mut self.partitions, Ready, index),
+            Some(broker) => self.brokers[broker].ready.remove(&mut self.partitions, Ready, index),
+        }
+    }
+
+    /// If the partition waits for nothing but a producer id, it is remembered until there is one.
+    fn list_without_identity(&mut self, index: u32) {
+        let partition = &self.partitions[index];
+        let waits = partition.sequencing.has_gap()
+            || !partition.sent.is_empty()
+            || partition
+                .queued
+                .first()
+                .is_some_and(|slot| self.batches[slot].state != State::Open);
+        if self.standing == Standing::Needed && waits {
+            self.partitions[index].listed = Some(WITHOUT_IDENTITY);
+            self.without_identity.push_back(&mut self.partitions, Ready, index);
+        }
+    }
+
+    /// There is a producer id: whoever waited for one goes on.
+    pub(super) fn identity_known(&mut self) {
+        while let Some(index) = self.without_identity.first() {
+            self.unlist(index);
+            self.bump_if_needed(index);
+            self.list_if_ready(index);
+        }
+    }
+
+    /// Bumps the epoch if the partition waits for that and nothing of it is on the wire.
+    pub(super) fn bump_if_needed(&mut self, index: u32) {
+        if !self.partitions[index].sequencing.has_gap() {
+            return;
+        }
+        let before = self.standing;
+        match idempotence::bump(&mut self.partitions[index], &mut self.batches, &mut self.standing) {
+            Bump::Done if before != self.standing => {
+                self.stats.epoch_bumps += 1;
+                log::debug!("epoch bumped: {:?}", self.standing);
+            }
+            Bump::Done | Bump::NotNow | Bump::NeedsProducerId => {}
+        }
+    }
+
+    /// The broker has something to send, or may again: its connection is told, or one is asked for.
+    pub(super) fn attend(&mut self, index: u32) {
+        let broker = &self.brokers[index];
+        if broker.ready.is_empty() {
+            return;
+        }
+        match broker.attempts.link {
+            Link::Up(conn) => self.arm(conn),
+            Link::Down(until) if until > self.now => self.timers.set(Timer::Broker(index), until),
+            Link::Down(_) => self.connect_broker(index),
+        }
+    }
+
+    /// Tells the host to transmit, if there is something to and it was not told yet.
+    pub(super) fn arm(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        if connection.armed {
+            return;
+        }
+        let formed = !connection.segments().is_empty();
+        let can_form = match connection.role {
+            Role::Control => false,
+            Role::Broker(broker) => !self.brokers[broker].ready.is_empty() && self.has_window(conn),
+        };
+        if formed || can_form {
+            let connection = self.connections.get_mut(&conn).expect("it was there a line ago");
+            connection.armed = true;
+            self.outbox.transmit(conn);
+        }
+    }
+
+    /// Whether another Produce request may be sent on the connection.
+    fn has_window(&self, conn: ConnId) -> bool {
+        self.connections.get(&conn).is_some_and(|connection| {
+            connection.phase == Phase::Ready
+                && connection.in_flight() < self.config.max_in_flight
+                && connection.throttled_until.is_none_or(|until| until <= self.now)
+        })
+    }
+
+    /// The host can write: if nothing is left of the last request, the next is formed.
+    pub(super) fn lay_out(&mut self, now: Instant, conn: ConnId) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        if connection.segments().is_empty() {
+            if let Role::Broker(broker) = connection.role {
+                if self.has_window(conn) {
+                    self.form_produce(now, conn, broker);
+                }
+            }
+        }
+        let connection = self
+            .connections
+            .get_mut(&conn)
+            .expect("forming a request closes no connection");
+        if connection.segments().is_empty() {
+            connection.armed = false;
+        }
+    }
+
+    /// Takes batches from the broker's ready partitions in turn, one of each, up to `max.request.size`.
+    fn form_produce(&mut self, now: Instant, conn: ConnId, broker: u32) {
+        let Some(versions) = self.connections.get(&conn).map(|connection| connection.versions) else {
+            return;
+        };
+        let Some(mut version) = versions.produce else { return };
+        let mut entries = self.spare_entries.pop().unwrap_or_default();
+        let mut size = produce::head_size(self.config.client_id.len());
+        while let Some(index) = self.brokers[broker].ready.first() {
+            let slot = match self.next_of(index) {
+                Next::Fresh(slot) | Next::Retry(slot) => slot,
+                Next::Nothing => {
+                    self.unlist(index);
+                    self.list_if_ready(index);
+                    continue;
+                }
+            };
+            let partition = &self.partitions[index];
+            let topic = &self.topics[partition.topic];
+            let more = self.batches[slot].size() + produce::entry_size(topic.name.len());
+            let full = size + more > self.config.max_request_size || entries.len() == BATCHES_A_REQUEST;
+            if full && !entries.is_empty() {
+                break;
+            }
+            size += more;
+            let unknown_id = topic.id == [0; 16];
+            if unknown_id && version > 12 {
+                if !versions.produce_by_name {
+                    // The broker takes ids only, and this topic's is not known yet.
+                    self.unlist(index);
+                    self.topics.refresh.want();
+                    continue;
+                }
+                version = 12;
+            }
+            let (topic_index, topic_id, number) = (partition.topic, topic.id, partition.number);
+            self.unlist(index);
+            self.leave(conn, index, slot);
+            let batch = &self.batches[slot];
+            entries.push(Entry {
+                topic: topic_index,
+                topic_id,
+                number,
+                partition: index,
+                slot,
+                generation: self.batches.generation(slot),
+                attempt: batch.attempt,
+                answered: false,
+            });
+        }
+        if entries.is_empty() {
+            self.spare_entries.push(entries);
+            return;
+        }
+        self.brokers[broker].stuck_since = None;
+        // A request has each topic once.
+        entries.sort_unstable_by_key(|entry| (entry.topic, entry.number));
+        for entry in &entries {
+            let batch = &mut self.batches[entry.slot];
+            let sequencing = &mut self.partitions[entry.partition].sequencing;
+            if self.standing != Standing::Off {
+                batch.stamp = Some(sequencing.stamp(self.standing, batch.stamp, batch.records.count(), version < 13));
+            }
+            self.stats.batches_sent += 1;
+            self.stats.batch_bytes_sent += batch.size() as u64;
+        }
+        self.stats.produce_requests += 1;
+        let correlation = self.write_produce(conn, version, &entries);
+        let unanswered = self.config.acks.code() == 0;
+        let kind = if unanswered {
+            RequestKind::ProduceUnanswered
+        } else {
+            RequestKind::Produce
+        };
+        let patience = self.request_patience();
+        for at in 0..entries.len() {
+            self.list_if_ready(entries[at].partition); // it may have another batch, for the next request
+        }
+        let connection = self.connections.get_mut(&conn).expect("nothing closed it meanwhile");
+        connection.await_answer(now, correlation, kind, version, patience, entries);
+        self.watch(conn);
+    }
+
+    /// The batch goes on the wire, for the first time or again.
+    fn leave(&mut self, conn: ConnId, index: u32, slot: u32) {
+        let partition = &mut self.partitions[index];
+        match self.batches[slot].state {
+            State::Due => {
+                self.close_batch(slot);
+                self.partitions[index].move_to_sent(&mut self.batches, slot);
+            }
+            State::Closed => partition.move_to_sent(&mut self.batches, slot),
+            State::Waiting => {}
+            _ => unreachable!("only due, closed and waiting batches are next"),
+        }
+        self.partitions[index].on_wire += 1;
+        let batch = &mut self.batches[slot];
+        batch.state = State::InFlight(conn);
+        batch.attempt += 1;
+        batch.outstanding += 1;
+    }
+
+    /// Lays the request as segments: heads and headers, and between them the record sections, shared.
+    fn write_produce(&mut self, conn: ConnId, version: i16, entries: &[Entry]) -> i32 {
+        let connection = self.connections.get_mut(&conn).expect("the caller looked it up");
+        let correlation = connection.correlation();
+        let mut head = core::mem::take(&mut connection.head);
+        head.reserve(4096);
+        let mut frame = 0;
+        // The first piece has the frame's length, which is known at the end.
+        let mut first = None;
+        let timeout = i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX);
+        let topics = entries.chunk_by(|a, b| a.topic == b.topic);
+        let (client, acks) = (&*self.config.client_id, self.config.acks.code());
+        produce::begin(
+            &mut head,
+            version,
+            correlation,
+            client,
+            None,
+            acks,
+            timeout,
+            topics.clone().count(),
+        );
+        for entries in topics {
+            let topic = entries[0].topic;
+            produce::topic(
+                &mut head,
+                version,
+                &self.topics[topic].name,
+                &entries[0].topic_id,
+                entries.len(),
+            );
+            for entry in entries {
+                let batch = &self.batches[entry.slot];
+                produce::partition(&mut head, version, entry.number, batch.size());
+                let stamp = batch.stamp.unwrap_or(header::Stamp::NONE);
+                head.put_slice(&header::encode(&batch.records, stamp));
+                if batch.records.len() <= COPIED_UP_TO {
+                    for chunk in batch.records.chunks() {
+                        head.put_slice(chunk);
+                    }
+                } else {
+                    let piece = head.split();
+                    frame += piece.len() + batch.records.len();
+                    match first {
+                        None => first = Some(piece),
+                        Some(_) => connection.push_segment(piece.freeze()),
+                    }
+                    for chunk in batch.records.shared() {
+                        connection.push_segment(chunk.clone());
+                    }
+                }
+                produce::partition_end(&mut head, version);
+            }
+            produce::topic_end(&mut head, version);
+        }
+        produce::end(&mut head, version);
+        let mut last = head.split();
+        frame += last.len();
+        connection.head = head;
+        match first {
+            None => {
+                produce::patch_length(&mut last, frame - 4);
+                connection.push_segment(last.freeze());
+            }
+            Some(mut piece) => {
+                produce::patch_length(&mut piece, frame - 4);
+                connection.push_segment_first(piece.freeze());
+                connection.push_segment(last.freeze());
+            }
+        }
+        correlation
+    }
+}

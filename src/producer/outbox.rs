@@ -1,0 +1,47 @@
+//! What `poll_output` hands out, in order.
+
+use alloc::collections::VecDeque;
+
+use crate::error::DeliveryError;
+use crate::event::{ConnId, Event, Output, Written};
+
+/// Something for the host. Deliveries are made into events only when they are taken, for then their slot is free.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// As it is.
+    Output(Output),
+    /// The outcome of the batch in this slot.
+    Delivery(u32, Result<Written, DeliveryError>),
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    items: VecDeque<Item>,
+}
+
+impl Outbox {
+    pub(crate) fn event(&mut self, event: Event) {
+        self.items.push_back(Item::Output(Output::Event(event)));
+    }
+
+    pub(crate) fn output(&mut self, output: Output) {
+        self.items.push_back(Item::Output(output));
+    }
+
+    pub(crate) fn transmit(&mut self, conn: ConnId) {
+        self.items.push_back(Item::Output(Output::Transmit(conn)));
+    }
+
+    pub(crate) fn delivery(&mut self, slot: u32, outcome: Result<Written, DeliveryError>) {
+        self.items.push_back(Item::Delivery(slot, outcome));
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Item> {
+        self.items.pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}

@@ -1,0 +1,152 @@
+//! The table of partitions: what is queued, what is sent, and where each stands with its leader and its sequence.
+
+use alloc::vec::Vec;
+
+use crate::batch::Class;
+use crate::producer::batches::{Batches, Chain, State};
+use crate::producer::idempotence::Sequencing;
+use crate::producer::list::{Links, List, Table};
+use crate::time::Instant;
+
+/// The one kind of list that partitions are in: those ready to be sent, of one broker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready;
+
+/// One partition.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    /// Index of its topic.
+    pub(crate) topic: u32,
+    /// Its number in the topic.
+    pub(crate) number: i32,
+    /// Index of the broker that leads it, if known.
+    pub(crate) leader: Option<u32>,
+    /// The newest leader epoch seen; −1 for none.
+    pub(crate) leader_epoch: i32,
+    /// Batches not sent yet, oldest first; the last may be open. Without idempotence also those to be sent again.
+    pub(crate) queued: List,
+    /// Batches that were sent and are not resolved, oldest first. With idempotence also those that are resolved but wait
+    /// for earlier ones: the list is in order of sequence.
+    pub(crate) sent: List,
+    /// How many batches are in `sent`.
+    pub(crate) sent_count: usize,
+    /// How many of them are on the wire.
+    pub(crate) on_wire: usize,
+    /// Retries wait until then.
+    pub(crate) backoff: Option<Instant>,
+    /// The broker in whose ready list it is.
+    pub(crate) listed: Option<u32>,
+    ready: Links,
+    /// The class of the first chunk of its next batch: as large as the last batch was.
+    pub(crate) first_chunk: Class,
+    /// Producer id, epoch and sequence.
+    pub(crate) sequencing: Sequencing,
+}
+
+/// All partitions of all topics.
+#[derive(Debug, Default)]
+pub(crate) struct Partitions {
+    entries: Vec<Partition>,
+}
+
+impl Table<Ready> for Partitions {
+    fn links(&mut self, _: Ready, index: u32) -> &mut Links {
+        &mut self.entries[index as usize].ready
+    }
+}
+
+impl core::ops::Index<u32> for Partitions {
+    type Output = Partition;
+
+    #[inline]
+    fn index(&self, index: u32) -> &Partition {
+        &self.entries[index as usize]
+    }
+}
+
+impl core::ops::IndexMut<u32> for Partitions {
+    #[inline]
+    fn index_mut(&mut self, index: u32) -> &mut Partition {
+        &mut self.entries[index as usize]
+    }
+}
+
+impl Partitions {
+    /// Adds a partition without leader; its index.
+    pub(crate) fn add(&mut self, topic: u32, number: i32) -> u32 {
+        let index = self.entries.len() as u32;
+        self.entries.push(Partition {
+            topic,
+            number,
+            leader: None,
+            leader_epoch: -1,
+            queued: List::EMPTY,
+            sent: List::EMPTY,
+            sent_count: 0,
+            on_wire: 0,
+            backoff: None,
+            listed: None,
+            ready: Links::UNLINKED,
+            first_chunk: Class::SMALLEST,
+            sequencing: Sequencing::default(),
+        });
+        index
+    }
+}
+
+impl Partition {
+    /// Whether nothing of it is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queued.is_empty() && self.sent.is_empty()
+    }
+
+    /// The batch that takes records, if there is one.
+    #[inline]
+    pub(crate) fn open_batch(&self, batches: &Batches) -> Option<u32> {
+        let last = self.queued.last()?;
+        matches!(batches[last].state, State::Open | State::Due).then_some(last)
+    }
+
+    /// A batch leaves for the first time, or (without idempotence) again: from the queue to the sent ones.
+    pub(crate) fn move_to_sent(&mut self, batches: &mut Batches, slot: u32) {
+        self.queued.remove(batches, Chain::Partition, slot);
+        self.sent.push_back(batches, Chain::Partition, slot);
+        self.sent_count += 1;
+    }
+
+    /// Takes a batch out of the sent ones.
+    pub(crate) fn remove_sent(&mut self, batches: &mut Batches, slot: u32) {
+        self.sent.remove(batches, Chain::Partition, slot);
+        self.sent_count -= 1;
+    }
+
+    /// Puts a batch into the queue by its age, for a retry without idempotence.
+    pub(crate) fn requeue(&mut self, batches: &mut Batches, slot: u32) {
+        let serial = batches[slot].serial;
+        let mut next = self.queued.first();
+        while let Some(queued) = next {
+            if batches[queued].serial > serial {
+                break;
+            }
+            next = batches.next_in_partition(queued);
+        }
+        self.queued.insert_before(batches, Chain::Partition, next, slot);
+    }
+
+    /// Puts the parts of a split batch in its place; they are in order.
+    pub(crate) fn replace_by_parts(&mut self, batches: &mut Batches, parent: u32, parts: &[u32]) {
+        let in_sent = matches!(batches[parent].state, State::InFlight(_) | State::Waiting);
+        for part in parts {
+            let list = if in_sent { &mut self.sent } else { &mut self.queued };
+            list.insert_before(batches, Chain::Partition, Some(parent), *part);
+            if in_sent {
+                self.sent_count += 1;
+            }
+        }
+        if in_sent {
+            self.remove_sent(batches, parent);
+        } else {
+            self.queued.remove(batches, Chain::Partition, parent);
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! Connections: made, negotiated, lost; and the requests that are not for records: metadata and producer ids.
+
+use alloc::string::{String, ToString};
+
+use crate::connection::{Connection, Phase, RequestKind, Role};
+use crate::error::{ConnectionError, ErrorCode, FatalError};
+use crate::event::{Cause, ConnId, Event, Output};
+use crate::producer::Producer;
+use crate::producer::brokers::{Attempts, Link};
+use crate::producer::idempotence::{Identity, Standing};
+use crate::producer::lifecycle;
+use crate::producer::timers::Timer;
+use crate::time::Instant;
+use crate::wire::{self, Api, api_versions, init_producer_id, metadata, produce};
+
+use core::time::Duration;
+
+/// The first patience with a control request; doubled while servers stay silent, up to `request.timeout.ms`. Another
+/// server may know at once what a stopped one will never say.
+const CONTROL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The codes after which a producer id is asked for again.
+const RETRIABLE: [i16; 9] = [-1, 2, 5, 7, 14, 15, 16, 51, 89];
+
+/// Whether a producer id was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ProducerIdRequest {
+    /// It may be.
+    #[default]
+    Idle,
+    /// It was, after so many failures.
+    InFlight(u32),
+    /// Not before this time; after so many failures.
+    BackingOff(Instant, u32),
+}
+
+impl Producer {
+    /// Asks for a connection to a broker.
+    pub(super) fn connect_broker(&mut self, index: u32) {
+        let broker = &self.brokers[index];
+        let (server, attempts) = ((broker.host.clone(), broker.port), broker.attempts);
+        let conn = self.connect(Role::Broker(index), server, attempts);
+        self.brokers[index].attempts.link = Link::Up(conn);
+    }
+
+    fn connect_control(&mut self) {
+        let server = self.brokers.control_server(false, !self.config.rebootstrap);
+        let conn = self.connect(Role::Control, server, self.brokers.control.attempts);
+        self.brokers.control.attempts.link = Link::Up(conn);
+    }
+
+    fn connect(&mut self, role: Role, (host, port): (String, u16), attempts: Attempts) -> ConnId {
+        self.next_conn += 1;
+        let conn = ConnId(self.next_conn);
+        let setup = self.setup_backoff.after(attempts.setup_timeouts, &mut self.random);
+        let attempt = attempts.failures;
+        self.outbox.output(Output::Connect {
+            conn,
+            host: host.clone(),
+            port,
+            attempt,
+        });
+        self.connections
+            .insert(conn, Connection::new(self.now, role, (host, port), setup));
+        self.stats.connections += 1;
+        self.watch(conn);
+        conn
+    }
+
+    fn attempts(&mut self, role: Role) -> &mut Attempts {
+        match role {
+            Role::Broker(index) => &mut self.brokers[index].attempts,
+            Role::Control => &mut self.brokers.control.attempts,
+        }
+    }
+
+    pub(super) fn connected(&mut self, now: Instant, conn: ConnId) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        if connection.phase != Phase::Opening {
+            return;
+        }
+        let version = self.attempts(self.connections[&conn].role).api_versions();
+        self.negotiate(now, conn, version);
+    }
+
+    fn negotiate(&mut self, now: Instant, conn: ConnId, version: i16) {
+        let timeout = self.config.request_timeout;
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        connection.negotiate(now, version, &self.config.client_id, timeout);
+        self.arm(conn);
+        self.watch(conn);
+    }
+
+    pub(super) fn disconnected(&mut self, now: Instant, conn: ConnId, cause: Cause<'_>) {
+        let error = match cause {
+            Cause::Closed => ConnectionError::Closed,
+            Cause::Resolve(words) => ConnectionError::Resolve(words.to_string()),
+            Cause::Connect(words) => ConnectionError::Connect(words.to_string()),
+            Cause::Io(words) => ConnectionError::Io(words.to_string()),
+            Cause::Local => ConnectionError::Io("closed by the host".to_string()),
+        };
+        self.lose(now, conn, error, false);
+    }
+
+    /// A connection's deadline may have come.
+    pub(super) fn check_connection(&mut self, now: Instant, conn: ConnId) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        match connection.deadline(self.config.connections_max_idle) {
+            Some(at) if at <= now => {
+                let why = connection.why_late();
+                self.lose(now, conn, why, true);
+            }
+            _ => self.watch(conn),
+        }
+    }
+
+    /// Sets the connection's timer to its deadline.
+    pub(super) fn watch(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        match connection.deadline(self.config.connections_max_idle) {
+            Some(at) => self.timers.set(Timer::Connection(conn), at),
+            None => self.timers.clear(Timer::Connection(conn)),
+        }
+    }
+
+    /// The connection is gone, or given up (`close`: the host has to close it). What it carried is unanswered.
+    fn lose(&mut self, now: Instant, conn: ConnId, error: ConnectionError, close: bool) {
+        let Some(mut connection) = self.connections.remove(&conn) else {
+            return;
+        };
+        self.timers.clear(Timer::Connection(conn));
+        if close {
+            self.outbox.output(Output::Disconnect(conn));
+        }
+        let idle = error == ConnectionError::Idle;
+        let (role, phase) = (connection.role, connection.phase);
+        let round_over = match role {
+            Role::Control if !idle => self.brokers.control_failed(),
+            Role::Control | Role::Broker(_) => true,
+        };
+        let attempts = self.attempts(role);
+        let retry_at = if idle {
+            now
+        } else {
+            match phase {
+                Phase::Negotiating(_) if error != ConnectionError::SetupTimeout => attempts.negotiation_broke(),
+                Phase::Opening | Phase::Negotiating(_) | Phase::Ready => {}
+            }
+            if error == ConnectionError::SetupTimeout {
+                attempts.setup_timeouts += 1;
+            }
+            let failures = attempts.failures;
+            if round_over {
+                attempts.failures += 1;
+            }
+            if round_over {
+                now + self.reconnect_backoff.after(failures, &mut self.random)
+            } else {
+                now
+            }
+        };
+        self.attempts(role).link = Link::Down(retry_at);
+        if !idle {
+            log::warn!("{}:{}: {error}", connection.host, connection.port);
+            self.stats.connection_failures += 1;
+            let (host, port) = (connection.host.clone(), connection.port);
+            self.outbox.event(Event::ConnectionFailed {
+                conn,
+                host,
+                port,
+                error,
+            });
+        }
+        for request in connection.take_requests() {
+            match request.kind {
+                RequestKind::Produce | RequestKind::ProduceUnanswered => self.lost(now, request.entries),
+                RequestKind::Metadata => self.topics.refresh.failed(now, &mut self.random),
+                RequestKind::InitProducerId => self.producer_id = ProducerIdRequest::Idle,
+                RequestKind::ApiVersions => {}
+            }
+            if role == Role::Control {
+                self.brokers.control.unanswered = self.brokers.control.unanswered.saturating_add(1);
+            }
+        }
+        if let Role::Broker(index) = role {
+            if !idle {
+                self.topics.refresh.want(); // it may lead nothing any more
+            }
+            self.attend(index);
+        }
+    }
+
+    /// Gives a connection up that is not needed any more.
+    pub(super) fn drop_connection(&mut self, now: Instant, conn: ConnId) {
+        self.lose(now, conn, ConnectionError::Idle, true);
+    }
+
+    /// Bytes came in.
+    pub(super) fn received(&mut self, now: Instant, conn: ConnId, mut bytes: &[u8]) {
+        loop {
+            let max = self.config.receive_message_max;
+            let Some(connection) = self.connections.get_mut(&conn) else {
+                return;
+            };
+            if connection.phase == Phase::Opening {
+                return; // the host has not said that it stands
+            }
+            let taken = match connection.next_frame(&mut bytes, max) {
+                Ok(None) => return,
+                Ok(Some(frame)) => self.respond(now, conn, frame.bytes()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = taken {
+                self.lose(now, conn, error, true);
+                return;
+            }
+        }
+    }
+
+    /// A whole response came in.
+    fn respond(&mut self, now: Instant, conn: ConnId, frame: &[u8]) -> Result<(), ConnectionError> {
+        let correlation = wire::correlation(frame).ok_or_else(|| malformed("a response shorter than its header"))?;
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return Ok(());
+        };
+        let Some(request) = connection.take_answered(now, correlation)? else {
+            return Ok(());
+        };
+        let api = match request.kind {
+            RequestKind::ApiVersions => Api::ApiVersions,
+            RequestKind::Metadata => Api::Metadata,
+            RequestKind::InitProducerId => Api::InitProducerId,
+            RequestKind::Produce | RequestKind::ProduceUnanswered => Api::Produce,
+        };
+        let version = request.version;
+        let (_, header) = match wire::response_header(api, version, frame) {
+            Ok(header) => header,
+            Err(error) => return self.give_back(now, request, malformed(error)),
+        };
+        let body = &frame[header..];
+        match request.kind {
+            RequestKind::ApiVersions => {
+                let response = api_versions::decode(version, body).map_err(malformed)?;
+                self.versions_known(now, conn, version, &response)?;
+            }
+            RequestKind::Metadata => {
+                let response = match metadata::decode(version, body) {
+                    Ok(response) => response,
+                    Err(error) => return self.give_back(now, request, malformed(error)),
+                };
+                self.throttle(conn, response.throttle_ms);
+                self.brokers.control.unanswered = 0;
+                self.metadata_known(now, conn, &response);
+            }
+            RequestKind::InitProducerId => {
+                let response = match init_producer_id::decode(version, body) {
+                    Ok(response) => response,
+                    Err(error) => return self.give_back(now, request, malformed(error)),
+                };
+                self.throttle(conn, response.throttle_ms);
+                self.brokers.control.unanswered = 0;
+                self.producer_id_known(now, &response);
+            }
+            RequestKind::Produce | RequestKind::ProduceUnanswered => {
+                let response = match produce::decode(version, body) {
+                    Ok(response) => response,
+                    Err(error) => return self.give_back(now, request, malformed(error)),
+                };
+                self.throttle(conn, response.throttle_ms);
+                self.answered(now, request, &response);
+            }
+        }
+        if let Some(Role::Broker(broker)) = self.connections.get(&conn).map(|connection| connection.role) {
+            self.attend(broker);
+        }
+        self.watch(conn);
+        Ok(())
+    }
+
+    /// The answer to a request can't be read: it counts as unanswered, with all others on the connection.
+    fn give_back(
+        &mut self,
+        now: Instant,
+        request: crate::connection::Request,
+        error: ConnectionError,
+    ) -> Result<(), ConnectionError> {
+        match request.kind {
+            RequestKind::Produce | RequestKind::ProduceUnanswered => self.lost(now, request.entries),
+            RequestKind::Metadata => self.topics.refresh.failed(now, &mut self.random),
+            RequestKind::InitProducerId => self.producer_id = ProducerIdRequest::Idle,
+            RequestKind::ApiVersions => {}
+        }
+        Err(error)
+    }
+
+    fn versions_known(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        version: i16,
+        response: &api_versions::Response,
+    ) -> Result<(), ConnectionError> {
+        match response.error {
+            0 => {}
+            35 if version > 0 => {
+                self.negotiate(now, conn, 0);
+                return Ok(());
+            }
+            code => {
+                return Err(ConnectionError::Protocol(alloc::format!(
+                    "ApiVersions was answered {}",
+                    ErrorCode(code)
+                )));
+            }
+        }
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return Ok(());
+        };
+        connection.negotiated(response)?;
+        let role = connection.role;
+        self.attempts(role).succeeded();
+        self.throttle(conn, response.throttle_ms);
+        if let Role::Broker(index) = role {
+            self.attend(index);
+        }
+        Ok(())
+    }
+
+    /// The broker asks for a pause (KIP-219). It never gets shorter.
+    fn throttle(&mut self, conn: ConnId, millis: i32) {
+        let Ok(millis @ 1..) = u64::try_from(millis) else {
+            return;
+        };
+        let pause = Duration::from_millis(millis);
+        let until = self.now + pause;
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let until = connection.throttled_until.map_or(until, |before| before.max(until));
+        connection.throttled_until = Some(until);
+        let (timer, node) = match connection.role {
+            Role::Broker(index) => (Timer::Broker(index), self.brokers[index].id),
+            Role::Control => (Timer::Control, -1),
+        };
+        self.timers.set(timer, until);
+        self.outbox.event(Event::Throttled { node, pause });
+    }
+
+    /// Whether [`pursue_control`](Self::pursue_control) has something to do.
+    pub(super) fn control_is_due(&self) -> bool {
+        if !self.may_ask() || !(self.metadata_is_due() || self.producer_id_is_due()) {
+            return false;
+        }
+        match self.brokers.control.attempts.link {
+            Link::Down(until) => until <= self.now,
+            Link::Up(conn) => self.control_is_ready(conn),
+        }
+    }
+
+    /// Sends the control requests that are due, or asks for the connection that they need. False if there is nothing to
+    /// do now; then the timers know when there will be.
+    pub(super) fn pursue_control(&mut self) -> bool {
+        if self.control_is_due() {
+            match self.brokers.control.attempts.link {
+                Link::Down(_) => self.connect_control(),
+                Link::Up(conn) => self.send_control(conn),
+            }
+            return true;
+        }
+        if !self.may_ask() {
+            return false;
+        }
+        if let Some(at) = self.topics.refresh.due().filter(|at| *at > self.now) {
+            self.timers.set(Timer::Metadata, at);
+        }
+        if let ProducerIdRequest::BackingOff(until, _) = self.producer_id {
+            if until > self.now {
+                self.timers.set(Timer::ProducerId, until);
+            }
+        }
+        if let Link::Down(until) = self.brokers.control.attempts.link {
+            if until > self.now && (self.metadata_is_due() || self.producer_id_is_due()) {
+                self.timers.set(Timer::Control, until);
+            }
+        }
+        false
+    }
+
+    fn may_ask(&self) -> bool {
+        matches!(self.phase, lifecycle::Phase::Running | lifecycle::Phase::Closing)
+    }
+
+    fn metadata_is_due(&self) -> bool {
+        self.topics.refresh.due().is_some_and(|at| at <= self.now)
+    }
+
+    fn producer_id_is_due(&self) -> bool {
+        let may = match self.producer_id {
+            ProducerIdRequest::Idle => true,
+            ProducerIdRequest::InFlight(_) => false,
+            ProducerIdRequest::BackingOff(until, _) => until <= self.now,
+        };
+        may && self.standing == Standing::Needed && !self.without_identity.is_empty()
+    }
+
+    fn control_is_ready(&self, conn: ConnId) -> bool {
+        self.connections.get(&conn).is_some_and(|connection| {
+            connection.phase == Phase::Ready && connection.throttled_until.is_none_or(|until| until <= self.now)
+        })
+    }
+
+    fn send_control(&mut self, conn: ConnId) {
+        let now = self.now;
+        let doublings = self.brokers.control.unanswered.min(16);
+        let patience = (CONTROL_PATIENCE * (1 << doublings)).min(self.request_patience());
+        if self.metadata_is_due() {
+            let wanted = self.topics.take_wanted(now, self.config.metadata_max_idle);
+            self.topics.refresh.sent(now);
+            let names = wanted.iter().map(|index| &*self.topics[*index].name);
+            let Some(connection) = self.connections.get_mut(&conn) else {
+                return;
+            };
+            let Some(version) = connection.versions.metadata else {
+                return;
+            };
+            let create = self.config.allow_auto_create_topics;
+            let (client, kind) = (&*self.config.client_id, RequestKind::Metadata);
+            connection.request(now, Api::Metadata, kind, version, client, patience, |out| {
+                metadata::encode(out, version, names, create);
+            });
+            self.stats.metadata_requests += 1;
+        }
+        if self.producer_id_is_due() {
+            let Some(connection) = self.connections.get_mut(&conn) else {
+                return;
+            };
+            let Some(version) = connection.versions.init_producer_id else {
+                self.fail_for_good(FatalError::new(ErrorCode(35)));
+                return;
+            };
+            let failures = match self.producer_id {
+                ProducerIdRequest::BackingOff(_, failures) => failures,
+                ProducerIdRequest::Idle | ProducerIdRequest::InFlight(_) => 0,
+            };
+            self.producer_id = ProducerIdRequest::InFlight(failures);
+            let (client, kind) = (&*self.config.client_id, RequestKind::InitProducerId);
+            connection.request(now, Api::InitProducerId, kind, version, client, patience, |out| {
+                init_producer_id::encode(out, version, &init_producer_id::Request::NEW);
+            });
+        }
+        self.arm(conn);
+        self.watch(conn);
+    }
+
+    fn producer_id_known(&mut self, now: Instant, response: &init_producer_id::Response) {
+        match response.error {
+            0 if response.producer_id >= 0 && response.epoch >= 0 => {
+                self.producer_id = ProducerIdRequest::Idle;
+                let (producer_id, epoch) = (response.producer_id, response.epoch);
+                log::debug!("producer id {producer_id}, epoch {epoch}");
+                self.standing = Standing::Known(Identity { producer_id, epoch });
+                self.identity_known();
+            }
+            code if code == 0 || RETRIABLE.contains(&code) => {
+                let failures = match self.producer_id {
+                    ProducerIdRequest::InFlight(failures) | ProducerIdRequest::BackingOff(_, failures) => failures,
+                    ProducerIdRequest::Idle => 0,
+                };
+                let until = now + self.retry_backoff.after(failures, &mut self.random);
+                self.producer_id = ProducerIdRequest::BackingOff(until, failures.saturating_add(1));
+            }
+            code => self.fail_for_good(FatalError::new(ErrorCode(code))),
+        }
+    }
+}
+
+fn malformed(why: impl core::fmt::Display) -> ConnectionError {
+    ConnectionError::Protocol(why.to_string())
+}

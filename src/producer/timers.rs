@@ -1,0 +1,85 @@
+//! The few deadlines that have no constant span: backoffs, refreshes, connections. One entry a timer, never a dead one.
+//! (`linger.ms` and `delivery.timeout.ms` are lists in the batch table.)
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use crate::event::ConnId;
+use crate::time::Instant;
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A connection's set-up, request or idle time is over.
+    Connection(ConnId),
+    /// A broker (by its index) may be connected to, or written to, again.
+    Broker(u32),
+    /// A partition (by its index) may retry.
+    Partition(u32),
+    /// Metadata may or must be asked for.
+    Metadata,
+    /// A producer id may be asked for again.
+    ProducerId,
+    /// The control connection may be tried again.
+    Control,
+}
+
+/// All timers that are set.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    ordered: BTreeSet<(Instant, Timer)>,
+    set: BTreeMap<Timer, Instant>,
+}
+
+impl Timers {
+    /// Sets the timer, in place of what was set for it before.
+    pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
+        match self.set.insert(timer, at) {
+            Some(before) if before == at => return,
+            Some(before) => {
+                self.ordered.remove(&(before, timer));
+            }
+            None => {}
+        }
+        self.ordered.insert((at, timer));
+    }
+
+    pub(crate) fn clear(&mut self, timer: Timer) {
+        if let Some(at) = self.set.remove(&timer) {
+            self.ordered.remove(&(at, timer));
+        }
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn first(&self) -> Option<Instant> {
+        self.ordered.first().map(|(at, _)| *at)
+    }
+
+    /// Takes a timer whose time has come.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Timer> {
+        let (at, timer) = *self.ordered.first()?;
+        if at > now {
+            return None;
+        }
+        self.clear(timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn setting_again_moves_and_clearing_removes() {
+        let mut timers = Timers::default();
+        let at = Instant::from_millis;
+        timers.set(Timer::Metadata, at(10));
+        timers.set(Timer::Control, at(20));
+        timers.set(Timer::Metadata, at(30));
+        assert_eq!(timers.first(), Some(at(20)));
+        timers.clear(Timer::Control);
+        assert_eq!(timers.take_due(at(29)), None);
+        assert_eq!(timers.take_due(at(30)), Some(Timer::Metadata));
+        assert_eq!(timers.first(), None);
+    }
+}

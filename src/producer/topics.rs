@@ -1,0 +1,321 @@
+//! The topics that were asked for: names, ids, partitions, and when to ask the cluster again.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use hashbrown::HashTable;
+
+use crate::error::ErrorCode;
+use crate::producer::backoff::Backoff;
+use crate::producer::random::Random;
+use crate::time::Instant;
+use crate::wire::Uuid;
+
+/// What is known of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Not found yet.
+    Unknown,
+    /// Its partitions are known, perhaps from long ago.
+    Known,
+    /// The cluster refuses it.
+    Refused(ErrorCode),
+}
+
+/// One topic.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    /// Zero while unknown (or if no broker tells).
+    pub(crate) id: Uuid,
+    pub(crate) standing: Standing,
+    /// Indices of its partitions; the place is the partition's number. Those at and beyond `count` are gone: the topic
+    /// was re-created with fewer.
+    pub(crate) partitions: Vec<u32>,
+    /// How many partitions it has.
+    pub(crate) count: usize,
+    /// How many of them have a leader.
+    pub(crate) led: usize,
+    /// Someone was told `NotReady`, and waits for `TopicReady` or `TopicFailed`.
+    pub(crate) awaited: bool,
+    /// The last error that the cluster answered for it.
+    pub(crate) last_error: Option<ErrorCode>,
+    last_used: Instant,
+    /// The partition (its number) that records without key go to, and how many bytes went there.
+    sticky: Option<(u32, usize)>,
+    /// The largest size of a batch, in bytes.
+    pub(crate) batch_limit: usize,
+    /// Whether it is in the list of those to be asked for although nothing else is to be refreshed.
+    fresh: bool,
+}
+
+/// All topics.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    entries: Vec<Topic>,
+    by_name: HashTable<u32>,
+    /// The topic of the last look-up: most sends are to the same one again.
+    last: u32,
+    batch_limit: usize,
+    /// Topics to be asked for at once.
+    fresh: Vec<u32>,
+    pub(crate) refresh: Refresh,
+}
+
+impl core::ops::Index<u32> for Topics {
+    type Output = Topic;
+
+    #[inline]
+    fn index(&self, index: u32) -> &Topic {
+        &self.entries[index as usize]
+    }
+}
+
+impl core::ops::IndexMut<u32> for Topics {
+    #[inline]
+    fn index_mut(&mut self, index: u32) -> &mut Topic {
+        &mut self.entries[index as usize]
+    }
+}
+
+impl Topics {
+    pub(crate) fn new(batch_limit: usize, max_age: Duration, backoff: Backoff) -> Self {
+        let refresh = Refresh {
+            state: RefreshState::Idle,
+            all: false,
+            fresh: false,
+            failures: 0,
+            equivalent: 0,
+            not_before: Instant::ZERO,
+            last_success: None,
+            max_age,
+            backoff,
+        };
+        Self {
+            entries: Vec::new(),
+            by_name: HashTable::new(),
+            last: 0,
+            batch_limit,
+            fresh: Vec::new(),
+            refresh,
+        }
+    }
+
+    /// The topic of this name, if it was ever asked for.
+    #[inline]
+    pub(crate) fn find(&mut self, name: &str) -> Option<u32> {
+        if self
+            .entries
+            .get(self.last as usize)
+            .is_some_and(|topic| topic.name == name)
+        {
+            return Some(self.last);
+        }
+        let found = self
+            .by_name
+            .find(hash(name), |index| self.entries[*index as usize].name == name)
+            .copied()?;
+        self.last = found;
+        Some(found)
+    }
+
+    /// As [`Topics::find`], for those who only look.
+    pub(crate) fn look(&self, name: &str) -> Option<u32> {
+        self.by_name
+            .find(hash(name), |index| self.entries[*index as usize].name == name)
+            .copied()
+    }
+
+    /// The topic of this name; a new one is asked for with the next metadata request.
+    pub(crate) fn add(&mut self, now: Instant, name: &str) -> u32 {
+        if let Some(index) = self.find(name) {
+            return index;
+        }
+        let index = self.entries.len() as u32;
+        self.entries.push(Topic {
+            name: name.to_string(),
+            id: Uuid::default(),
+            standing: Standing::Unknown,
+            partitions: Vec::new(),
+            count: 0,
+            led: 0,
+            awaited: false,
+            last_error: None,
+            last_used: now,
+            sticky: None,
+            batch_limit: self.batch_limit,
+            fresh: false,
+        });
+        let entries = &self.entries;
+        self.by_name
+            .insert_unique(hash(name), index, |index| hash(&entries[*index as usize].name));
+        self.make_fresh(index);
+        index
+    }
+
+    /// Someone waits for the topic: it is asked for at once, even if it failed before.
+    pub(crate) fn ask(&mut self, now: Instant, index: u32) {
+        let topic = &mut self.entries[index as usize];
+        topic.last_used = now;
+        topic.awaited = true;
+        match topic.standing {
+            Standing::Refused(_) => {
+                topic.standing = Standing::Unknown;
+                self.make_fresh(index);
+            }
+            Standing::Unknown if topic.fresh => {}
+            Standing::Unknown | Standing::Known => self.refresh.all = true,
+        }
+    }
+
+    /// Whether the largest batch of the topic has room to grow again after a broker refused one.
+    pub(crate) fn recover_batch_limit(&mut self, index: u32) {
+        let limit = self.batch_limit;
+        let topic = &mut self.entries[index as usize];
+        if topic.batch_limit < limit {
+            topic.batch_limit = (topic.batch_limit + topic.batch_limit / 64 + 1).min(limit);
+        }
+    }
+
+    /// The topics for the next request: all that are in use, if that is due, or those that were not asked for yet.
+    pub(crate) fn take_wanted(&mut self, now: Instant, max_idle: Duration) -> Vec<u32> {
+        let mut wanted = core::mem::take(&mut self.fresh);
+        for index in &wanted {
+            self.entries[*index as usize].fresh = false;
+        }
+        if self.refresh.wants_all(now) {
+            let used = |topic: &Topic| topic.awaited || now.saturating_since(topic.last_used) < max_idle;
+            let used = |topic: &Topic| used(topic) && !matches!(topic.standing, Standing::Refused(_));
+            wanted = (0..self.len()).filter(|index| used(&self[*index])).collect();
+        }
+        self.refresh.fresh = false;
+        wanted
+    }
+
+    fn make_fresh(&mut self, index: u32) {
+        let topic = &mut self.entries[index as usize];
+        if !topic.fresh {
+            topic.fresh = true;
+            self.fresh.push(index);
+            self.refresh.fresh = true;
+        }
+    }
+
+    /// How many topics there are.
+    pub(crate) fn len(&self) -> u32 {
+        self.entries.len() as u32
+    }
+}
+
+impl Topic {
+    /// Something was sent to it: it is refreshed for `metadata.max.idle.ms` from now on.
+    #[inline]
+    pub(crate) fn touch(&mut self, now: Instant) {
+        self.last_used = now;
+    }
+
+    /// The partition that records without key stick to.
+    #[inline]
+    pub(crate) fn sticky(&self) -> Option<u32> {
+        self.sticky
+            .map(|(number, _)| number)
+            .filter(|number| (*number as usize) < self.count)
+    }
+
+    pub(crate) fn stick_to(&mut self, number: u32) {
+        self.sticky = Some((number, 0));
+    }
+
+    /// Bytes went to the sticky partition. KIP-794: it changes after `batch_size` bytes, where a batch is full, and after
+    /// twice that anyway.
+    #[inline]
+    pub(crate) fn stuck(&mut self, bytes: usize, batch_full: bool, batch_size: usize) {
+        if let Some((_, sent)) = &mut self.sticky {
+            *sent += bytes;
+            if (batch_full && *sent >= batch_size) || *sent >= 2 * batch_size {
+                self.sticky = None;
+            }
+        }
+    }
+}
+
+/// When metadata is asked for.
+#[derive(Debug)]
+pub(crate) struct Refresh {
+    state: RefreshState,
+    /// Everything is to be asked for again, not only what was never asked for.
+    all: bool,
+    /// There are topics that were never asked for.
+    fresh: bool,
+    /// Requests that failed, in a row.
+    failures: u32,
+    /// Answers in a row that brought nothing new although something was wanted.
+    equivalent: u32,
+    not_before: Instant,
+    last_success: Option<Instant>,
+    max_age: Duration,
+    backoff: Backoff,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RefreshState {
+    Idle,
+    InFlight,
+}
+
+impl Refresh {
+    /// Something known turned out to be wrong.
+    pub(crate) fn want(&mut self) {
+        self.all = true;
+    }
+
+    /// When the next request is due; `None` while one is in flight.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let by_age = self.last_success.map(|at| at + self.max_age);
+        let wanted = match (self.fresh, self.all, self.failures) {
+            (false, false, _) => by_age?,
+            (false, true, _) => self.not_before,
+            (true, _, 0) => Instant::ZERO, // new topics don't wait for the backoff of old ones
+            (true, _, _) => self.not_before,
+        };
+        (self.state == RefreshState::Idle).then_some(wanted)
+    }
+
+    fn wants_all(&self, now: Instant) -> bool {
+        let old = self.last_success.is_some_and(|at| at + self.max_age <= now);
+        old || (self.all && self.not_before <= now)
+    }
+
+    pub(crate) fn sent(&mut self, now: Instant) {
+        if self.wants_all(now) {
+            self.all = false;
+        }
+        self.state = RefreshState::InFlight;
+    }
+
+    /// No usable answer.
+    pub(crate) fn failed(&mut self, now: Instant, random: &mut Random) {
+        self.state = RefreshState::Idle;
+        self.all = true;
+        self.not_before = now + self.backoff.after(self.failures, random);
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// An answer. `news`: it brought a leader, an epoch or a topic that was not known.
+    pub(crate) fn succeeded(&mut self, now: Instant, news: bool, random: &mut Random) {
+        self.state = RefreshState::Idle;
+        self.failures = 0;
+        self.last_success = Some(now);
+        self.equivalent = if news { 0 } else { self.equivalent.saturating_add(1) };
+        self.not_before = now + self.backoff.after(self.equivalent.saturating_sub(1), random);
+    }
+}
+
+/// FNV-1a: short names, and the same on every machine.
+#[inline]
+fn hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
