@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::batch::StoredRecord;
 use super::log::Log;
-use super::{Cluster, TopicId};
+use super::{Cluster, NodeState, TopicId};
 
 /// A topic's own settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,8 +217,11 @@ impl Cluster {
             let replicas: Vec<i32> = (0..replicas)
                 .map(|place| nodes[(first + place) % nodes.len()])
                 .collect();
-            let in_sync: BTreeSet<i32> = replicas.iter().copied().filter(|node| self.is_up(*node)).collect();
-            let leader = replicas.iter().copied().find(|node| in_sync.contains(node));
+            let is_alive = |node: &i32| self.nodes[node].state != NodeState::Down;
+            let up: BTreeSet<i32> = replicas.iter().copied().filter(is_alive).collect();
+            let leader = replicas.iter().copied().find(|node| up.contains(node));
+            // With all replicas away, whichever comes back first leads.
+            let in_sync = if up.is_empty() { replicas.iter().copied().collect() } else { up };
             topic.partitions.push(Partition {
                 leader,
                 epoch: 0,

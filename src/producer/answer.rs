@@ -144,6 +144,7 @@ impl Producer {
 
     fn resolve(&mut self, now: Instant, entry: &Entry, answer: &produce::Partition<'_>) {
         let current = self.take_current(entry);
+        log::trace!("{} is answered {} (current: {current})", self.describe(entry.slot), ErrorCode(answer.error));
         if let (6 | 74, Some((leader, epoch))) = (answer.error, answer.leader) {
             self.leader_hint(entry.partition, leader, epoch);
         }
@@ -182,6 +183,7 @@ impl Producer {
         if !self.take_current(entry) {
             return;
         }
+        log::trace!("{} is not answered", self.describe(entry.slot));
         self.batches[entry.slot].tainted = true;
         self.off_the_wire(entry.slot);
         self.topics.refresh.want();

@@ -25,7 +25,7 @@ pub(crate) enum Link {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempts {
     pub(crate) link: Link,
-    /// Failures since it was last ready.
+    /// Failures since it last answered a request.
     pub(crate) failures: u32,
     /// Set-up timeouts in a row.
     pub(crate) setup_timeouts: u32,
@@ -52,8 +52,14 @@ impl Attempts {
     }
 
     /// The connection is ready.
-    pub(crate) fn succeeded(&mut self) {
-        (self.failures, self.setup_timeouts, self.broken_negotiations) = (0, 0, 0);
+    pub(crate) fn negotiated(&mut self) {
+        (self.setup_timeouts, self.broken_negotiations) = (0, 0);
+    }
+
+    /// A request was answered. Only this ends the backoff: a server that takes connections and breaks them at the first
+    /// request is not to be asked a hundred times a second.
+    pub(crate) fn answered(&mut self) {
+        self.failures = 0;
     }
 }
 

@@ -245,14 +245,16 @@ impl Producer {
         self.brokers[broker].stuck_since = None;
         // A request has each topic once.
         entries.sort_unstable_by_key(|entry| (entry.topic, entry.number));
-        for entry in &entries {
+        for at in 0..entries.len() {
+            let entry = &entries[at];
             let batch = &mut self.batches[entry.slot];
             let sequencing = &mut self.partitions[entry.partition].sequencing;
             if self.standing != Standing::Off {
                 batch.stamp = Some(sequencing.stamp(self.standing, batch.stamp, batch.records.count(), version < 13));
             }
+            log::trace!("{} leaves on {conn}", self.describe(entry.slot));
             self.stats.batches_sent += 1;
-            self.stats.batch_bytes_sent += batch.size() as u64;
+            self.stats.batch_bytes_sent += self.batches[entry.slot].size() as u64;
         }
         self.stats.produce_requests += 1;
         let correlation = self.write_produce(conn, version, &entries);
@@ -269,6 +271,20 @@ impl Producer {
         let connection = self.connections.get_mut(&conn).expect("nothing closed it meanwhile");
         connection.await_answer(now, correlation, kind, version, patience, entries);
         self.watch(conn);
+    }
+
+    /// A batch, for logs: where it goes, its stamp, its attempt.
+    pub(super) fn describe(&self, slot: u32) -> impl core::fmt::Display {
+        let batch = &self.batches[slot];
+        let partition = &self.partitions[batch.partition];
+        Description {
+            topic: partition.topic,
+            partition: partition.number,
+            serial: batch.serial,
+            records: batch.records.count(),
+            attempt: batch.attempt,
+            stamp: batch.stamp,
+        }
     }
 
     /// The batch goes on the wire, for the first time or again.
@@ -361,5 +377,25 @@ impl Producer {
             }
         }
         correlation
+    }
+}
+
+struct Description {
+    topic: u32,
+    partition: i32,
+    serial: u64,
+    records: u32,
+    attempt: u32,
+    stamp: Option<header::Stamp>,
+}
+
+impl core::fmt::Display for Description {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { topic, partition, serial, records, attempt, .. } = self;
+        write!(f, "topic {topic} partition {partition} batch {serial} ({records} records, attempt {attempt}")?;
+        if let Some(header::Stamp { producer_id, epoch, sequence }) = self.stamp {
+            write!(f, ", producer {producer_id}.{epoch}, sequence {sequence}")?;
+        }
+        f.write_str(")")
     }
 }

@@ -14,6 +14,9 @@ use crate::wire::metadata::{Response, Topic};
 /// `REBOOTSTRAP_REQUIRED`: forget the cluster, and ask the bootstrap servers (KIP-1102).
 const REBOOTSTRAP: i16 = 129;
 
+/// How often in a row an older leader epoch is taken for old metadata, where brokers tell no topic ids.
+const OLDER_EPOCHS: u32 = 3;
+
 impl Producer {
     /// A metadata response.
     pub(super) fn metadata_known(&mut self, now: Instant, conn: ConnId, response: &Response<'_>) {
@@ -158,8 +161,15 @@ impl Producer {
     fn leader_known(&mut self, at: u32, leader: i32, epoch: i32, recreated: bool) -> bool {
         let partition = &mut self.partitions[at];
         if !recreated && epoch >= 0 && epoch < partition.leader_epoch {
-            return false;
+            // Where brokers tell no topic ids, a re-created topic looks like one whose metadata is old, but stays so.
+            partition.older_epochs += 1;
+            let no_ids = self.topics[partition.topic].id == [0; 16];
+            if !(no_ids && partition.older_epochs > OLDER_EPOCHS) {
+                self.topics.refresh.want_if(!partition.is_idle());
+                return false;
+            }
         }
+        partition.older_epochs = 0;
         let newer = epoch != partition.leader_epoch;
         partition.leader_epoch = epoch;
         let leader = self.brokers.find(leader);

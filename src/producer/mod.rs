@@ -272,6 +272,7 @@ impl Producer {
                     return Output::Event(Event::Delivered(delivery));
                 }
                 None if self.step() => {}
+                None if self.pool.has_lent() && self.reclaim() => {}
                 None => {
                     self.awake = false;
                     self.last_wait = self.next_deadline();
@@ -493,12 +494,11 @@ impl Producer {
         }
     }
 
-    /// Looks for memory that writers let go of, and tells who waits for it.
-    fn reclaim(&mut self) {
-        if self.pool.has_lent() {
-            self.pool.reclaim(8);
-        }
+    /// Looks for memory that writers let go of, and tells who waits for it. Returns whether some came back.
+    fn reclaim(&mut self) -> bool {
+        let back = self.pool.has_lent() && self.pool.reclaim(8);
         self.tell_writable();
+        back
     }
 
     fn tell_writable(&mut self) {

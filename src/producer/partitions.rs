@@ -23,6 +23,8 @@ pub(crate) struct Partition {
     pub(crate) leader: Option<u32>,
     /// The newest leader epoch seen; −1 for none.
     pub(crate) leader_epoch: i32,
+    /// How often in a row metadata told an older one.
+    pub(crate) older_epochs: u32,
     /// Batches not sent yet, oldest first; the last may be open. Without idempotence also those to be sent again.
     pub(crate) queued: List,
     /// Batches that were sent and are not resolved, oldest first. With idempotence also those that are resolved but wait
@@ -80,6 +82,7 @@ impl Partitions {
             number,
             leader: None,
             leader_epoch: -1,
+            older_epochs: 0,
             queued: List::EMPTY,
             sent: List::EMPTY,
             sent_count: 0,

@@ -19,8 +19,9 @@ use core::time::Duration;
 /// server may know at once what a stopped one will never say.
 const CONTROL_PATIENCE: Duration = Duration::from_secs(3);
 
-/// The codes after which a producer id is asked for again.
-const RETRIABLE: [i16; 9] = [-1, 2, 5, 7, 14, 15, 16, 51, 89];
+/// The codes after which a producer id is not asked for again: no rights, no such version, nonsense. After others, among
+/// them some that Java gives up on, it is, with backoff: the records that wait have their own deadline.
+const DEFINITE: [i16; 6] = [31, 35, 42, 49, 53, 90];
 
 /// Whether a producer id was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -278,8 +279,13 @@ impl Producer {
                 self.answered(now, request, &response);
             }
         }
-        if let Some(Role::Broker(broker)) = self.connections.get(&conn).map(|connection| connection.role) {
-            self.attend(broker);
+        if let Some(role) = self.connections.get(&conn).map(|connection| connection.role) {
+            if api != Api::ApiVersions {
+                self.attempts(role).answered();
+            }
+            if let Role::Broker(broker) = role {
+                self.attend(broker);
+            }
         }
         self.watch(conn);
         Ok(())
@@ -326,7 +332,7 @@ impl Producer {
         };
         connection.negotiated(response)?;
         let role = connection.role;
-        self.attempts(role).succeeded();
+        self.attempts(role).negotiated();
         self.throttle(conn, response.throttle_ms);
         if let Role::Broker(index) = role {
             self.attend(index);
@@ -469,7 +475,7 @@ impl Producer {
                 self.standing = Standing::Known(Identity { producer_id, epoch });
                 self.identity_known();
             }
-            code if code == 0 || RETRIABLE.contains(&code) => {
+            code if !DEFINITE.contains(&code) => {
                 let failures = match self.producer_id {
                     ProducerIdRequest::InFlight(failures) | ProducerIdRequest::BackingOff(_, failures) => failures,
                     ProducerIdRequest::Idle => 0,

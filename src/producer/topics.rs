@@ -270,6 +270,11 @@ impl Refresh {
         self.all = true;
     }
 
+    /// As [`Refresh::want`], under a condition.
+    pub(crate) fn want_if(&mut self, needed: bool) {
+        self.all |= needed;
+    }
+
     /// When the next request is due; `None` while one is in flight.
     pub(crate) fn due(&self) -> Option<Instant> {
         let by_age = self.last_success.map(|at| at + self.max_age);

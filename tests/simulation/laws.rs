@@ -1,0 +1,205 @@
+//! What was sent, what was said of it, and whether that is true.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use core::time::Duration;
+
+use milena::cluster::{Cluster, TopicId};
+use milena::{BatchId, Delivery, DeliveryErrorKind, Instant, Sent};
+
+use crate::plan::Plan;
+
+/// A record that was accepted.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    pub topic: String,
+    pub partition: i32,
+    pub sent: Instant,
+    pub timestamp: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Vec<u8>,
+    pub outcome: Option<Outcome>,
+}
+
+/// What was said of it.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Written { offset: Option<i64> },
+    Failed { possibly_written: bool },
+}
+
+/// Keeps the books.
+#[derive(Debug, Default)]
+pub struct Books {
+    /// By the number that each record carries as its value.
+    pub records: Vec<Accepted>,
+    /// Records of live batches: by batch, their numbers in order.
+    open: BTreeMap<BatchId, Vec<u64>>,
+    /// For each partition, the number of the last record delivered.
+    last: BTreeMap<(String, i32), u64>,
+    /// Partitions in which a batch in doubt failed.
+    pub doubtful: BTreeSet<(String, i32)>,
+    pub delivered: u64,
+    pub failed: u64,
+}
+
+impl Books {
+    pub fn accepted(&mut self, sent: &Sent, record: Accepted) -> Result<(), String> {
+        let number = self.records.len() as u64;
+        self.records.push(record);
+        let batch = self.open.entry(sent.id.batch).or_default();
+        if batch.len() != sent.id.index as usize {
+            return Err(format!("record {number} has index {} in a batch of {}", sent.id.index, batch.len()));
+        }
+        batch.push(number);
+        Ok(())
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.delivered + self.failed < self.records.len() as u64
+    }
+
+    /// A delivery names open records, once each, in the order of their partition.
+    pub fn delivery(&mut self, now: Instant, plan: &Plan, delivery: &Delivery, aborted: bool) -> Result<(), String> {
+        let numbers = self.open.get(&delivery.batch).ok_or("a delivery for a batch that is not open")?.clone();
+        let range = delivery.records.start as usize..delivery.records.end as usize;
+        let named = numbers.get(range.clone()).ok_or("a delivery for records that were not sent")?;
+        for (place, number) in named.iter().enumerate() {
+            let record = &mut self.records[*number as usize];
+            if record.outcome.is_some() {
+                return Err(format!("record {number} is delivered twice"));
+            }
+            if record.partition != delivery.partition {
+                return Err(format!("record {number} is delivered for another partition"));
+            }
+            let place = place as i64;
+            record.outcome = Some(match &delivery.outcome {
+                Ok(written) => {
+                    self.delivered += 1;
+                    Outcome::Written { offset: written.base_offset.map(|base| base + place) }
+                }
+                Err(error) => {
+                    self.failed += 1;
+                    if matches!(error.kind, DeliveryErrorKind::TimedOut(_)) {
+                        let linger = Duration::from_millis(plan.millis("linger.ms", 5));
+                        let full = plan.delivery_timeout();
+                        let least = (full * 9 / 10).min(full.saturating_sub(linger));
+                        if now.saturating_since(record.sent) < least {
+                            return Err(format!("record {number} timed out {:?} after its send", now.saturating_since(record.sent)));
+                        }
+                    }
+                    if matches!(error.kind, DeliveryErrorKind::Aborted) && !aborted {
+                        return Err(format!("record {number} aborted without an abort"));
+                    }
+                    Outcome::Failed { possibly_written: error.possibly_written }
+                }
+            });
+            let place = (record.topic.clone(), record.partition);
+            if delivery.outcome.as_ref().is_err_and(|error| error.possibly_written) {
+                self.doubtful.insert(place.clone());
+            }
+            if plan.idempotent() {
+                if let Some(last) = self.last.insert(place, *number) {
+                    if last >= *number {
+                        return Err(format!("record {number} is delivered after {last}"));
+                    }
+                }
+            }
+        }
+        let all = numbers.iter().all(|number| self.records[*number as usize].outcome.is_some());
+        if all {
+            self.open.remove(&delivery.batch);
+        }
+        Ok(())
+    }
+
+    /// Everything accepted before `number` was delivered; returns how many of them failed since `failed_before`.
+    pub fn all_delivered_before(&self, number: u64) -> bool {
+        self.records[..number as usize].iter().all(|record| record.outcome.is_some())
+    }
+
+    /// The books against the logs.
+    pub fn audit(&self, plan: &Plan, cluster: &Cluster, ids: &BTreeMap<String, Vec<TopicId>>, calm: Instant) -> Result<(), String> {
+        let mut found: BTreeMap<u64, Vec<(TopicId, i64)>> = BTreeMap::new();
+        for (topic, ids) in ids {
+            for id in ids {
+                for partition in 0..16 {
+                    self.audit_partition(plan, cluster, topic, *id, partition, ids.len() > 1, &mut found)?;
+                }
+            }
+        }
+        let none = Vec::new();
+        for (number, record) in self.records.iter().enumerate() {
+            let places = found.get(&(number as u64)).unwrap_or(&none);
+            match &record.outcome {
+                None => return Err(format!("record {number} was never delivered: {record:?}")),
+                Some(Outcome::Written { offset }) => {
+                    let must = plan.acks() == "all" || (plan.acks() == "1" && record.sent >= calm);
+                    if must && places.is_empty() {
+                        return Err(format!("LOST: record {number} was acknowledged: {record:?}"));
+                    }
+                    let there = |offset: &i64| places.iter().any(|(_, place)| place == offset);
+                    if must && offset.as_ref().is_some_and(|offset| !there(offset)) {
+                        return Err(format!("OFFSET: record {number} was said to be at {offset:?}, is at {places:?}"));
+                    }
+                }
+                Some(Outcome::Failed { possibly_written: false }) if !places.is_empty() => {
+                    return Err(format!("PW: record {number} was said not to be written, is at {places:?}"));
+                }
+                Some(Outcome::Failed { .. }) => {}
+            }
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the books, a log, and where to note what is found")]
+    fn audit_partition(
+        &self,
+        plan: &Plan,
+        cluster: &Cluster,
+        topic: &str,
+        id: TopicId,
+        partition: i32,
+        recreated: bool,
+        found: &mut BTreeMap<u64, Vec<(TopicId, i64)>>,
+    ) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        let mut last = None;
+        for (place, stored) in cluster.whole_log(id, partition).iter().enumerate() {
+            if stored.offset != place as i64 {
+                return Err(format!("{topic}-{partition} has offset {} at {place}", stored.offset));
+            }
+            let value = stored.value.as_ref().ok_or("a value is gone")?;
+            let number = u64::from_be_bytes(value[..8].try_into().map_err(|_| "a value is cut")?);
+            let record = self.records.get(number as usize).ok_or("a record that was never sent")?;
+            let same = record.topic == topic
+                && record.partition == partition
+                && record.value == value[..]
+                && record.key.as_deref() == stored.key.as_deref()
+                && record.timestamp == stored.timestamp;
+            if !same {
+                return Err(format!("CONTENT: record {number} is stored as {stored:?} in {topic}-{partition}, was {record:?}"));
+            }
+            found.entry(number).or_default().push((id, stored.offset));
+            let first = seen.insert(number);
+            if plan.idempotent() && !first {
+                return Err(format!("DUP: record {number} stands twice in {topic}-{partition}, also at {}: {:?}", stored.offset, cluster.stamps(id, partition)));
+            }
+            let in_order = if plan.idempotent() {
+                // By topic name alone a client can't know that a topic is another one.
+                !(recreated && !plan.by_id())
+            } else {
+                plan.millis("max.in.flight.requests.per.connection", 5) == 1 && first && plan.acks() == "all"
+            };
+            // Without idempotence a late copy may come in between whatever the client does.
+            let in_order = in_order && (plan.idempotent() || !crate::world::has_late_copies(plan));
+            if in_order && last.is_some_and(|last| last > number) && (plan.idempotent() || first) {
+                return Err(format!("ORDER: record {number} stands behind {last:?} in {topic}-{partition}"));
+            }
+            if first {
+                last = last.max(Some(number));
+            }
+        }
+        Ok(())
+    }
+}

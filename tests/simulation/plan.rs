@@ -1,0 +1,238 @@
+//! What a seed decides before anything happens: options, workload, and which faults there are (each drawn or switched off).
+
+use core::time::Duration;
+
+use milena::cluster::{Settings, Versions};
+
+/// Random numbers of the world, apart from the producer's own.
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// From `least` to `most`.
+    pub fn range(&mut self, least: u64, most: u64) -> u64 {
+        least + self.next() % (most - least + 1)
+    }
+
+    /// Once in `n` times; never for 0.
+    pub fn once_in(&mut self, n: u64) -> bool {
+        n > 0 && self.next() % n == 0
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.range(0, from.len() as u64 - 1) as usize]
+    }
+}
+
+/// One in how many times a fault happens; 0 for never.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Milliseconds that bytes take at most.
+    pub delay: u64,
+    /// Reads are cut at any byte.
+    pub cut_reads: bool,
+    /// Writes take any number of bytes, and the socket blocks.
+    pub short_writes: bool,
+    /// A connection breaks, at both ends.
+    pub reset: u64,
+    /// A connection breaks at the client's end; the broker still works off what is on its way.
+    pub half_open: u64,
+    /// A connection swallows everything.
+    pub blackhole: u64,
+    /// A connection can't be made.
+    pub refuse_connect: u64,
+    /// A node crashes and comes back.
+    pub crash: u64,
+    pub lose_tail: bool,
+    /// A node stops for a while.
+    pub pause: u64,
+    /// A leader moves; the old one may not know.
+    pub move_leader: u64,
+    pub untold: bool,
+    /// Metadata from before the last move.
+    pub stale_metadata: u64,
+    /// A batch is answered an error, without being appended.
+    pub refuse_code: u64,
+    /// A batch is appended and answered an error.
+    pub apply_then: u64,
+    pub leave_out: u64,
+    pub twice: u64,
+    /// A request is never answered.
+    pub hang: u64,
+    pub hang_up: u64,
+    pub hang_up_after: u64,
+    pub garbage: u64,
+    /// Metadata and producer ids are answered errors.
+    pub control_error: u64,
+    pub throttle: u64,
+    /// A topic is deleted and created again.
+    pub recreate: u64,
+    pub grow: u64,
+    /// The host does nothing for a while.
+    pub stall: u64,
+    pub clock_step: u64,
+    /// ApiVersions is answered 35 with nonsense behind it.
+    pub odd_versions: bool,
+}
+
+/// Everything that is drawn from a seed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub options: Vec<(&'static str, String)>,
+    pub cluster: Settings,
+    pub max_message_bytes: Option<usize>,
+    pub faults: Faults,
+    pub topics: u64,
+    pub records: u64,
+    /// Milliseconds over which records are sent and faults happen.
+    pub fault_phase: u64,
+    pub burst: u64,
+    pub value: u64,
+    pub abort: bool,
+    pub close_early: bool,
+}
+
+impl Plan {
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
+    }
+
+    pub fn millis(&self, name: &str, default: u64) -> u64 {
+        self.option(name).map_or(default, |value| value.parse().expect("a number"))
+    }
+
+    pub fn idempotent(&self) -> bool {
+        self.option("enable.idempotence") != Some("false") && self.acks() == "all"
+    }
+
+    pub fn acks(&self) -> &str {
+        self.option("acks").unwrap_or("all")
+    }
+
+    pub fn delivery_timeout(&self) -> Duration {
+        Duration::from_millis(self.millis("delivery.timeout.ms", 120_000))
+    }
+
+    /// Whether topics are named by id, so that order can be kept through a re-creation.
+    pub fn by_id(&self) -> bool {
+        self.cluster.versions.produce.1 >= 13 && self.cluster.versions.metadata.1 >= 10
+    }
+
+    pub fn draw(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let d = &mut dice;
+        let mut options: Vec<(&'static str, String)> = Vec::new();
+        match d.range(0, 9) {
+            0 => options.push(("acks", "1".into())),
+            1 => options.push(("acks", "0".into())),
+            2 => options.push(("enable.idempotence", "false".into())),
+            _ => {}
+        }
+        options.push(("linger.ms", d.pick(&[0, 1, 5, 20, 100]).to_string()));
+        options.push(("batch.size", d.pick(&[1, 100, 500, 2000, 16_384]).to_string()));
+        options.push(("request.timeout.ms", d.pick(&[100, 300, 1000, 3000]).to_string()));
+        options.push(("delivery.timeout.ms", d.pick(&[4000, 8000, 20_000, 60_000]).to_string()));
+        options.push(("retry.backoff.ms", d.pick(&[10, 50, 100]).to_string()));
+        options.push(("reconnect.backoff.ms", d.pick(&[10, 50]).to_string()));
+        options.push(("socket.connection.setup.timeout.ms", "500".into()));
+        options.push(("socket.connection.setup.timeout.max.ms", "1000".into()));
+        options.push(("max.in.flight.requests.per.connection", d.pick(&[1, 2, 5, 5]).to_string()));
+        options.push(("metadata.max.age.ms", d.pick(&[500, 5000, 300_000]).to_string()));
+        if d.once_in(3) {
+            options.push(("buffer.memory", d.pick(&[8192, 32_768, 100_000]).to_string()));
+        }
+        if d.once_in(4) {
+            options.push(("max.request.size", d.pick(&[2000, 5000, 20_000]).to_string()));
+        }
+        if d.once_in(4) {
+            options.push(("connections.max.idle.ms", "700".into()));
+        }
+        if d.once_in(12) {
+            options.push(("retries", "3".into()));
+        }
+        let nodes = d.pick(&[1, 2, 3, 3]);
+        let versions = d.pick(&[
+            Versions::KAFKA_4_3,
+            Versions::KAFKA_4_3,
+            Versions::KAFKA_4_3,
+            Versions::KAFKA_3_0,
+            Versions::KAFKA_2_1,
+            Versions { produce: (0, 12), ..Versions::KAFKA_4_3 },
+            Versions { metadata: (0, 9), ..Versions::KAFKA_4_3 },
+        ]);
+        let cluster = Settings {
+            nodes,
+            default_partitions: d.range(1, 5) as i32,
+            min_insync_replicas: if nodes == 3 { d.range(1, 2) as usize } else { 1 },
+            replication_lag: Duration::from_millis(d.pick(&[0, 0, 1, 10, 50])),
+            versions,
+            seed,
+            ..Settings::default()
+        };
+        let mut f = Faults::default();
+        let chance = |d: &mut Dice, rates: &[u64]| if d.once_in(3) { d.pick(rates) } else { 0 };
+        f.delay = d.pick(&[0, 1, 5, 20, 100]);
+        f.cut_reads = d.once_in(2);
+        f.short_writes = d.once_in(2);
+        f.reset = chance(d, &[200, 500, 2000]);
+        f.half_open = chance(d, &[200, 500, 2000]);
+        f.blackhole = chance(d, &[500, 2000]);
+        f.refuse_connect = chance(d, &[3, 10]);
+        f.crash = chance(d, &[500, 2000]);
+        f.lose_tail = nodes == 3 && d.once_in(2);
+        f.pause = chance(d, &[500, 2000]);
+        f.move_leader = chance(d, &[100, 500, 2000]);
+        f.untold = d.once_in(2);
+        f.stale_metadata = chance(d, &[2, 10]);
+        f.refuse_code = chance(d, &[3, 10, 40]);
+        f.apply_then = chance(d, &[5, 20, 60]);
+        f.leave_out = chance(d, &[20, 100]);
+        f.twice = chance(d, &[20, 100]);
+        f.hang = chance(d, &[50, 200]);
+        f.hang_up = chance(d, &[20, 100]);
+        f.hang_up_after = chance(d, &[20, 100]);
+        f.garbage = chance(d, &[100, 300]);
+        f.control_error = chance(d, &[3, 10]);
+        f.throttle = chance(d, &[5, 30]);
+        f.recreate = if d.once_in(8) { d.pick(&[1000, 3000]) } else { 0 };
+        f.grow = chance(d, &[1000]);
+        f.stall = chance(d, &[300, 1000]);
+        f.clock_step = chance(d, &[300]);
+        f.odd_versions = d.once_in(10);
+        // A broker can't answer within less than the network and its followers take.
+        let slow = 20 * (f.delay + cluster.replication_lag.as_millis() as u64) + 50;
+        for (name, value) in &mut options {
+            if *name == "request.timeout.ms" {
+                *value = value.parse::<u64>().expect("a number").max(slow).min(3000).to_string();
+            }
+        }
+        let max_message_bytes = if d.once_in(4) { Some(d.pick(&[700, 1500, 4000])) } else { None };
+        Self {
+            seed,
+            options,
+            cluster,
+            max_message_bytes,
+            faults: f,
+            topics: d.range(1, 3),
+            records: d.range(20, 400),
+            fault_phase: d.range(200, 8000),
+            burst: d.pick(&[1, 5, 40]),
+            value: d.pick(&[8, 40, 300]),
+            abort: d.once_in(12),
+            close_early: d.once_in(8),
+        }
+    }
+}
