@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::batch::{Content, Records};
+use crate::batch::{Content, Records, header};
 use crate::record::Header;
 
 /// Calls `each` with every record of a closed batch, in order.
@@ -19,6 +19,39 @@ pub(crate) fn for_each(records: &Records, mut each: impl FnMut(&Content<'_>)) {
             ..content
         });
     }
+}
+
+/// One of the batches that a batch is split into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) records: u32,
+    /// Of its record section, at most.
+    pub(crate) bytes: usize,
+}
+
+/// How to split a closed batch into batches of at most `target` bytes, or of one record where that is larger.
+pub(crate) fn parts(records: &Records, target: usize) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut measure = Records::default();
+    for_each(records, |content| {
+        let next = measure.size_of_next(content);
+        match parts.last_mut() {
+            Some(part) if header::SIZE + part.bytes + next <= target => {
+                measure.count_only(content, next);
+                *part = Part {
+                    records: part.records + 1,
+                    bytes: part.bytes + next,
+                };
+            }
+            _ => {
+                measure = Records::default();
+                let bytes = measure.size_of_next(content);
+                measure.count_only(content, bytes);
+                parts.push(Part { records: 1, bytes });
+            }
+        }
+    });
+    parts
 }
 
 struct Reader<'a> {
@@ -108,7 +141,7 @@ mod tests {
         for content in &contents {
             let size = records.size_of_next(content);
             records
-                .append(content, size, &mut pool, Class::SMALLEST, Reserve::Kept)
+                .append(content, size, &mut pool, Class::FIRST, Reserve::Kept)
                 .unwrap();
         }
         records.close();

@@ -130,6 +130,14 @@ impl Records {
         Ok(())
     }
 
+    /// Counts a record without writing it, to see how large a batch would be.
+    fn count_only(&mut self, content: &Content<'_>, size: usize) {
+        if self.count == 0 {
+            self.start(content);
+        }
+        self.finish(content, size);
+    }
+
     /// Ends the batch: no more records; its chunks may be shared.
     pub(crate) fn close(&mut self) {
         if !self.open.is_empty() {
@@ -203,11 +211,16 @@ impl Records {
         while missing > 0 {
             let chunk = match reserve {
                 Reserve::Kept => pool.take(class).or_else(|| {
-                    // Almost full: a smaller chunk may still do.
-                    class = Class::holding(missing);
+                    // Almost full: smaller chunks may still do.
+                    class = Class::holding(missing).min(Class::filled_by(pool.available()));
                     pool.take(class)
                 }),
-                Reserve::Used => Some(pool.take_reserve(class)),
+                Reserve::Used { all } => {
+                    let expected = all.saturating_sub(self.len + self.room()).max(missing);
+                    let taken: usize = fresh.iter().map(BytesMut::capacity).sum();
+                    class = Class::filled_by(expected.saturating_sub(taken)).max(Class::holding(missing.min(256)));
+                    Some(pool.take_reserve(class))
+                }
             };
             let Some(chunk) = chunk else {
                 let needed = missing + fresh.iter().map(|chunk| chunk.capacity()).sum::<usize>();
@@ -238,8 +251,8 @@ impl Records {
 pub(crate) enum Reserve {
     /// It may not.
     Kept,
-    /// It may: the part of a split.
-    Used,
+    /// It may: the part of a split, which will have so many bytes.
+    Used { all: usize },
 }
 
 /// Writes over the end of the open chunk into fresh ones, the next of which is last in the list.

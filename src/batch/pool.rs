@@ -5,16 +5,16 @@ use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
-/// The sizes of chunks, in bytes. The first chunk of a batch is small, so that many quiet partitions cost little.
-const SIZES: [usize; 3] = [1 << 10, 4 << 10, 16 << 10];
+/// The sizes of chunks, in bytes.
+const SIZES: [usize; 7] = [256, 512, 1 << 10, 2 << 10, 4 << 10, 8 << 10, 16 << 10];
 
 /// A size of chunk: an index into [`SIZES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Class(u8);
 
 impl Class {
-    /// The smallest.
-    pub(crate) const SMALLEST: Self = Self(0);
+    /// For the first chunk of a partition's first batch: small, so that many quiet partitions cost little.
+    pub(crate) const FIRST: Self = Self(2);
     /// The largest.
     pub(crate) const LARGEST: Self = Self(SIZES.len() as u8 - 1);
 
@@ -29,9 +29,15 @@ impl Class {
         SIZES[usize::from(self.0)]
     }
 
-    /// The next larger class, or the largest.
+    /// The largest class that `bytes` fill, or the smallest there is.
+    pub(crate) fn filled_by(bytes: usize) -> Self {
+        let index = SIZES.iter().rposition(|size| *size <= bytes).unwrap_or(0);
+        Self(index as u8)
+    }
+
+    /// The class for the chunk after one of this class: four times as large, or the largest.
     pub(crate) fn up(self) -> Self {
-        Self((self.0 + 1).min(Self::LARGEST.0))
+        Self((self.0 + 2).min(Self::LARGEST.0))
     }
 }
 
@@ -68,8 +74,8 @@ impl Pool {
         Some(self.take_reserve(class))
     }
 
-    /// A chunk, whatever the capacity: for the parts of a batch that has to be split. Their parent's chunks come back
-    /// right after, so the excess is one batch and short.
+    /// A chunk, whatever the capacity: for the parts of a batch that has to be split. They take what they need and less than
+    /// a smallest chunk more each; their parent's chunks come back right after.
     pub(crate) fn take_reserve(&mut self, class: Class) -> BytesMut {
         let size = class.size();
         self.used += size;
@@ -96,7 +102,11 @@ impl Pool {
     /// Takes a chunk back that was never frozen.
     pub(crate) fn recycle(&mut self, mut chunk: BytesMut) {
         chunk.clear();
-        let class = Class::holding(chunk.capacity().saturating_sub(1).max(1));
+        let class = Class::holding(chunk.capacity() - 1);
+        if chunk.capacity() > class.size() {
+            // The byte that was split off when it was made came back with the rest.
+            drop(chunk.split_off(class.size()));
+        }
         self.used -= class.size();
         self.idle += class.size();
         self.free[usize::from(class.0)].push(chunk);
@@ -135,10 +145,7 @@ impl Pool {
 
     /// The largest record that chunks can hold, in bytes.
     pub(crate) fn largest(&self) -> usize {
-        let largest = Class::LARGEST.size();
-        let rest = self.capacity % largest;
-        let smaller = SIZES.iter().rev().find(|size| **size <= rest).copied().unwrap_or(0);
-        self.capacity - rest + if smaller == largest { 0 } else { smaller }
+        self.capacity - self.capacity % SIZES[0]
     }
 
     fn drop_one_idle(&mut self) -> bool {
@@ -170,7 +177,7 @@ mod tests {
     #[test]
     fn a_chunk_that_a_writer_holds_stays_charged() {
         let mut pool = Pool::new(64 << 10);
-        let chunk = pool.take(Class::SMALLEST).unwrap().freeze();
+        let chunk = pool.take(Class::FIRST).unwrap().freeze();
         let clone = chunk.clone();
         pool.give_back(chunk);
         assert_eq!(pool.used(), 1 << 10);
@@ -183,7 +190,7 @@ mod tests {
     #[test]
     fn idle_chunks_give_way_to_other_sizes() {
         let mut pool = Pool::new(16 << 10);
-        let small: Vec<_> = (0..16).map(|_| pool.take(Class::SMALLEST).unwrap()).collect();
+        let small: Vec<_> = (0..16).map(|_| pool.take(Class::FIRST).unwrap()).collect();
         for chunk in small {
             pool.recycle(chunk);
         }
@@ -196,11 +203,11 @@ mod tests {
     #[test]
     fn taking_back_gives_the_same_memory_again() {
         let mut pool = Pool::new(64 << 10);
-        let chunk = pool.take(Class::SMALLEST).unwrap();
+        let chunk = pool.take(Class::FIRST).unwrap();
         let address = chunk.as_ptr();
         let mut frozen = chunk.freeze();
         drop(frozen.split_to(0));
         pool.give_back(frozen);
-        assert_eq!(pool.take(Class::SMALLEST).unwrap().as_ptr(), address);
+        assert_eq!(pool.take(Class::FIRST).unwrap().as_ptr(), address);
     }
 }

@@ -485,11 +485,20 @@ impl Cluster {
         acks: i16,
     ) -> Answered {
         let claimed = batch::count(records).unwrap_or(0);
+        let log = usize::try_from(number)
+            .ok()
+            .and_then(|number| self.topics.get(name)?.partitions.get(number));
+        let log = log.and_then(|partition| partition.replicas.get(&node));
+        let stamp = batch::stamp(records).filter(|stamp| stamp.0 >= 0);
+        let known = log
+            .zip(stamp)
+            .is_some_and(|(log, stamp)| log.knows(stamp.0, stamp.1, stamp.2, stamp.3));
         let attempt = ProduceAttempt {
             node,
             topic: name,
             partition: number,
             records: claimed,
+            known,
             version,
         };
         if let Some(code) = self.demanded(Request::Produce) {
@@ -523,14 +532,9 @@ impl Cluster {
         let Some(partition) = found else {
             return Answered::refused(number, 3, None);
         };
-        if !partition.is_led_by(node) {
-            let code = if partition.replicas.contains_key(&node) || version >= 4 {
-                6
-            } else {
-                3
-            };
-            return Answered::refused(number, code, None);
-        }
+        let Some(epoch) = partition.epoch_of(node) else {
+            return Answered::refused(number, 6, None);
+        };
         let leads = partition.leader == Some(node);
         if acks == -1 && leads && partition.in_sync.len() < min_in_sync {
             return Answered::refused(number, 19, None);
@@ -552,7 +556,6 @@ impl Cluster {
             Err((code, message)) => return Answered::refused(number, code, Some(message)),
         };
         let count = i64::from(read.count);
-        let epoch = partition.epoch;
         let Some(log) = partition.replicas.get_mut(&node) else {
             return Answered::refused(number, 6, None);
         };
@@ -619,8 +622,7 @@ impl Cluster {
                 let code = match self.partition_by_id(topic.id, answered.partition) {
                     _ if self.topic_id(&topic.name) != Some(topic.id) => Some(3),
                     None => Some(3),
-                    Some(partition) if !partition.is_led_by(node) => Some(6),
-                    Some(partition) if partition.leader == Some(node) && partition.epoch != epoch => Some(6),
+                    Some(partition) if partition.epoch_of(node) != Some(epoch) => Some(6),
                     Some(partition) if partition.leader == Some(node) && partition.high_watermark > last => {
                         let enough = partition.in_sync.len() >= self.settings.min_insync_replicas;
                         Some(if enough { 0 } else { 20 })

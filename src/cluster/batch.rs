@@ -103,6 +103,17 @@ pub(super) fn read(bytes: &Bytes, limits: Limits) -> Result<Batch, (i16, &'stati
     })
 }
 
+/// Producer id, epoch, first and last sequence that a batch claims.
+pub(super) fn stamp(bytes: &Bytes) -> Option<(i64, i16, i32, i32)> {
+    if bytes.len() < HEADER {
+        return None;
+    }
+    let header = Header(bytes);
+    let (first, count) = (header.i32(53), header.i32(57));
+    let last = (first as u32).wrapping_add(count as u32).wrapping_sub(1) as i32 & i32::MAX;
+    Some((header.i64(43), header.i16(51), first, last))
+}
+
 /// The number of records that a batch claims, for a cluster that only counts.
 pub(super) fn count(bytes: &Bytes) -> Option<i32> {
     bytes

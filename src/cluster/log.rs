@@ -82,6 +82,15 @@ impl Log {
         Append::At(base_offset)
     }
 
+    /// Whether the last batches of a producer include this one.
+    pub(super) fn knows(&self, producer_id: i64, epoch: i16, first: i32, last: i32) -> bool {
+        let producer = self
+            .producers
+            .get(&producer_id)
+            .filter(|producer| producer.epoch == epoch);
+        producer.is_some_and(|producer| producer.batches.iter().any(|known| (known.0, known.1) == (first, last)))
+    }
+
     /// Only counts.
     pub(super) fn count(&mut self, records: i32) -> i64 {
         let base = self.end;

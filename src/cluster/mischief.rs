@@ -14,6 +14,8 @@ pub struct ProduceAttempt<'a> {
     pub partition: i32,
     /// How many records it claims to have.
     pub records: i32,
+    /// Whether the node has the batch already, from an earlier attempt.
+    pub known: bool,
     /// The request's version.
     pub version: i16,
 }

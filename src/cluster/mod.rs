@@ -430,7 +430,12 @@ impl Cluster {
 }
 
 impl Partition {
-    fn is_led_by(&self, node: i32) -> bool {
-        self.leader == Some(node) || self.zombies.contains(&node)
+    /// The epoch in which a node leads the partition, or believes that it does.
+    fn epoch_of(&self, node: i32) -> Option<i32> {
+        if self.leader == Some(node) {
+            Some(self.epoch)
+        } else {
+            self.zombies.get(&node).copied()
+        }
     }
 }

@@ -34,8 +34,8 @@ pub(super) struct Partition {
     pub(super) before: (Option<i32>, i32),
     pub(super) in_sync: BTreeSet<i32>,
     pub(super) replicas: BTreeMap<i32, Log>,
-    /// Nodes that don't know yet that they lead no more.
-    pub(super) zombies: BTreeSet<i32>,
+    /// Nodes that don't know yet that they lead no more, with the epoch in which they did.
+    pub(super) zombies: BTreeMap<i32, i32>,
     /// Everything below is on all in-sync replicas.
     pub(super) high_watermark: i64,
 }
@@ -93,13 +93,13 @@ impl Cluster {
         let Some(partition) = self.partition_mut(name, partition) else {
             return false;
         };
-        let old = partition.leader;
+        let (old, epoch) = (partition.leader, partition.epoch);
         if !up || old == Some(node) || !partition.in_sync.contains(&node) {
             return false;
         }
         partition.lead(Some(node));
         if let Some(old) = old.filter(|_| !told) {
-            partition.zombies.insert(old);
+            partition.zombies.insert(old, epoch);
             partition.in_sync.remove(&old);
         }
         true
@@ -221,14 +221,18 @@ impl Cluster {
             let up: BTreeSet<i32> = replicas.iter().copied().filter(is_alive).collect();
             let leader = replicas.iter().copied().find(|node| up.contains(node));
             // With all replicas away, whichever comes back first leads.
-            let in_sync = if up.is_empty() { replicas.iter().copied().collect() } else { up };
+            let in_sync = if up.is_empty() {
+                replicas.iter().copied().collect()
+            } else {
+                up
+            };
             topic.partitions.push(Partition {
                 leader,
                 epoch: 0,
                 before: (leader, 0),
                 in_sync,
                 replicas: replicas.into_iter().map(|node| (node, Log::default())).collect(),
-                zombies: BTreeSet::new(),
+                zombies: BTreeMap::new(),
                 high_watermark: 0,
             });
         }
@@ -273,7 +277,7 @@ impl Partition {
             return;
         };
         for (node, replica) in &mut self.replicas {
-            if up.contains(node) && !self.zombies.contains(node) {
+            if up.contains(node) && !self.zombies.contains_key(node) {
                 replica.follow(&log);
                 self.in_sync.insert(*node);
             } else {
@@ -291,6 +295,9 @@ impl Partition {
     }
 
     fn lead(&mut self, node: Option<i32>) {
+        if let Some(node) = node {
+            self.zombies.remove(&node);
+        }
         self.before = (self.leader, self.epoch);
         self.leader = node;
         self.epoch += 1;

@@ -144,7 +144,11 @@ impl Producer {
 
     fn resolve(&mut self, now: Instant, entry: &Entry, answer: &produce::Partition<'_>) {
         let current = self.take_current(entry);
-        log::trace!("{} is answered {} (current: {current})", self.describe(entry.slot), ErrorCode(answer.error));
+        log::trace!(
+            "{} is answered {} (current: {current})",
+            self.describe(entry.slot),
+            ErrorCode(answer.error)
+        );
         if let (6 | 74, Some((leader, epoch))) = (answer.error, answer.leader) {
             self.leader_hint(entry.partition, leader, epoch);
         }
@@ -229,7 +233,7 @@ impl Producer {
             Meaning::OutOfOrder => {
                 let lowest = self.partitions[index].sent.first() == Some(slot);
                 if lowest && !self.batches[slot].tainted {
-                    self.partitions[index].sequencing.open_gap(None);
+                    self.partitions[index].sequencing.open_gap();
                 }
                 self.retry(now, slot, false);
             }
@@ -237,7 +241,7 @@ impl Producer {
             // It keeps its epoch, which no broker takes any more: nothing can be learnt about it by asking again.
             Meaning::OldEpoch if self.batches[slot].tainted => self.fail(slot, refused, message),
             Meaning::OldEpoch => {
-                self.partitions[index].sequencing.open_gap(None);
+                self.partitions[index].sequencing.open_gap();
                 self.retry(now, slot, false);
             }
             Meaning::Refused => self.fail(slot, refused, message),
@@ -354,9 +358,8 @@ impl Producer {
                     self.partitions[index].remove_sent(&mut self.batches, slot);
                     self.deliver(slot, Err(error));
                 } else {
-                    if let Some(stamp) = batch.stamp {
-                        let refused = (!possibly_written).then_some(stamp);
-                        self.partitions[index].sequencing.open_gap(refused);
+                    if batch.stamp.is_some() {
+                        self.partitions[index].sequencing.open_gap();
                     }
                     self.batches[slot].state = State::Resolved(Err(error));
                     self.batches[slot].records.release(&mut self.pool);
@@ -386,6 +389,16 @@ impl Producer {
                 }),
             );
             self.partitions[index].remove_sent(&mut self.batches, slot);
+            if let (
+                Err(DeliveryError {
+                    possibly_written: false,
+                    ..
+                }),
+                Some(stamp),
+            ) = (&outcome, self.batches[slot].stamp)
+            {
+                self.partitions[index].sequencing.refused_is_gone(stamp);
+            }
             self.deliver(slot, outcome);
         }
         self.bump_if_needed(index);
@@ -442,24 +455,20 @@ impl Producer {
             .batch_limit
             .min(target.max(self.config.batch_size.min(size / 2)).max(1));
         self.stats.splits += 1;
-        let whole = core::mem::take(&mut self.batches[parent].records);
+        let mut whole = core::mem::take(&mut self.batches[parent].records);
+        let sizes = decode::parts(&whole, target);
         let mut parts: Vec<u32> = Vec::new();
-        let mut done = 0;
+        let (mut done, mut left) = (0, 0);
         decode::for_each(&whole, |content| {
-            let fits = parts.last().is_some_and(|part| {
-                let batch = &self.batches[*part];
-                batch.size() + batch.records.size_of_next(content) <= target
-            });
-            if !fits {
-                let part = self.batches.open_part(parent, done);
-                parts.push(part);
+            if left == 0 {
+                left = sizes[parts.len()].records;
+                parts.push(self.batches.open_part(parent, done));
             }
-            let part = *parts.last().expect("there is one now");
-            let records = &mut self.batches[part].records;
-            let bytes = records.size_of_next(content);
-            let appended = records.append(content, bytes, &mut self.pool, Class::SMALLEST, Reserve::Used);
+            let records = &mut self.batches[parts[parts.len() - 1]].records;
+            let (bytes, all) = (records.size_of_next(content), sizes[parts.len() - 1].bytes);
+            let appended = records.append(content, bytes, &mut self.pool, Class::FIRST, Reserve::Used { all });
             appended.expect("the reserve always has room");
-            done += 1;
+            (done, left) = (done + 1, left - 1);
         });
         let counts: Vec<u32> = parts.iter().map(|part| self.batches[*part].records.count()).collect();
         let stamps = idempotence::stamps_of_parts(self.batches[parent].stamp, &counts);
@@ -470,7 +479,6 @@ impl Producer {
             self.batches[*part].state = state.clone();
         }
         self.partitions[index].replace_by_parts(&mut self.batches, parent, &parts);
-        let mut whole = whole;
         whole.release(&mut self.pool);
         self.batches[parent].records = whole;
         self.batches.retire_parent(parent);

@@ -168,11 +168,12 @@ impl Batches {
         let (origin, first_record) = (of.origin, of.first_record + first);
         let slot = self.allocate(partition, serial, created, State::Closed);
         let of = &self.slots[parent as usize];
-        let (attempt, retries, last_error) = (of.attempt, of.retries, of.last_error);
+        let (retries, last_error) = (of.retries, of.last_error);
+        // Where its parent is in doubt, its attempts go on from there: it leaves as a retry does, alone.
+        let attempt = if of.tainted { of.attempt } else { 0 };
         let (tainted, maybe_written) = (of.tainted, of.maybe_written);
         let part = &mut self.slots[slot as usize];
         (part.origin, part.first_record) = (origin, first_record);
-        // Its attempts go on from its parent's: it leaves as a retry does, alone.
         (part.attempt, part.retries, part.last_error) = (attempt, retries, last_error);
         (part.tainted, part.maybe_written) = (tainted, maybe_written);
         let mut age = self.age;

@@ -391,9 +391,24 @@ struct Description {
 
 impl core::fmt::Display for Description {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { topic, partition, serial, records, attempt, .. } = self;
-        write!(f, "topic {topic} partition {partition} batch {serial} ({records} records, attempt {attempt}")?;
-        if let Some(header::Stamp { producer_id, epoch, sequence }) = self.stamp {
+        let Self {
+            topic,
+            partition,
+            serial,
+            records,
+            attempt,
+            ..
+        } = self;
+        write!(
+            f,
+            "topic {topic} partition {partition} batch {serial} ({records} records, attempt {attempt}"
+        )?;
+        if let Some(header::Stamp {
+            producer_id,
+            epoch,
+            sequence,
+        }) = self.stamp
+        {
             write!(f, ", producer {producer_id}.{epoch}, sequence {sequence}")?;
         }
         f.write_str(")")

@@ -70,8 +70,8 @@ enum Gap {
     /// No.
     #[default]
     None,
-    /// A batch failed, or was refused as out of order. With the identity of a batch that was certainly not written and
-    /// is gone: all that were behind it are not written either (rule 5).
+    /// A batch failed, or was refused as out of order. With the identity of a failed batch that was certainly not written
+    /// and is out of the list: all that are still in it were behind it, and are not written either (rule 5).
     Batch { refused: Option<Identity> },
     /// The topic was re-created: sequences begin anew (rule 7).
     Topic,
@@ -95,6 +95,8 @@ impl Sequencing {
         if sequencing.gap != Gap::None {
             return Next::Nothing; // the bump comes first
         }
+        let acknowledged = |identity: Identity| sequencing.acknowledged && sequencing.identity == Some(identity);
+        let window = |identity: Identity| if acknowledged(identity) { WINDOW } else { 1 };
         let mut at = partition.sent.first();
         while let Some(slot) = at {
             let batch = &batches[slot];
@@ -102,6 +104,17 @@ impl Sequencing {
                 State::Waiting if partition.backoff.is_some_and(|until| until > now) => return Next::Nothing,
                 State::Waiting if batch.stamp.is_none() && !matches!(standing, Standing::Known(_)) => {
                     return Next::Nothing;
+                }
+                // A part of a split batch that was not sent yet.
+                State::Waiting if batch.attempt == 0 => {
+                    let current = if let Standing::Known(identity) = standing {
+                        Some(identity)
+                    } else {
+                        None
+                    };
+                    let identity = batch.stamp.map(identity_of).or(current);
+                    let fits = identity.is_some_and(|identity| partition.on_wire < window(identity));
+                    return if fits { Next::Retry(slot) } else { Next::Nothing };
                 }
                 State::Waiting => return Next::Retry(slot),
                 // Until the lowest that was sent again is answered, nothing may overtake it.
@@ -176,16 +189,17 @@ impl Sequencing {
     }
 
     /// A batch that had spent a sequence failed, or was refused as out of order although nothing before it is missing.
-    /// `refused`: the stamp of a failed batch that was certainly not written.
-    pub(crate) fn open_gap(&mut self, refused: Option<Stamp>) {
-        let refused = refused.map(identity_of);
-        self.gap = match self.gap {
-            Gap::Topic => Gap::Topic,
-            Gap::Batch { refused: before } => Gap::Batch {
-                refused: refused.or(before),
-            },
-            Gap::None => Gap::Batch { refused },
-        };
+    pub(crate) fn open_gap(&mut self) {
+        if self.gap == Gap::None {
+            self.gap = Gap::Batch { refused: None };
+        }
+    }
+
+    /// A failed batch that was certainly not written leaves the list, as its first.
+    pub(crate) fn refused_is_gone(&mut self, stamp: Stamp) {
+        if let Gap::Batch { refused } = &mut self.gap {
+            *refused = Some(identity_of(stamp));
+        }
     }
 
     /// The topic has a new id: sequences begin anew (rule 7).
@@ -265,9 +279,12 @@ pub(crate) enum Bump {
     Done,
 }
 
-/// A success proves that what was sent before it under the same identity is written (rule 5).
+/// A success proves that what was sent before it under the same identity is written (rule 5). Not by name: there the topic
+/// may be another one than the earlier batches were sent to, and accept any first sequence.
 pub(crate) fn prove_earlier(partition: &Partition, batches: &mut Batches, slot: u32) {
-    let Some(stamp) = batches[slot].stamp else { return };
+    let Some(stamp) = batches[slot].stamp.filter(|_| !partition.sequencing.by_name) else {
+        return;
+    };
     let mut at = partition.sent.first();
     while let Some(earlier) = at.filter(|earlier| *earlier != slot) {
         let batch = &mut batches[earlier];

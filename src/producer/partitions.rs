@@ -90,7 +90,7 @@ impl Partitions {
             backoff: None,
             listed: None,
             ready: Links::UNLINKED,
-            first_chunk: Class::SMALLEST,
+            first_chunk: Class::FIRST,
             sequencing: Sequencing::default(),
         });
         index

@@ -9,7 +9,8 @@ use crate::plan::{Dice, Faults};
 /// Codes of the Produce table that concern a producer without transactions, as a broker may refuse a batch with them.
 /// (0 and the sequence errors 45 and 47 come from the cluster itself.)
 pub const REFUSALS: &[i16] = &[
-    -1, 2, 3, 5, 6, 7, 9, 10, 13, 14, 15, 16, 17, 18, 19, 21, 29, 32, 43, 51, 56, 74, 75, 76, 87, 89, 100, 103, 48, 120, 999,
+    -1, 2, 3, 5, 6, 7, 9, 10, 13, 14, 15, 16, 17, 18, 19, 21, 29, 32, 43, 51, 56, 74, 75, 76, 87, 89, 100, 103, 48,
+    120, 999,
 ];
 
 /// Codes that a broker may answer although it has appended.
@@ -23,8 +24,8 @@ const OF_CONTROL: &[i16] = &[7, 14, 15, 16, 129];
 
 /// The codes that a large set of seeds must have answered.
 pub const CODES: &[i16] = &[
-    -1, 2, 3, 5, 6, 7, 9, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 29, 32, 43, 45, 48, 51, 56, 72, 74, 75, 76, 87, 89, 100, 103,
-    120, 999,
+    -1, 2, 3, 5, 6, 7, 9, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 29, 32, 43, 45, 48, 51, 56, 72, 74, 75, 76, 87, 89,
+    100, 103, 120, 999,
 ];
 
 /// Shared with the world, which ends it.
@@ -62,7 +63,11 @@ impl Mischief for Gremlin {
         } else if d.once_in(f.hang_up_after) {
             Treatment::HangUpAfter
         } else if d.once_in(f.garbage) {
-            if d.once_in(2) { Treatment::Garbage } else { Treatment::WrongCorrelation }
+            if d.once_in(2) {
+                Treatment::Garbage
+            } else {
+                Treatment::WrongCorrelation
+            }
         } else if control && d.once_in(f.control_error) {
             Treatment::Error(d.pick(OF_CONTROL))
         } else if request == Request::Metadata && d.once_in(f.stale_metadata) {
@@ -72,13 +77,17 @@ impl Mischief for Gremlin {
         }
     }
 
-    fn produce(&mut self, _: &ProduceAttempt<'_>) -> Verdict {
+    fn produce(&mut self, attempt: &ProduceAttempt<'_>) -> Verdict {
         if !self.is_on() {
             return Verdict::Serve;
         }
         let (f, d) = (&self.faults, &mut self.dice);
         if d.once_in(f.refuse_code) {
-            Verdict::Refuse(d.pick(REFUSALS))
+            match d.pick(REFUSALS) {
+                // What a broker has taken it does not find too large when it comes again.
+                10 | 18 if attempt.known => Verdict::Serve,
+                code => Verdict::Refuse(code),
+            }
         } else if d.once_in(f.apply_then) {
             Verdict::ApplyThen(d.pick(AFTER_APPEND))
         } else if d.once_in(f.leave_out) {

@@ -59,7 +59,11 @@ fn run(seed: u64, verbose: bool) -> Result<Outcome, String> {
     let violation = match result {
         Ok(Ok(())) => {
             let (errors, sometimes, fingerprint) = world.outcome();
-            return Ok(Outcome { errors, sometimes, fingerprint });
+            return Ok(Outcome {
+                errors,
+                sometimes,
+                fingerprint,
+            });
         }
         Ok(Err(violation)) => violation,
         Err(panic) => {
@@ -69,7 +73,9 @@ fn run(seed: u64, verbose: bool) -> Result<Outcome, String> {
         }
     };
     let last = world.last_events().join("\n  ");
-    Err(format!("seed {seed}: {violation}\nreplay: MILENA_SEED={seed} cargo test --release --all-features --test simulation laws\n{plan:?}\nlast events:\n  {last}"))
+    Err(format!(
+        "seed {seed}: {violation}\nreplay: MILENA_SEED={seed} cargo test --release --all-features --test simulation laws\n{plan:?}\nlast events:\n  {last}"
+    ))
 }
 
 #[test]
@@ -113,10 +119,18 @@ fn laws_hold_on_every_seed() {
     for (what, seeds) in &sometimes {
         println!("  {what:<60} {seeds}");
     }
-    assert!(violations.is_empty(), "{} of {count} seeds:\n{}", violations.len(), violations.join("\n\n"));
+    assert!(
+        violations.is_empty(),
+        "{} of {count} seeds:\n{}",
+        violations.len(),
+        violations.join("\n\n")
+    );
     if count >= 1000 {
         for what in world::SOMETIMES {
-            assert!(sometimes.get(what).is_some_and(|seeds| *seeds > 0), "never on any seed: {what}");
+            assert!(
+                sometimes.get(what).is_some_and(|seeds| *seeds > 0),
+                "never on any seed: {what}"
+            );
         }
         for code in faults::CODES {
             assert!(errors.contains_key(code), "no seed answered code {code}");

@@ -107,11 +107,15 @@ pub struct Plan {
 
 impl Plan {
     pub fn option(&self, name: &str) -> Option<&str> {
-        self.options.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
+        self.options
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| &**value)
     }
 
     pub fn millis(&self, name: &str, default: u64) -> u64 {
-        self.option(name).map_or(default, |value| value.parse().expect("a number"))
+        self.option(name)
+            .map_or(default, |value| value.parse().expect("a number"))
     }
 
     pub fn idempotent(&self) -> bool {
@@ -147,9 +151,13 @@ impl Plan {
         options.push(("delivery.timeout.ms", d.pick(&[4000, 8000, 20_000, 60_000]).to_string()));
         options.push(("retry.backoff.ms", d.pick(&[10, 50, 100]).to_string()));
         options.push(("reconnect.backoff.ms", d.pick(&[10, 50]).to_string()));
+        options.push(("reconnect.backoff.max.ms", d.pick(&[200, 1000]).to_string()));
         options.push(("socket.connection.setup.timeout.ms", "500".into()));
         options.push(("socket.connection.setup.timeout.max.ms", "1000".into()));
-        options.push(("max.in.flight.requests.per.connection", d.pick(&[1, 2, 5, 5]).to_string()));
+        options.push((
+            "max.in.flight.requests.per.connection",
+            d.pick(&[1, 2, 5, 5]).to_string(),
+        ));
         options.push(("metadata.max.age.ms", d.pick(&[500, 5000, 300_000]).to_string()));
         if d.once_in(3) {
             options.push(("buffer.memory", d.pick(&[8192, 32_768, 100_000]).to_string()));
@@ -170,8 +178,14 @@ impl Plan {
             Versions::KAFKA_4_3,
             Versions::KAFKA_3_0,
             Versions::KAFKA_2_1,
-            Versions { produce: (0, 12), ..Versions::KAFKA_4_3 },
-            Versions { metadata: (0, 9), ..Versions::KAFKA_4_3 },
+            Versions {
+                produce: (0, 12),
+                ..Versions::KAFKA_4_3
+            },
+            Versions {
+                metadata: (0, 9),
+                ..Versions::KAFKA_4_3
+            },
         ]);
         let cluster = Settings {
             nodes,
@@ -219,7 +233,11 @@ impl Plan {
                 *value = value.parse::<u64>().expect("a number").max(slow).min(3000).to_string();
             }
         }
-        let max_message_bytes = if d.once_in(4) { Some(d.pick(&[700, 1500, 4000])) } else { None };
+        let max_message_bytes = if d.once_in(4) {
+            Some(d.pick(&[700, 1500, 4000]))
+        } else {
+            None
+        };
         Self {
             seed,
             options,
