@@ -160,6 +160,8 @@ pub enum Event {
         /// The topic.
         topic: TopicIndex,
     },
+    /// Metadata came that was asked for by [`refresh_metadata`](crate::Producer::refresh_metadata).
+    MetadataReceived,
     /// The cluster refuses the topic. Sends to it fail until it is asked for again and found.
     TopicFailed {
         /// The topic.

@@ -485,14 +485,16 @@ impl Cluster {
         acks: i16,
     ) -> Answered {
         let claimed = batch::count(records).unwrap_or(0);
-        let log = usize::try_from(number)
+        let found = usize::try_from(number)
             .ok()
             .and_then(|number| self.topics.get(name)?.partitions.get(number));
-        let log = log.and_then(|partition| partition.replicas.get(&node));
         let stamp = batch::stamp(records).filter(|stamp| stamp.0 >= 0);
-        let known = log
-            .zip(stamp)
-            .is_some_and(|(log, stamp)| log.knows(stamp.0, stamp.1, stamp.2, stamp.3));
+        let known = found.zip(stamp).is_some_and(|(partition, stamp)| {
+            partition
+                .replicas
+                .values()
+                .any(|log| log.knows(stamp.0, stamp.1, stamp.2, stamp.3))
+        });
         let attempt = ProduceAttempt {
             node,
             topic: name,

@@ -153,6 +153,19 @@ impl Log {
         below.flat_map(|appended| &appended.batch.records)
     }
 
+    /// The record at an offset.
+    pub(super) fn record(&self, offset: i64) -> Option<&StoredRecord> {
+        let place = self
+            .batches
+            .partition_point(|appended| appended.base_offset <= offset)
+            .checked_sub(1)?;
+        let appended = &self.batches[place];
+        appended
+            .batch
+            .records
+            .get(usize::try_from(offset - appended.base_offset).ok()?)
+    }
+
     /// Who wrote each batch: base offset, producer id, epoch, first sequence, count.
     pub(super) fn stamps(&self) -> impl Iterator<Item = (i64, i64, i16, i32, i32)> {
         self.batches.iter().map(|appended| {

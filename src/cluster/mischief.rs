@@ -14,7 +14,7 @@ pub struct ProduceAttempt<'a> {
     pub partition: i32,
     /// How many records it claims to have.
     pub records: i32,
-    /// Whether the node has the batch already, from an earlier attempt.
+    /// Whether some replica has the batch already, from an earlier attempt.
     pub known: bool,
     /// The request's version.
     pub version: i16,

@@ -167,6 +167,13 @@ impl Cluster {
         log.records(partition.high_watermark).cloned().collect()
     }
 
+    /// The record at an offset of the topic that has this name now.
+    pub fn record(&self, name: &str, partition: i32, offset: i64) -> Option<StoredRecord> {
+        let topic = self.topics.get(name)?;
+        let log = topic.partitions.get(usize::try_from(partition).ok()?)?.newest()?;
+        log.record(offset).cloned()
+    }
+
     /// All records of the replica that leads the partition, or led it last, whether replicated or not.
     pub fn whole_log(&self, topic: TopicId, partition: i32) -> Vec<StoredRecord> {
         let newest = self.partition_by_id(topic, partition).and_then(Partition::newest);

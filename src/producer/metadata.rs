@@ -50,6 +50,9 @@ impl Producer {
             };
             self.tell_topic(index);
         }
+        if core::mem::take(&mut self.metadata_awaited) {
+            self.outbox.event(Event::MetadataReceived);
+        }
     }
 
     /// A broker's address. A connection to an old address of it is given up.

@@ -115,6 +115,8 @@ pub struct Producer {
     last_wait: Option<Instant>,
     /// The draining party was woken and has not come to `Wait` yet.
     awake: bool,
+    /// Someone waits for metadata as such.
+    metadata_awaited: bool,
     stats: Stats,
 }
 
@@ -164,6 +166,7 @@ impl Producer {
             spare_entries: Vec::new(),
             last_wait: None,
             awake: false,
+            metadata_awaited: false,
             stats: Stats::default(),
             config,
         }
@@ -195,6 +198,18 @@ impl Producer {
         let index = self.topics.add(now, topic);
         self.topics.ask(now, index);
         Ok(TopicIndex(index))
+    }
+
+    /// Asks for the brokers and for all topics in use; [`Event::MetadataReceived`] follows.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] or [`SendError::Fatal`].
+    pub fn refresh_metadata(&mut self, now: Instant) -> Result<(), SendError> {
+        self.clock(now);
+        self.check_running()?;
+        self.topics.refresh.want();
+        self.metadata_awaited = true;
+        Ok(())
     }
 
     /// A topic's partitions as far as they are known (Java's `partitionsFor`); `None` until then.
@@ -332,6 +347,14 @@ impl Producer {
     /// exist; `None` after a success.
     pub fn topic_error(&self, topic: TopicIndex) -> Option<ErrorCode> {
         self.topics[topic.0].last_error
+    }
+
+    /// Why the cluster refuses a topic, if that was its last answer.
+    pub fn topic_refusal(&self, topic: &str) -> Option<ErrorCode> {
+        match self.topics[self.topics.look(topic)?].standing {
+            topics::Standing::Refused(code) => Some(code),
+            topics::Standing::Unknown | topics::Standing::Known => None,
+        }
     }
 
     /// Counters.

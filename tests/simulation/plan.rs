@@ -233,6 +233,11 @@ impl Plan {
                 *value = value.parse::<u64>().expect("a number").max(slow).min(3000).to_string();
             }
         }
+        // And one that takes a record at a time can't take any number of them before they expire.
+        let round_trip = 2 * f.delay + cluster.replication_lag.as_millis() as u64 + 4;
+        let expires = options.iter().find(|(name, _)| *name == "delivery.timeout.ms");
+        let expires: u64 = expires.map_or(120_000, |(_, value)| value.parse().expect("a number"));
+        let most = (expires / (4 * round_trip)).clamp(20, 400);
         let max_message_bytes = if d.once_in(4) {
             Some(d.pick(&[700, 1500, 4000]))
         } else {
@@ -245,7 +250,7 @@ impl Plan {
             max_message_bytes,
             faults: f,
             topics: d.range(1, 3),
-            records: d.range(20, 400),
+            records: d.range(20, most),
             fault_phase: d.range(200, 8000),
             burst: d.pick(&[1, 5, 40]),
             value: d.pick(&[8, 40, 300]),

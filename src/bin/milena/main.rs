@@ -1,2 +1,88 @@
-//! The command line tool.
-fn main() {}
+//! The command line tool: produce records, measure, serve a cluster in memory, look at metadata.
+
+mod cluster;
+mod metadata;
+mod perf;
+mod produce;
+mod settings;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A Kafka producer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "milena",
+    version,
+    about = "Produces records to Apache Kafka, or to a Kafka cluster in memory"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send each line of the standard input (or of a file) as a record, as it comes
+    Produce(produce::Arguments),
+    /// Send records as fast as possible, and measure
+    Perf(perf::Arguments),
+    /// Serve a Kafka cluster in memory until interrupted
+    Cluster(cluster::Arguments),
+    /// Show brokers, topics, partitions and leaders
+    Metadata(metadata::Arguments),
+}
+
+/// Why a command did not do what it should. Usage and configuration end with status 2, the rest with 1.
+#[derive(Debug)]
+enum Failure {
+    /// The arguments or the configuration are wrong.
+    Usage(String),
+    /// Something failed on the way; it may have been said already.
+    Run(Option<String>),
+}
+
+impl Failure {
+    fn run(error: impl std::fmt::Display) -> Self {
+        Self::Run(Some(error.to_string()))
+    }
+
+    /// Writing results failed. Whoever reads them has had enough: that is no news.
+    fn output(error: &std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::Run(None);
+        }
+        Self::Run(Some(format!("can't write results: {error}")))
+    }
+}
+
+impl From<milena::ConfigError> for Failure {
+    fn from(error: milena::ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Produce(arguments) => produce::run(&arguments),
+        Command::Perf(arguments) => perf::run(&arguments),
+        Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::Metadata(arguments) => metadata::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(words)) => {
+            eprintln!("milena: {words}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Run(words)) => {
+            if let Some(words) = words {
+                eprintln!("milena: {words}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

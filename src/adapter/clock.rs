@@ -1,0 +1,45 @@
+//! The host's clocks, and its randomness: the only place where they are read.
+
+use core::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::time::{Instant, UnixTime};
+
+/// A monotonic clock that starts with the adapter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock(std::time::Instant);
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "the adapter is where the clock is read")]
+    pub(super) fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the adapter is where the clock is read")]
+    pub(super) fn now(&self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// A point of this clock as one of the standard library's.
+    #[cfg(feature = "tokio")]
+    pub(super) fn to_std(self, at: Instant) -> std::time::Instant {
+        self.0 + Duration::from_nanos(at.as_nanos())
+    }
+}
+
+/// The time of day.
+#[expect(clippy::disallowed_methods, reason = "the adapter is where the clock is read")]
+pub(super) fn time_of_day() -> UnixTime {
+    let since: Duration = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixTime::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A seed from the operating system.
+///
+/// # Errors
+/// If it has no randomness to give.
+pub(super) fn seed() -> std::io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| std::io::Error::other(std::format!("no randomness: {error}")))?;
+    Ok(seed)
+}

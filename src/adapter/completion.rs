@@ -1,0 +1,195 @@
+//! Who waits for the records of one batch. One object a batch, made when its first record is sent; an acknowledgement is
+//! that object and an index, so a record costs no allocation.
+
+use core::ops::Range;
+use core::task::{Context, Poll, Waker};
+use std::boxed::Box;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::vec::Vec;
+
+use core::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::error::{DeliveryError, DeliveryErrorKind};
+use crate::event::Written;
+
+/// Where a record stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivered {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset; `None` where no broker told it (`acks=0`, or a duplicate).
+    pub offset: Option<i64>,
+    /// The record's timestamp in milliseconds since the Unix epoch: the broker's where it has log append time.
+    pub timestamp: i64,
+}
+
+/// What a callback is called with.
+pub(super) type Outcome = Result<Written, DeliveryError>;
+
+/// A callback for one record, as it is stored.
+pub(super) type Callback = Box<dyn FnOnce(Outcome) + Send>;
+
+/// Those who wait for one batch.
+#[derive(Default)]
+pub(super) struct Completion {
+    state: Mutex<State>,
+    done: Condvar,
+}
+
+impl core::fmt::Debug for Completion {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Completion").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// Outcomes of ranges of records. Mostly one, of all.
+    outcomes: SmallVec<[(Range<u32>, Outcome); 1]>,
+    tasks: Vec<(u32, Waker)>,
+    callbacks: Vec<(u32, Callback)>,
+    threads: bool,
+}
+
+/// What has to be called once the machine's lock is released.
+#[derive(Default)]
+pub(super) struct Calls {
+    callbacks: Vec<(Callback, Outcome)>,
+    tasks: Vec<Waker>,
+}
+
+impl Calls {
+    /// Calls everybody. A callback's panic is its own affair.
+    pub(super) fn run(&mut self) {
+        for (callback, outcome) in self.callbacks.drain(..) {
+            let call = std::panic::AssertUnwindSafe(move || callback(outcome));
+            if std::panic::catch_unwind(call).is_err() {
+                log::error!("a delivery callback panicked");
+            }
+        }
+        for task in self.tasks.drain(..) {
+            task.wake();
+        }
+    }
+}
+
+impl Completion {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outcome of some of the records is known.
+    pub(super) fn complete(&self, records: Range<u32>, outcome: Outcome, calls: &mut Calls) {
+        let mut state = self.lock();
+        let of = |written: &Outcome, index: u32| match written {
+            Ok(written) => {
+                let base_offset = written.base_offset.map(|base| base + i64::from(index - records.start));
+                Ok(Written {
+                    base_offset,
+                    ..*written
+                })
+            }
+            Err(error) => Err(error.clone()),
+        };
+        let mut place = 0;
+        while place < state.callbacks.len() {
+            if records.contains(&state.callbacks[place].0) {
+                let (index, callback) = state.callbacks.remove(place);
+                calls.callbacks.push((callback, of(&outcome, index)));
+            } else {
+                place += 1;
+            }
+        }
+        state.tasks.retain(|(index, task)| {
+            let named = records.contains(index);
+            if named {
+                calls.tasks.push(task.clone());
+            }
+            !named
+        });
+        let threads = core::mem::take(&mut state.threads);
+        state.outcomes.push((records, outcome));
+        drop(state);
+        if threads {
+            self.done.notify_all();
+        }
+    }
+
+    /// Calls `callback` with the record's outcome, when it is known.
+    pub(super) fn call(&self, index: u32, callback: Callback) {
+        self.lock().callbacks.push((index, callback));
+    }
+
+    /// The record's outcome, if it is known.
+    pub(super) fn outcome(&self, index: u32) -> Option<Outcome> {
+        self.lock().outcome(index)
+    }
+
+    /// Waits for the record's outcome.
+    pub(super) fn wait(&self, index: u32, patience: Option<Duration>) -> Option<Outcome> {
+        let mut state = self.lock();
+        state.threads = true;
+        let open = |state: &mut State| {
+            let open = state.outcome(index).is_none();
+            state.threads |= open;
+            open
+        };
+        let mut state = match patience {
+            None => self
+                .done
+                .wait_while(state, open)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(patience) => {
+                self.done
+                    .wait_timeout_while(state, patience, open)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        state.outcome(index)
+    }
+
+    /// As [`Completion::wait`], for a task.
+    pub(super) fn poll(&self, index: u32, context: &mut Context<'_>) -> Poll<Outcome> {
+        let mut state = self.lock();
+        if let Some(outcome) = state.outcome(index) {
+            return Poll::Ready(outcome);
+        }
+        match state.tasks.iter_mut().find(|(known, _)| *known == index) {
+            Some((_, task)) => task.clone_from(context.waker()),
+            None => state.tasks.push((index, context.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+impl State {
+    fn outcome(&mut self, index: u32) -> Option<Outcome> {
+        let (records, outcome) = self.outcomes.iter().find(|(records, _)| records.contains(&index))?;
+        Some(match outcome {
+            Ok(written) => {
+                let base_offset = written.base_offset.map(|base| base + i64::from(index - records.start));
+                Ok(Written {
+                    base_offset,
+                    ..*written
+                })
+            }
+            Err(error) => Err(error.clone()),
+        })
+    }
+}
+
+/// The outcome of what was open when the driver went away.
+pub(super) fn gone() -> Outcome {
+    Err(DeliveryError {
+        kind: DeliveryErrorKind::Aborted,
+        message: None,
+        possibly_written: true,
+        attempts: 0,
+    })
+}

@@ -1,0 +1,36 @@
+//! What is set on every socket.
+
+use std::os::fd::AsFd;
+
+use socket2::SockRef;
+
+use crate::config::Config;
+
+/// `send.buffer.bytes` and `receive.buffer.bytes`; `None` for the system's choice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SocketOptions {
+    send: Option<usize>,
+    receive: Option<usize>,
+}
+
+impl SocketOptions {
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            send: config.send_buffer(),
+            receive: config.receive_buffer(),
+        }
+    }
+
+    /// Sets them, and turns Nagle's delay off. A system that refuses one of them is left alone.
+    pub(super) fn apply(self, socket: &impl AsFd) {
+        let socket = SockRef::from(socket);
+        let set = [
+            Some(socket.set_tcp_nodelay(true)),
+            self.send.map(|bytes| socket.set_send_buffer_size(bytes)),
+            self.receive.map(|bytes| socket.set_recv_buffer_size(bytes)),
+        ];
+        for error in set.into_iter().flatten().filter_map(Result::err) {
+            log::debug!("a socket option was refused: {error}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The I/O thread: sockets on one side, the machine on the other.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::string::{String, ToString};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::vec::Vec;
+
+use bytes::Bytes;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::super::engine::{Effects, Engine};
+use super::super::sockets::SocketOptions;
+use crate::event::{Cause, ConnId, Input, Output};
+use crate::time::Instant;
+
+const WAKE: Token = Token(usize::MAX);
+
+/// Segments that are written by one call, at most.
+const SEGMENTS: usize = 64;
+
+/// Bytes that are read by one call, at most.
+const READ: usize = 64 << 10;
+
+/// What the thread works with.
+#[derive(Debug)]
+pub(super) struct IoThread {
+    engine: Arc<Engine>,
+    sockets: SocketOptions,
+    poll: Poll,
+    streams: BTreeMap<ConnId, Stream>,
+    resolved: Receiver<(ConnId, io::Result<Vec<SocketAddr>>)>,
+    resolver: Sender<(ConnId, io::Result<Vec<SocketAddr>>)>,
+    waker: Arc<Wake>,
+    buffer: Vec<u8>,
+    segments: Vec<Bytes>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    /// Its name is being resolved.
+    Resolving { attempt: u32 },
+    /// One of its addresses is being connected to; the others are still to be tried.
+    Connecting { socket: TcpStream, left: Vec<SocketAddr> },
+    /// It stands.
+    Open { socket: TcpStream },
+}
+
+/// Wakes the thread out of its poll, from any other.
+#[derive(Debug)]
+struct Wake(mio::Waker);
+
+impl std::task::Wake for Wake {
+    fn wake(self: Arc<Self>) {
+        if let Err(error) = self.0.wake() {
+            log::error!("the I/O thread can't be woken: {error}");
+        }
+    }
+}
+
+/// Whoever leaves the thread, for whatever reason, tells those who wait.
+struct End(Arc<Engine>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl IoThread {
+    pub(super) fn new(engine: Arc<Engine>, sockets: SocketOptions) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Wake(mio::Waker::new(poll.registry(), WAKE)?));
+        engine.set_driver(&Arc::clone(&waker).into());
+        let (resolver, resolved) = channel();
+        Ok(Self {
+            engine,
+            sockets,
+            poll,
+            streams: BTreeMap::new(),
+            resolved,
+            resolver,
+            waker,
+            buffer: std::vec![0; READ],
+            segments: Vec::new(),
+        })
+    }
+
+    /// Works until the producer is closed.
+    pub(super) fn run(&mut self) {
+        let _end = End(Arc::clone(&self.engine));
+        if let Err(error) = self.work() {
+            log::error!("the I/O thread has ended: {error}");
+        }
+    }
+
+    fn work(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        let mut commands = Vec::new();
+        let mut effects = Effects::default();
+        loop {
+            let until = self.engine.drain(&mut commands, &mut effects);
+            let idle = commands.is_empty();
+            for command in commands.drain(..) {
+                self.obey(command);
+            }
+            effects.run();
+            if !idle {
+                continue; // what was done may have led to more
+            }
+            if self.engine.has_ended() {
+                return Ok(());
+            }
+            let now = self.engine.clock().now();
+            // Up to a millisecond late, which is the clock of the poll: earlier would only spin.
+            let timeout = until.map(|until: Instant| until.saturating_since(now));
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            for event in &events {
+                if event.token() != WAKE {
+                    self.ready(
+                        ConnId(event.token().0 as u32),
+                        event.is_readable() || event.is_read_closed(),
+                        event.is_writable(),
+                    );
+                }
+            }
+            while let Ok((conn, addresses)) = self.resolved.try_recv() {
+                self.addresses_known(conn, addresses);
+            }
+            if until.is_some_and(|until| until <= self.engine.clock().now()) {
+                self.engine.input(Input::Timeout);
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Output) {
+        match command {
+            Output::Connect {
+                conn,
+                host,
+                port,
+                attempt,
+            } => {
+                self.streams.insert(conn, Stream::Resolving { attempt });
+                self.resolve(conn, host, port);
+            }
+            Output::Disconnect(conn) => self.forget(conn),
+            Output::Transmit(conn) => self.write(conn),
+            Output::Event(_) | Output::Wait(_) => unreachable!("the engine keeps these"),
+        }
+    }
+
+    /// Addresses are used as they are; names are looked up on a thread of their own, for that may take long.
+    fn resolve(&mut self, conn: ConnId, host: String, port: u16) {
+        if let Ok(address) = host.parse() {
+            self.addresses_known(conn, Ok(std::vec![SocketAddr::new(address, port)]));
+            return;
+        }
+        let (answer, waker) = (self.resolver.clone(), Arc::clone(&self.waker));
+        let look_up = move || {
+            let addresses = (&*host, port).to_socket_addrs().map(Iterator::collect);
+            let _ = answer.send((conn, addresses)); // nobody waits any more: as well
+            std::task::Wake::wake(waker);
+        };
+        if let Err(error) = std::thread::Builder::new().name("milena-dns".into()).spawn(look_up) {
+            self.fail(conn, Cause::Resolve(&error.to_string()));
+        }
+    }
+
+    fn addresses_known(&mut self, conn: ConnId, addresses: io::Result<Vec<SocketAddr>>) {
+        let Some(Stream::Resolving { attempt }) = self.streams.get(&conn) else {
+            return;
+        };
+        match addresses {
+            Err(error) => self.fail(conn, Cause::Resolve(&error.to_string())),
+            Ok(addresses) if addresses.is_empty() => self.fail(conn, Cause::Resolve("no addresses")),
+            Ok(mut addresses) => {
+                // Another attempt begins with another address. Taken from the end.
+                let first = *attempt as usize % addresses.len();
+                addresses.rotate_left(first);
+                addresses.reverse();
+                self.connect_next(conn, addresses, None);
+            }
+        }
+    }
+
+    /// Tries the next address; when none is left, that was it.
+    fn connect_next(&mut self, conn: ConnId, mut left: Vec<SocketAddr>, mut last: Option<io::Error>) {
+        while let Some(address) = left.pop() {
+            match self.connect(conn, address) {
+                Ok(socket) => {
+                    self.streams.insert(conn, Stream::Connecting { socket, left });
+                    return;
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        let words = last.map_or_else(|| String::from("no address"), |error| error.to_string());
+        self.fail(conn, Cause::Connect(&words));
+    }
+
+    fn connect(&self, conn: ConnId, address: SocketAddr) -> io::Result<TcpStream> {
+        let mut socket = TcpStream::connect(address)?;
+        self.sockets.apply(&socket);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll
+            .registry()
+            .register(&mut socket, Token(conn.get() as usize), interest)?;
+        Ok(socket)
+    }
+
+    fn ready(&mut self, conn: ConnId, readable: bool, writable: bool) {
+        if let Some(Stream::Connecting { socket, .. }) = self.streams.get(&conn) {
+            let failure = match (socket.take_error(), socket.peer_addr()) {
+                (Ok(Some(error)), _) | (Err(error), _) => Some(error),
+                (Ok(None), Ok(_)) => None,
+                (Ok(None), Err(_)) => return, // not yet
+            };
+            let Some(Stream::Connecting { socket, left }) = self.streams.remove(&conn) else {
+                return;
+            };
+            if let Some(error) = failure {
+                self.connect_next(conn, left, Some(error));
+                return;
+            }
+            self.streams.insert(conn, Stream::Open { socket });
+            self.engine.input(Input::Connected(conn));
+        }
+        if readable {
+            self.read(conn);
+        }
+        if writable {
+            self.write(conn);
+        }
+    }
+
+    fn read(&mut self, conn: ConnId) {
+        loop {
+            let Some(Stream::Open { socket }) = self.streams.get_mut(&conn) else {
+                return;
+            };
+            match socket.read(&mut self.buffer) {
+                Ok(0) => return self.fail(conn, Cause::Closed),
+                Ok(n) => {
+                    self.engine.input(Input::Data(conn, &self.buffer[..n]));
+                    if n < self.buffer.len() {
+                        return; // edge-triggered, but a short read has emptied the socket
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return self.fail(conn, Cause::Io(&error.to_string())),
+            }
+        }
+    }
+
+    /// Writes until there is nothing or the socket blocks. The machine's lock is not held while writing.
+    fn write(&mut self, conn: ConnId) {
+        let Some(Stream::Open { socket }) = self.streams.get_mut(&conn) else {
+            return;
+        };
+        let mut written = 0;
+        loop {
+            let segments = &mut self.segments;
+            segments.clear();
+            self.engine.with_producer(|producer, now| {
+                if written > 0 {
+                    producer.written(now, conn, written);
+                }
+                segments.extend(producer.transmit(now, conn).segments().take(SEGMENTS).cloned());
+            });
+            if segments.is_empty() {
+                return;
+            }
+            let mut slices = [IoSlice::new(&[]); SEGMENTS];
+            for (slice, segment) in slices.iter_mut().zip(segments.iter()) {
+                *slice = IoSlice::new(segment);
+            }
+            match socket.write_vectored(&slices[..segments.len()]) {
+                Ok(n) => written = n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    segments.clear();
+                    return;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => written = 0,
+                Err(error) => {
+                    segments.clear();
+                    return self.fail(conn, Cause::Io(&error.to_string()));
+                }
+            }
+            // The machine takes the memory back once these clones are gone.
+            segments.clear();
+        }
+    }
+
+    fn fail(&mut self, conn: ConnId, cause: Cause<'_>) {
+        self.forget(conn);
+        self.engine.input(Input::Disconnected(conn, cause));
+    }
+
+    fn forget(&mut self, conn: ConnId) {
+        if let Some(Stream::Connecting { mut socket, .. } | Stream::Open { mut socket }) = self.streams.remove(&conn) {
+            let _ = self.poll.registry().deregister(&mut socket);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! `milena perf`: how fast.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+use milena::cluster::Settings;
+use milena::threads::Producer;
+use milena::{Record, Stats};
+use serde_json::json;
+
+use crate::Failure;
+use crate::settings::{ProducerArguments, Target};
+use crate::stop::Stop;
+
+/// Sends records as fast as possible, and measures.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The topic
+    #[arg(long, default_value = "perf")]
+    topic: String,
+    /// How many records
+    #[arg(long, default_value_t = 1_000_000)]
+    records: u64,
+    /// Bytes of each record's value
+    #[arg(long, default_value_t = 100)]
+    size: usize,
+    /// Records a second, at most
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Partitions of the topic, where it is created in the cluster in memory
+    #[arg(long, default_value_t = 4)]
+    partitions: i32,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    producer: ProducerArguments,
+}
+
+/// What callbacks note.
+#[derive(Debug)]
+struct Notes {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+    /// Microseconds from send to delivery, of every 16th record.
+    latencies: Mutex<Histogram<u64>>,
+    first_error: Mutex<Option<String>>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let cluster = Settings {
+        default_partitions: arguments.partitions,
+        ..Settings::default()
+    };
+    let Target { config, server } = arguments.producer.resolve(cluster, &[])?;
+    let stop = Stop::listen()?;
+    let external = server.is_none();
+    let producer = Producer::new(config).map_err(Failure::run)?;
+    let histogram = Histogram::new_with_bounds(1, 600_000_000, 3).map_err(Failure::run)?;
+    let notes = Arc::new(Notes {
+        delivered: AtomicU64::new(0),
+        failed: AtomicU64::new(0),
+        latencies: Mutex::new(histogram),
+        first_error: Mutex::new(None),
+    });
+    producer.partitions_for(&arguments.topic).map_err(Failure::run)?;
+    let value: Vec<u8> = (0..arguments.size).map(|place| b'a' + (place % 26) as u8).collect();
+    let bar = progress(arguments.records);
+    let (start, cpu) = (now(), cpu_seconds());
+    let mut sent = 0;
+    while sent < arguments.records && !stop.is_asked() {
+        if let Some(rate) = arguments.rate.filter(|rate| *rate > 0) {
+            let due = start + Duration::from_secs_f64(sent as f64 / rate as f64);
+            std::thread::sleep(due.saturating_duration_since(now()));
+        }
+        let record = Record::new(&arguments.topic).value(&value);
+        let timed = sent % 16 == 0;
+        let at = if timed { Some(now()) } else { None };
+        let noted = Arc::clone(&notes);
+        let taken = producer.send_with(&record, move |result| {
+            match result {
+                Ok(_) => noted.delivered.fetch_add(1, Ordering::Relaxed),
+                Err(error) => {
+                    let mut first = noted.first_error.lock().unwrap_or_else(PoisonError::into_inner);
+                    first.get_or_insert_with(|| error.to_string());
+                    noted.failed.fetch_add(1, Ordering::Relaxed)
+                }
+            };
+            if let Some(at) = at {
+                let micros = now().saturating_duration_since(at).as_micros();
+                let mut latencies = noted.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+                latencies.saturating_record(u64::try_from(micros).unwrap_or(u64::MAX));
+            }
+        });
+        if let Err(error) = taken {
+            bar.finish_and_clear();
+            return Err(Failure::run(error));
+        }
+        sent += 1;
+        if sent % 4096 == 0 {
+            bar.set_position(notes.delivered.load(Ordering::Relaxed));
+        }
+    }
+    producer.flush().map_err(Failure::run)?;
+    let seconds = now().saturating_duration_since(start).as_secs_f64();
+    let cpu = cpu_seconds()
+        .zip(cpu)
+        .map(|(after, before)| after - before)
+        .filter(|_| external);
+    let stats = producer.stats();
+    producer.close(Duration::from_secs(10)).map_err(Failure::run)?;
+    bar.finish_and_clear();
+    let result = Outcome {
+        arguments,
+        notes: &notes,
+        seconds,
+        cpu,
+        stats,
+    };
+    let printed = if arguments.json {
+        writeln!(stdout(), "{}", result.json())
+    } else {
+        result.print()
+    };
+    printed.map_err(|error| Failure::output(&error))?;
+    let failed = notes.failed.load(Ordering::Relaxed);
+    let first = notes.first_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if failed > 0 {
+        return Err(Failure::Run(Some(format!(
+            "{failed} records failed; the first: {}",
+            first.unwrap_or_default()
+        ))));
+    }
+    if stop.is_asked() {
+        Err(Failure::Run(Some("stopped".into())))
+    } else {
+        Ok(())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tool measures real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// CPU seconds that this process has used, where the system tells.
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name, in brackets, may contain anything.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    Some(ticks / 100.0)
+}
+
+fn progress(records: u64) -> ProgressBar {
+    if !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}");
+    ProgressBar::new(records).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+struct Outcome<'a> {
+    arguments: &'a Arguments,
+    notes: &'a Notes,
+    seconds: f64,
+    cpu: Option<f64>,
+    stats: Stats,
+}
+
+impl Outcome<'_> {
+    fn delivered(&self) -> u64 {
+        self.notes.delivered.load(Ordering::Relaxed)
+    }
+
+    fn rates(&self) -> (f64, f64) {
+        let records = self.delivered() as f64 / self.seconds;
+        (records, records * self.arguments.size as f64 / 1e6)
+    }
+
+    /// Milliseconds at which this share of the records was delivered.
+    fn latency(&self, quantile: f64) -> f64 {
+        let latencies = self.notes.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        latencies.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    fn average_batch(&self) -> u64 {
+        self.stats.batch_bytes_sent / self.stats.batches_sent.max(1)
+    }
+
+    /// CPU seconds for a million records: the producer's own, so only with a broker outside the process.
+    fn cpu_a_million(&self) -> Option<f64> {
+        self.cpu.map(|cpu| cpu * 1e6 / self.delivered().max(1) as f64)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let (records, megabytes) = self.rates();
+        json!({
+            "delivered": self.delivered(),
+            "failed": self.notes.failed.load(Ordering::Relaxed),
+            "seconds": self.seconds,
+            "records_per_second": records,
+            "megabytes_per_second": megabytes,
+            "latency_ms": {
+                "p50": self.latency(0.5),
+                "p95": self.latency(0.95),
+                "p99": self.latency(0.99),
+                "p99.9": self.latency(0.999),
+            },
+            "average_batch_bytes": self.average_batch(),
+            "cpu_seconds_per_million": self.cpu_a_million(),
+        })
+    }
+
+    fn print(&self) -> std::io::Result<()> {
+        let mut out = stdout().lock();
+        let (records, megabytes) = self.rates();
+        let failed = self.notes.failed.load(Ordering::Relaxed);
+        writeln!(
+            out,
+            "{} records delivered, {failed} failed, in {:.2} s",
+            self.delivered(),
+            self.seconds
+        )?;
+        writeln!(out, "{records:.0} records/s, {megabytes:.1} MB/s")?;
+        let [p50, p95, p99, p999] = [0.5, 0.95, 0.99, 0.999].map(|quantile| self.latency(quantile));
+        writeln!(
+            out,
+            "latency: p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms, p99.9 {p999:.1} ms"
+        )?;
+        writeln!(out, "batches: {} bytes on average", self.average_batch())?;
+        if let Some(cpu) = self.cpu_a_million() {
+            writeln!(out, "CPU: {cpu:.2} s for a million records")?;
+        }
+        Ok(())
+    }
+}

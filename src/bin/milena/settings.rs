@@ -1,0 +1,89 @@
+//! Where to produce, and with which options: shared by the commands that produce.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use milena::cluster::{Server, ServerSettings, Settings};
+use milena::{Config, ConfigError, parse_properties};
+
+use crate::Failure;
+
+/// Options of the producer.
+#[derive(Debug, Args)]
+pub(crate) struct ProducerArguments {
+    /// Kafka servers, HOST:PORT separated by commas; without it a cluster in memory is started
+    #[arg(long, value_name = "H:P,..")]
+    bootstrap_server: Option<String>,
+    /// A properties file, as for the Java client
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// An option of the producer, as in a properties file; replaces the file's
+    #[arg(short = 'X', value_name = "name=value")]
+    option: Vec<String>,
+}
+
+impl ProducerArguments {
+    /// Whether a server was named, here or in the file.
+    fn pairs(&self) -> Result<Vec<(String, String)>, Failure> {
+        let mut pairs = Vec::new();
+        if let Some(path) = &self.config {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|error| Failure::Usage(format!("can't read {}: {error}", path.display())))?;
+            pairs.extend(parse_properties(&text));
+        }
+        for option in &self.option {
+            let pair = option.split_once('=');
+            let (name, value) = pair.ok_or_else(|| Failure::Usage(format!("-X {option}: name=value is wanted")))?;
+            pairs.push((name.trim().to_string(), value.to_string()));
+        }
+        if let Some(servers) = &self.bootstrap_server {
+            pairs.push(("bootstrap.servers".to_string(), servers.clone()));
+        }
+        Ok(pairs)
+    }
+
+    /// The configuration, and the cluster in memory if no server was named. `more` are options that the command wants
+    /// unless the user says otherwise.
+    pub(crate) fn resolve(&self, cluster: Settings, more: &[(&str, &str)]) -> Result<Target, Failure> {
+        let mut pairs = self.pairs()?;
+        for (name, value) in more {
+            if !pairs.iter().any(|(given, _)| given == name) {
+                pairs.push((name.to_string(), value.to_string()));
+            }
+        }
+        let server = if pairs.iter().any(|(name, _)| name == "bootstrap.servers") {
+            None
+        } else {
+            // Wrong options are said before anything is started.
+            Config::from_properties(pairs.iter().cloned().chain([placeholder()]))?;
+            let settings = ServerSettings {
+                cluster,
+                ..ServerSettings::default()
+            };
+            let server = Server::start_with(settings).map_err(Failure::run)?;
+            eprintln!(
+                "milena: no --bootstrap-server: producing to a cluster in memory at {}",
+                server.bootstrap()
+            );
+            pairs.push(("bootstrap.servers".to_string(), server.bootstrap()));
+            Some(server)
+        };
+        let config = Config::from_properties(pairs).map_err(with_hint)?;
+        Ok(Target { config, server })
+    }
+}
+
+fn placeholder() -> (String, String) {
+    ("bootstrap.servers".to_string(), "localhost:9092".to_string())
+}
+
+fn with_hint(error: ConfigError) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+/// What to produce to.
+pub(crate) struct Target {
+    pub(crate) config: Config,
+    /// The cluster in memory, if that is it.
+    pub(crate) server: Option<Server>,
+}
