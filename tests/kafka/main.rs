@@ -1,0 +1,71 @@
+//! The producer against a real Apache Kafka. Started by `tests/kafka/run`, which fetches Kafka; without that it says so and
+//! does nothing.
+
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+
+mod broker;
+mod check;
+mod dump;
+mod scenarios;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use broker::Kafka;
+
+fn main() {
+    let Ok(jars) = std::env::var("MILENA_KAFKA_JARS") else {
+        println!("skipped: run tests/kafka/run, which fetches Kafka");
+        return;
+    };
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+    let mut failed = 0;
+    let mut rows = Vec::new();
+    for (nodes, scenarios) in [(1, scenarios::ONE_NODE), (3, scenarios::THREE_NODES)] {
+        let scenarios: Vec<_> = scenarios.iter().filter(|(name, _)| is_wanted(name)).collect();
+        if scenarios.is_empty() {
+            continue;
+        }
+        let mut kafka = Kafka::start(&jars, nodes);
+        for (name, scenario) in scenarios {
+            println!("{name} …");
+            #[expect(clippy::disallowed_methods, reason = "real brokers live in real time")]
+            let start = Instant::now();
+            let result = catch_unwind(AssertUnwindSafe(|| scenario(&mut kafka)));
+            let seconds = start.elapsed_seconds();
+            let row = match result {
+                Ok(Ok(words)) => format!("ok      {name:<28} {seconds:>6.1} s  {words}"),
+                Ok(Err(words)) => format!("FAILED  {name:<28} {seconds:>6.1} s  {words}"),
+                Err(_) => format!("FAILED  {name:<28} {seconds:>6.1} s  panicked, see above"),
+            };
+            if row.starts_with("FAILED") {
+                failed += 1;
+            }
+            println!("{row}");
+            rows.push(row);
+        }
+        if failed > 0 {
+            println!("logs of the brokers: {}", kafka.keep());
+        }
+    }
+    println!("\n{}", rows.join("\n"));
+    if failed > 0 || rows.is_empty() {
+        println!("{failed} failed of {}", rows.len());
+        std::process::exit(1);
+    }
+}
+
+trait ElapsedSeconds {
+    fn elapsed_seconds(&self) -> f64;
+}
+
+impl ElapsedSeconds for Instant {
+    #[expect(clippy::disallowed_methods, reason = "real brokers live in real time")]
+    fn elapsed_seconds(&self) -> f64 {
+        self.elapsed().as_secs_f64()
+    }
+}
