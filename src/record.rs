@@ -29,14 +29,7 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// A record for `topic` without key, value, headers, partition or timestamp.
     pub const fn new(topic: &'a str) -> Self {
-        Self {
-            topic,
-            partition: None,
-            key: None,
-            value: None,
-            headers: &[],
-            timestamp: None,
-        }
+        Self { topic, partition: None, key: None, value: None, headers: &[], timestamp: None }
     }
 
     /// Sets the partition.
@@ -88,10 +81,7 @@ pub struct Header<'a> {
 impl<'a> Header<'a> {
     /// A header with a value.
     pub const fn new(key: &'a str, value: &'a [u8]) -> Self {
-        Self {
-            key,
-            value: Some(value),
-        }
+        Self { key, value: Some(value) }
     }
 
     /// A header whose value is null.

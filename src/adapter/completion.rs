@@ -1,11 +1,12 @@
 //! Who waits for the records of one batch. One object a batch, made when its first record is sent; an acknowledgement is
 //! that object and an index, so a record costs no allocation.
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ops::Range;
 use core::task::{Context, Poll, Waker};
-use std::boxed::Box;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::vec::Vec;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use core::time::Duration;
 
@@ -67,7 +68,7 @@ impl Calls {
     /// Calls everybody. A callback's panic is its own affair.
     pub(super) fn run(&mut self) {
         for (callback, outcome) in self.callbacks.drain(..) {
-            let call = std::panic::AssertUnwindSafe(move || callback(outcome));
+            let call = core::panic::AssertUnwindSafe(move || callback(outcome));
             if std::panic::catch_unwind(call).is_err() {
                 log::error!("a delivery callback panicked");
             }
@@ -89,10 +90,7 @@ impl Completion {
         let of = |written: &Outcome, index: u32| match written {
             Ok(written) => {
                 let base_offset = written.base_offset.map(|base| base + i64::from(index - records.start));
-                Ok(Written {
-                    base_offset,
-                    ..*written
-                })
+                Ok(Written { base_offset, ..*written })
             }
             Err(error) => Err(error.clone()),
         };
@@ -140,22 +138,16 @@ impl Completion {
             open
         };
         let mut state = match patience {
-            None => self
-                .done
-                .wait_while(state, open)
-                .unwrap_or_else(PoisonError::into_inner),
+            None => self.done.wait_while(state, open).unwrap_or_else(PoisonError::into_inner),
             Some(patience) => {
-                self.done
-                    .wait_timeout_while(state, patience, open)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
+                self.done.wait_timeout_while(state, patience, open).unwrap_or_else(PoisonError::into_inner).0
             }
         };
         state.outcome(index)
     }
 
     /// As [`Completion::wait`], for a task.
-    pub(super) fn poll(&self, index: u32, context: &mut Context<'_>) -> Poll<Outcome> {
+    pub(super) fn poll(&self, index: u32, context: &Context<'_>) -> Poll<Outcome> {
         let mut state = self.lock();
         if let Some(outcome) = state.outcome(index) {
             return Poll::Ready(outcome);
@@ -169,15 +161,12 @@ impl Completion {
 }
 
 impl State {
-    fn outcome(&mut self, index: u32) -> Option<Outcome> {
+    fn outcome(&self, index: u32) -> Option<Outcome> {
         let (records, outcome) = self.outcomes.iter().find(|(records, _)| records.contains(&index))?;
         Some(match outcome {
             Ok(written) => {
                 let base_offset = written.base_offset.map(|base| base + i64::from(index - records.start));
-                Ok(Written {
-                    base_offset,
-                    ..*written
-                })
+                Ok(Written { base_offset, ..*written })
             }
             Err(error) => Err(error.clone()),
         })
@@ -186,10 +175,5 @@ impl State {
 
 /// The outcome of what was open when the driver went away.
 pub(super) fn gone() -> Outcome {
-    Err(DeliveryError {
-        kind: DeliveryErrorKind::Aborted,
-        message: None,
-        possibly_written: true,
-        attempts: 0,
-    })
+    Err(DeliveryError { kind: DeliveryErrorKind::Aborted, message: None, possibly_written: true, attempts: 0 })
 }

@@ -3,13 +3,14 @@
 //! Senders call [`Engine::try_send`] and, where that says so, wait: for a topic (first come, first served), or for memory
 //! (one queue; a new record never passes a parked one). The driver calls [`Engine::input`] and [`Engine::drain`].
 
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::task::Waker;
 use core::time::Duration;
-use std::boxed::Box;
-use std::collections::{BTreeMap, VecDeque};
-use std::string::{String, ToString};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::vec::Vec;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clock::{self, Clock};
 use super::completion::{Calls, Completion, Delivered, Outcome, gone};
@@ -71,28 +72,16 @@ pub(super) struct Place {
 impl Place {
     /// The record's outcome, as the application sees it.
     pub(super) fn delivered(&self, outcome: Outcome) -> Result<Delivered, Error> {
-        let Written {
-            base_offset,
-            log_append_time,
-        } = outcome?;
+        let Written { base_offset, log_append_time } = outcome?;
         let (topic, partition) = (Arc::clone(&self.topic), self.partition);
-        Ok(Delivered {
-            topic,
-            partition,
-            offset: base_offset,
-            timestamp: log_append_time.unwrap_or(self.timestamp),
-        })
+        Ok(Delivered { topic, partition, offset: base_offset, timestamp: log_append_time.unwrap_or(self.timestamp) })
     }
 }
 
 impl Accepted {
     /// Calls `callback` with the record's outcome.
     pub(super) fn call(self, callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static) {
-        let Self {
-            completion,
-            index,
-            place,
-        } = self;
+        let Self { completion, index, place } = self;
         completion.call(index, Box::new(move |outcome| callback(place.delivered(outcome))));
     }
 }
@@ -175,11 +164,7 @@ impl Engine {
             told_time_at: Instant::ZERO,
             ended: false,
         };
-        Ok(Self {
-            state: Mutex::new(state),
-            clock,
-            max_block,
-        })
+        Ok(Self { state: Mutex::new(state), clock, max_block })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -310,24 +295,12 @@ impl Engine {
         let state = self.lock();
         let after = self.max_block;
         match wait {
-            Wait::Memory(_) => Error::BufferFull {
-                after,
-                why: state.trouble.clone(),
-            },
-            Wait::Metadata(_) => Error::NoMetadata {
-                after,
-                why: state.trouble.clone(),
-            },
+            Wait::Memory(_) => Error::BufferFull { after, why: state.trouble.clone() },
+            Wait::Metadata(_) => Error::NoMetadata { after, why: state.trouble.clone() },
             Wait::Topic(index, _) => {
-                let said = state
-                    .producer
-                    .topic_error(*index)
-                    .map(|code: ErrorCode| std::format!("the cluster says {code}"));
-                Error::TopicUnknown {
-                    topic: topic.to_string(),
-                    after,
-                    why: said.or_else(|| state.trouble.clone()),
-                }
+                let said =
+                    state.producer.topic_error(*index).map(|code: ErrorCode| std::format!("the cluster says {code}"));
+                Error::TopicUnknown { topic: topic.to_string(), after, why: said.or_else(|| state.trouble.clone()) }
             }
         }
     }
@@ -414,12 +387,7 @@ impl Engine {
     /// The brokers that are known.
     pub(super) fn brokers(&self) -> Vec<(i32, String, u16)> {
         let state = self.lock();
-        state
-            .producer
-            .brokers()
-            .into_iter()
-            .map(|(id, host, port)| (id, host.to_string(), port))
-            .collect()
+        state.producer.brokers().into_iter().map(|(id, host, port)| (id, host.to_string(), port)).collect()
     }
 
     /// Who is woken when there is something to do.
@@ -455,7 +423,9 @@ impl Engine {
             match state.producer.poll_output() {
                 Output::Event(event) => state.event(event, effects),
                 Output::Wait(until) => return until,
-                command => commands.push(command),
+                command @ (Output::Connect { .. } | Output::Disconnect(_) | Output::Transmit(_)) => {
+                    commands.push(command)
+                }
             }
         }
     }
@@ -480,11 +450,7 @@ impl Engine {
         let topics = core::mem::take(&mut state.topics);
         effects.waiters.extend(topics.into_values().flatten());
         for (_, flush) in core::mem::take(&mut state.flushes) {
-            flush
-                .failed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(0);
+            flush.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(0);
             effects.flushes.push(flush);
         }
         for completion in state.completions.drain(..).flatten() {
@@ -518,16 +484,8 @@ impl State {
         let completion =
             completion.expect("a batch's first record makes its completion, and only its last delivery takes it");
         let topic = self.name(sent.topic);
-        let place = Place {
-            topic,
-            partition: sent.partition,
-            timestamp: sent.timestamp,
-        };
-        Ok(Accepted {
-            completion,
-            index: sent.id.index,
-            place,
-        })
+        let place = Place { topic, partition: sent.partition, timestamp: sent.timestamp };
+        Ok(Accepted { completion, index: sent.id.index, place })
     }
 
     fn name(&mut self, topic: TopicIndex) -> Arc<str> {
@@ -540,11 +498,7 @@ impl State {
     }
 
     fn wake(&mut self) -> Option<Waker> {
-        if self.producer.take_wake() {
-            self.driver.clone()
-        } else {
-            None
-        }
+        if self.producer.take_wake() { self.driver.clone() } else { None }
     }
 
     /// Others wait for memory, and were there before.

@@ -1,7 +1,7 @@
 //! What a call of an adapter may fail with.
 
+use alloc::string::String;
 use core::time::Duration;
-use std::string::String;
 
 use thiserror::Error as ThisError;
 

@@ -15,10 +15,7 @@ pub(super) struct SocketOptions {
 
 impl SocketOptions {
     pub(super) fn of(config: &Config) -> Self {
-        Self {
-            send: config.send_buffer(),
-            receive: config.receive_buffer(),
-        }
+        Self { send: config.send_buffer(), receive: config.receive_buffer() }
     }
 
     /// Sets them, and turns Nagle's delay off. A system that refuses one of them is left alone.

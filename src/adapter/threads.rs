@@ -16,13 +16,14 @@
 
 mod io;
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::cell::Cell;
 use core::time::Duration;
-use std::boxed::Box;
-use std::string::String;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::vec::Vec;
 
 use super::completion::Delivered;
 use super::engine::{Accepted, Attempt, Engine, Wait};
@@ -83,12 +84,7 @@ impl Producer {
             ON_IO_THREAD.set(true);
             thread.run();
         })?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                engine,
-                thread: Mutex::new(Some(handle)),
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { engine, thread: Mutex::new(Some(handle)) }) })
     }
 
     fn engine(&self) -> &Engine {
@@ -132,9 +128,7 @@ impl Producer {
         let mut waited: Option<Wait> = None;
         let mut patience = Patience::new(self.engine());
         loop {
-            let sent = self
-                .engine()
-                .send_many(&mut records, waited.as_ref(), |accepted| acks.push(Ack(accepted)))?;
+            let sent = self.engine().send_many(&mut records, waited.as_ref(), |accepted| acks.push(Ack(accepted)))?;
             let Some(wait) = sent else { return Ok(acks) };
             let topic = records.peek().map_or("", |record| record.topic);
             patience.wait(self.engine(), topic, &wait)?;
@@ -247,11 +241,7 @@ impl Producer {
 }
 
 fn not_in_callback() -> Result<(), Error> {
-    if ON_IO_THREAD.get() {
-        Err(Error::InCallback)
-    } else {
-        Ok(())
-    }
+    if ON_IO_THREAD.get() { Err(Error::InCallback) } else { Ok(()) }
 }
 
 /// What is left of `max.block.ms`, over all waits of one call. The clock is read only if something has to be waited for.
@@ -262,10 +252,7 @@ struct Patience {
 
 impl Patience {
     fn new(engine: &Engine) -> Self {
-        Self {
-            until: None,
-            max: engine.max_block(),
-        }
+        Self { until: None, max: engine.max_block() }
     }
 
     fn wait(&mut self, engine: &Engine, topic: &str, wait: &Wait) -> Result<(), Error> {

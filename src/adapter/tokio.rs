@@ -17,14 +17,14 @@
 
 mod driver;
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
-use std::boxed::Box;
-use std::string::String;
-use std::sync::Arc;
-use std::vec::Vec;
 
 use super::completion::Delivered;
 use super::engine::{Accepted, Attempt, Engine, Wait};
@@ -90,12 +90,7 @@ impl Producer {
         let sockets = super::sockets::SocketOptions::of(&config);
         let engine = Arc::new(Engine::new(config, partitioner)?);
         let driver = Driver::new(Arc::clone(&engine), sockets);
-        Ok((
-            Self {
-                shared: Arc::new(Shared { engine }),
-            },
-            driver,
-        ))
+        Ok((Self { shared: Arc::new(Shared { engine }) }, driver))
     }
 
     fn engine(&self) -> &Engine {
@@ -139,9 +134,7 @@ impl Producer {
         let mut waiting = Waiting::new(self.engine());
         loop {
             let waited = waiting.wait.as_ref();
-            let sent = self
-                .engine()
-                .send_many(&mut records, waited, |accepted| acks.push(Ack(accepted)))?;
+            let sent = self.engine().send_many(&mut records, waited, |accepted| acks.push(Ack(accepted)))?;
             let Some(wait) = sent else {
                 waiting.wait = None;
                 return Ok(acks);
@@ -260,19 +253,13 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn new(engine: &'a Engine) -> Self {
-        Self {
-            engine,
-            wait: None,
-            until: None,
-        }
+        Self { engine, wait: None, until: None }
     }
 
     async fn wait_for(&mut self, topic: &str, wait: Wait) -> Result<(), Error> {
         let now = self.engine.clock().to_std(self.engine.clock().now());
         let max = self.engine.max_block();
-        let until = *self
-            .until
-            .get_or_insert_with(|| ::tokio::time::Instant::from_std(now + max.min(FOR_EVER)));
+        let until = *self.until.get_or_insert_with(|| ::tokio::time::Instant::from_std(now + max.min(FOR_EVER)));
         let wait = self.wait.insert(wait);
         let raised = poll_fn(|context| wait.waiter().poll(context));
         if ::tokio::time::timeout_at(until, raised).await.is_err() {
@@ -313,11 +300,7 @@ impl Future for Ack {
     type Output = Result<Delivered, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Accepted {
-            completion,
-            index,
-            place,
-        } = &self.0;
+        let Accepted { completion, index, place } = &self.0;
         completion.poll(*index, context).map(|outcome| place.delivered(outcome))
     }
 }

@@ -39,7 +39,7 @@ impl Waiter {
     }
 
     /// As [`Waiter::wait`], for a task.
-    pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if core::mem::take(&mut state.raised) {
             return Poll::Ready(());

@@ -27,11 +27,7 @@ mod table {
             let mut crc = byte as u32;
             let mut bit = 0;
             while bit < 8 {
-                crc = if crc & 1 == 1 {
-                    (crc >> 1) ^ POLYNOMIAL
-                } else {
-                    crc >> 1
-                };
+                crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
                 bit += 1;
             }
             tables[0][byte] = crc;
@@ -83,18 +79,13 @@ mod tests {
 
     #[test]
     fn table_and_instruction_agree_at_every_length_and_cut() {
-        let bytes: Vec<u8> = (0..600u32)
-            .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
-            .collect();
+        let bytes: Vec<u8> = (0..600u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         for length in 0..bytes.len() {
             let whole = append(0, &bytes[..length]);
             assert_eq!(table::append(0, &bytes[..length]), whole);
             let cut = length / 3;
             assert_eq!(append(append(0, &bytes[..cut]), &bytes[cut..length]), whole);
-            assert_eq!(
-                table::append(table::append(0, &bytes[..cut]), &bytes[cut..length]),
-                whole
-            );
+            assert_eq!(table::append(table::append(0, &bytes[..cut]), &bytes[cut..length]), whole);
         }
     }
 }

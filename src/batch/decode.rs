@@ -14,10 +14,7 @@ pub(crate) fn for_each(records: &Records, mut each: impl FnMut(&Content<'_>)) {
     for _ in 0..records.count() {
         headers.clear();
         let content = reader.record(base, &mut headers).expect("this crate wrote these bytes");
-        each(&Content {
-            headers: &headers,
-            ..content
-        });
+        each(&Content { headers: &headers, ..content });
     }
 }
 
@@ -38,10 +35,7 @@ pub(crate) fn parts(records: &Records, target: usize) -> Vec<Part> {
         match parts.last_mut() {
             Some(part) if header::SIZE + part.bytes + next <= target => {
                 measure.count_only(content, next);
-                *part = Part {
-                    records: part.records + 1,
-                    bytes: part.bytes + next,
-                };
+                *part = Part { records: part.records + 1, bytes: part.bytes + next };
             }
             _ => {
                 measure = Records::default();
@@ -67,17 +61,9 @@ impl<'a> Reader<'a> {
         let (key, value) = (self.nullable()?, self.nullable()?);
         for _ in 0..self.varint()? {
             let key = core::str::from_utf8(self.nullable()??).ok()?;
-            headers.push(Header {
-                key,
-                value: self.nullable()?,
-            });
+            headers.push(Header { key, value: self.nullable()? });
         }
-        Some(Content {
-            timestamp,
-            key,
-            value,
-            headers: &[],
-        })
+        Some(Content { timestamp, key, value, headers: &[] })
     }
 
     fn nullable(&mut self) -> Option<Option<&'a [u8]>> {
@@ -119,30 +105,13 @@ mod tests {
         let large = vec![7; 40_000];
         let headers = [Header::new("h", b"x"), Header::null("n"), Header::new("", b"")];
         let contents = [
-            Content {
-                timestamp: 1000,
-                key: Some(b"k"),
-                value: Some(b"v"),
-                headers: &[],
-            },
-            Content {
-                timestamp: 900,
-                key: None,
-                value: Some(&large),
-                headers: &headers,
-            },
-            Content {
-                timestamp: -1,
-                key: Some(b""),
-                value: None,
-                headers: &headers[1..],
-            },
+            Content { timestamp: 1000, key: Some(b"k"), value: Some(b"v"), headers: &[] },
+            Content { timestamp: 900, key: None, value: Some(&large), headers: &headers },
+            Content { timestamp: -1, key: Some(b""), value: None, headers: &headers[1..] },
         ];
         for content in &contents {
             let size = records.size_of_next(content);
-            records
-                .append(content, size, &mut pool, Class::FIRST, Reserve::Kept)
-                .unwrap();
+            records.append(content, size, &mut pool, Class::FIRST, Reserve::Kept).unwrap();
         }
         records.close();
         assert!(records.shared().len() > 2);

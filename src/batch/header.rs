@@ -22,11 +22,7 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     /// The stamp of a batch without idempotence.
-    pub(crate) const NONE: Self = Self {
-        producer_id: -1,
-        epoch: -1,
-        sequence: -1,
-    };
+    pub(crate) const NONE: Self = Self { producer_id: -1, epoch: -1, sequence: -1 };
 }
 
 /// The header of `records`, with the checksum over itself and them.
@@ -50,11 +46,7 @@ pub(crate) fn encode(records: &Records, stamp: Stamp) -> [u8; SIZE] {
     put(&stamp.epoch.to_be_bytes());
     put(&stamp.sequence.to_be_bytes());
     put(&(records.count() as i32).to_be_bytes());
-    let checked = records
-        .chunks()
-        .fold(crc::append(0, &header[CHECKED_FROM..]), |crc, chunk| {
-            crc::append(crc, chunk)
-        });
+    let checked = records.chunks().fold(crc::append(0, &header[CHECKED_FROM..]), |crc, chunk| crc::append(crc, chunk));
     header[17..CHECKED_FROM].copy_from_slice(&checked.to_be_bytes());
     header
 }

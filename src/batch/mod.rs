@@ -88,10 +88,7 @@ impl Records {
 
     /// The written chunks, in order. None of them is empty.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        self.chunks
-            .iter()
-            .map(|chunk| &chunk[..])
-            .chain((!self.open.is_empty()).then_some(&self.open[..]))
+        self.chunks.iter().map(|chunk| &chunk[..]).chain((!self.open.is_empty()).then_some(&self.open[..]))
     }
 
     /// The chunks of a closed batch, to be shared with writers.
@@ -157,10 +154,7 @@ impl Records {
 
     /// Begins a new batch, after the chunks of the last one were released. Keeps the table for chunks.
     pub(crate) fn restart(&mut self) {
-        debug_assert!(
-            self.chunks.is_empty() && self.open.is_empty(),
-            "the last batch's chunks are given back"
-        );
+        debug_assert!(self.chunks.is_empty() && self.open.is_empty(), "the last batch's chunks are given back");
         (self.len, self.count) = (0, 0);
     }
 
@@ -227,9 +221,7 @@ impl Records {
                 for chunk in fresh {
                     pool.recycle(chunk);
                 }
-                return Err(NoRoom {
-                    needed: Class::holding(needed).size().max(needed),
-                });
+                return Err(NoRoom { needed: Class::holding(needed).size().max(needed) });
             };
             missing = missing.saturating_sub(class.size());
             class = class.up().max(Class::holding(missing));

@@ -57,13 +57,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            used: 0,
-            idle: 0,
-            free: Default::default(),
-            lent: VecDeque::new(),
-        }
+        Self { capacity, used: 0, idle: 0, free: Default::default(), lent: VecDeque::new() }
     }
 
     /// A chunk, or `None` if that would exceed the capacity.

@@ -1,7 +1,7 @@
 //! Requests and what nodes answer.
 
-use std::string::{String, ToString};
-use std::vec::Vec;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use core::time::Duration;
 
@@ -120,18 +120,9 @@ impl Cluster {
                 return Err(Unreadable);
             }
             // Answered in the oldest form, with the one thing that the client has to know.
-            let versions = ApiVersion::default()
-                .with_api_key(18)
-                .with_min_version(min)
-                .with_max_version(max);
+            let versions = ApiVersion::default().with_api_key(18).with_min_version(min).with_max_version(max);
             let response = ApiVersionsResponse::default().with_error_code(35);
-            self.answer(
-                peer,
-                api,
-                0,
-                correlation,
-                &response.with_api_keys(Vec::from([versions])),
-            );
+            self.answer(peer, api, 0, correlation, &response.with_api_keys(Vec::from([versions])));
             return Ok(());
         }
         let header = RequestHeader::decode(&mut frame, api.request_header_version(version)).map_err(|_| Unreadable)?;
@@ -152,9 +143,7 @@ impl Cluster {
             Treatment::Garbage => {
                 if let Some(connection) = self.peers.get_mut(&peer) {
                     connection.output.extend_from_slice(&[0, 0, 0, 9]);
-                    connection
-                        .output
-                        .extend_from_slice(&header.correlation_id.to_be_bytes());
+                    connection.output.extend_from_slice(&header.correlation_id.to_be_bytes());
                     connection.output.extend_from_slice(&[0xff; 5]);
                 }
                 return Ok(());
@@ -186,9 +175,15 @@ impl Cluster {
                 connection.state = ConnectionState::Closing;
             }
             Treatment::WrongCorrelation if connection.output.len() >= before + 8 => {
-                connection.output[before + 4] ^= 0x40
+                connection.output[before + 4] ^= 0x40;
             }
-            _ => {}
+            Treatment::WrongCorrelation
+            | Treatment::Serve
+            | Treatment::Hang
+            | Treatment::HangUp
+            | Treatment::Garbage
+            | Treatment::Odd
+            | Treatment::Error(_) => {}
         }
     }
 
@@ -211,38 +206,29 @@ impl Cluster {
         if treatment == Treatment::Odd && version > 0 {
             if let Some(connection) = self.peers.get_mut(&peer) {
                 connection.output.extend_from_slice(&7i32.to_be_bytes());
-                connection
-                    .output
-                    .extend_from_slice(&header.correlation_id.to_be_bytes());
+                connection.output.extend_from_slice(&header.correlation_id.to_be_bytes());
                 connection.output.extend_from_slice(&[0, 35, 0]);
             }
             return Ok(());
         }
-        let code = match treatment {
-            Treatment::Error(code) => code,
-            _ if !valid => 42,
-            _ => self.demanded(Request::ApiVersions).unwrap_or(0),
+        let code = if let Treatment::Error(code) = treatment {
+            code
+        } else if valid {
+            self.demanded(Request::ApiVersions).unwrap_or(0)
+        } else {
+            42
         };
         let offered = self.nodes[&node].versions;
         let range = |key: i16, (min, max): (i16, i16)| {
-            ApiVersion::default()
-                .with_api_key(key)
-                .with_min_version(min)
-                .with_max_version(max)
+            ApiVersion::default().with_api_key(key).with_min_version(min).with_max_version(max)
         };
         let mut versions = Vec::new();
         if code == 0 {
-            versions.extend([
-                range(0, offered.produce),
-                range(3, offered.metadata),
-                range(18, offered.api_versions),
-            ]);
+            versions.extend([range(0, offered.produce), range(3, offered.metadata), range(18, offered.api_versions)]);
             versions.extend(offered.init_producer_id.map(|offered| range(22, offered)));
         }
         let throttle = self.mischief.throttle(Request::ApiVersions);
-        let response = ApiVersionsResponse::default()
-            .with_error_code(code)
-            .with_api_keys(versions);
+        let response = ApiVersionsResponse::default().with_error_code(code).with_api_keys(versions);
         let response = response.with_throttle_time_ms(throttle);
         self.answer(peer, ApiKey::ApiVersions, version, header.correlation_id, &response);
         Ok(())
@@ -257,25 +243,21 @@ impl Cluster {
         treatment: Treatment,
     ) -> Result<(), Unreadable> {
         let request = InitProducerIdRequest::decode(&mut body, version).map_err(|_| Unreadable)?;
-        let code = match treatment {
-            Treatment::Error(code) => Some(code),
-            // Transactions are not served: no coordinator has this id.
-            _ if request.transactional_id.is_some() => Some(16),
-            _ => self.demanded(Request::InitProducerId),
+        let code = if let Treatment::Error(code) = treatment {
+            Some(code)
+        } else if request.transactional_id.is_some() {
+            Some(16) // transactions are not served: no coordinator has this id
+        } else {
+            self.demanded(Request::InitProducerId)
         };
         let throttle = self.mischief.throttle(Request::InitProducerId);
         let mut response = InitProducerIdResponse::default().with_throttle_time_ms(throttle);
         match code {
             Some(code) => {
-                response = response
-                    .with_error_code(code)
-                    .with_producer_id((-1).into())
-                    .with_producer_epoch(-1)
+                response = response.with_error_code(code).with_producer_id((-1).into()).with_producer_epoch(-1)
             }
             None => {
-                response = response
-                    .with_producer_id(self.next_producer_id.into())
-                    .with_producer_epoch(0);
+                response = response.with_producer_id(self.next_producer_id.into()).with_producer_epoch(0);
                 self.next_producer_id += 1;
             }
         }
@@ -301,15 +283,10 @@ impl Cluster {
         } else {
             for (id, node) in self.nodes.iter().filter(|(_, node)| node.state != NodeState::Down) {
                 let host = StrBytes::from_string(node.host.clone());
-                let broker = MetadataResponseBroker::default()
-                    .with_node_id((*id).into())
-                    .with_host(host);
+                let broker = MetadataResponseBroker::default().with_node_id((*id).into()).with_host(host);
                 response.brokers.push(broker.with_port(i32::from(node.port)));
             }
-            let all = request
-                .topics
-                .as_ref()
-                .is_none_or(|topics| version == 0 && topics.is_empty());
+            let all = request.topics.as_ref().is_none_or(|topics| version == 0 && topics.is_empty());
             if all {
                 for name in self.topics() {
                     response.topics.push(self.topic_answer(&name, false, stale));
@@ -317,19 +294,13 @@ impl Cluster {
             } else {
                 for asked in request.topics.into_iter().flatten() {
                     let create = version < 4 || request.allow_auto_topic_creation;
-                    let by_id = || {
-                        self.topics
-                            .iter()
-                            .find(|(_, topic)| topic.id == *asked.topic_id.as_bytes())
-                    };
+                    let by_id = || self.topics.iter().find(|(_, topic)| topic.id == *asked.topic_id.as_bytes());
                     match asked.name {
                         Some(name) => response.topics.push(self.topic_answer(&name, create, stale)),
                         None => match by_id().map(|(name, _)| name.clone()) {
                             Some(name) => response.topics.push(self.topic_answer(&name, false, stale)),
                             None => response.topics.push(
-                                MetadataResponseTopic::default()
-                                    .with_error_code(100)
-                                    .with_topic_id(asked.topic_id),
+                                MetadataResponseTopic::default().with_error_code(100).with_topic_id(asked.topic_id),
                             ),
                         },
                     }
@@ -374,11 +345,7 @@ impl Cluster {
             return answer.with_error_code(5); // elections take a moment
         }
         let partitions = topic.partitions.iter().enumerate().map(|(number, partition)| {
-            let (leader, epoch) = if stale {
-                partition.before
-            } else {
-                (partition.leader, partition.epoch)
-            };
+            let (leader, epoch) = if stale { partition.before } else { (partition.leader, partition.epoch) };
             MetadataResponsePartition::default()
                 .with_error_code(if leader.is_some() { 0 } else { 5 })
                 .with_partition_index(number as i32)
@@ -388,9 +355,7 @@ impl Cluster {
                 .with_isr_nodes(partition.in_sync.iter().map(|node| BrokerId(*node)).collect())
         });
         let partitions = partitions.collect();
-        answer
-            .with_topic_id(Uuid::from_bytes(topic.id))
-            .with_partitions(partitions)
+        answer.with_topic_id(Uuid::from_bytes(topic.id)).with_partitions(partitions)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a request and where it came from")]
@@ -409,11 +374,7 @@ impl Cluster {
         for topic in request.topic_data {
             let found = if version >= 13 {
                 let id = *topic.topic_id.as_bytes();
-                let name = self
-                    .topics
-                    .iter()
-                    .find(|(_, known)| known.id == id)
-                    .map(|(name, _)| name.clone());
+                let name = self.topics.iter().find(|(_, known)| known.id == id).map(|(name, _)| name.clone());
                 (name.unwrap_or_default(), id)
             } else {
                 let name = topic.name.0.as_str().to_string();
@@ -441,20 +402,11 @@ impl Cluster {
         }
         let deadline = now + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         if request.acks == 0 {
-            let failed = topics
-                .iter()
-                .flat_map(|topic| &topic.partitions)
-                .any(|answered| answered.code != 0);
+            let failed = topics.iter().flat_map(|topic| &topic.partitions).any(|answered| answered.code != 0);
             return if failed { Err(Unreadable) } else { Ok(()) }; // the only way to say that something is wrong
         }
         let correlation = header.correlation_id;
-        let parked = Parked {
-            deadline,
-            version,
-            correlation,
-            treatment,
-            topics,
-        };
+        let parked = Parked { deadline, version, correlation, treatment, topics };
         if let Some(connection) = self.peers.get_mut(&peer) {
             connection.parked = Some(parked);
         }
@@ -485,24 +437,12 @@ impl Cluster {
         acks: i16,
     ) -> Answered {
         let claimed = batch::count(records).unwrap_or(0);
-        let found = usize::try_from(number)
-            .ok()
-            .and_then(|number| self.topics.get(name)?.partitions.get(number));
+        let found = usize::try_from(number).ok().and_then(|number| self.topics.get(name)?.partitions.get(number));
         let stamp = batch::stamp(records).filter(|stamp| stamp.0 >= 0);
         let known = found.zip(stamp).is_some_and(|(partition, stamp)| {
-            partition
-                .replicas
-                .values()
-                .any(|log| log.knows(stamp.0, stamp.1, stamp.2, stamp.3))
+            partition.replicas.values().any(|log| log.knows(stamp.0, stamp.1, stamp.2, stamp.3))
         });
-        let attempt = ProduceAttempt {
-            node,
-            topic: name,
-            partition: number,
-            records: claimed,
-            known,
-            version,
-        };
+        let attempt = ProduceAttempt { node, topic: name, partition: number, records: claimed, known, version };
         if let Some(code) = self.demanded(Request::Produce) {
             return Answered::refused(number, code, Some("on demand"));
         }
@@ -528,9 +468,7 @@ impl Cluster {
             return Answered::refused(number, unknown, None);
         };
         let settings = topic.settings;
-        let found = usize::try_from(number)
-            .ok()
-            .and_then(|number| topic.partitions.get_mut(number));
+        let found = usize::try_from(number).ok().and_then(|number| topic.partitions.get_mut(number));
         let Some(partition) = found else {
             return Answered::refused(number, 3, None);
         };
@@ -541,18 +479,9 @@ impl Cluster {
         if acks == -1 && leads && partition.in_sync.len() < min_in_sync {
             return Answered::refused(number, 19, None);
         }
-        let limits = Limits {
-            max_message_bytes: settings.max_message_bytes.unwrap_or(limits.max_message_bytes),
-            ..limits
-        };
-        let limits = if settings.log_append_time {
-            Limits {
-                latest_timestamp: None,
-                ..limits
-            }
-        } else {
-            limits
-        };
+        let limits =
+            Limits { max_message_bytes: settings.max_message_bytes.unwrap_or(limits.max_message_bytes), ..limits };
+        let limits = if settings.log_append_time { Limits { latest_timestamp: None, ..limits } } else { limits };
         let read = match batch::read(records, limits) {
             Ok(read) => read,
             Err((code, message)) => return Answered::refused(number, code, Some(message)),
@@ -564,14 +493,10 @@ impl Cluster {
         let appended = log.append(read, epoch, old_duplicate, settings.log_append_time.then_some(time));
         let log_start = log.start();
         let mut answered = match appended {
-            Append::At(offset) => Answered {
-                waits: Some((offset + count - 1, epoch)),
-                ..Answered::at(number, offset)
-            },
-            Append::AgainAt(offset) => Answered {
-                waits: Some((offset + count - 1, epoch)),
-                ..Answered::at(number, offset)
-            },
+            Append::At(offset) => Answered { waits: Some((offset + count - 1, epoch)), ..Answered::at(number, offset) },
+            Append::AgainAt(offset) => {
+                Answered { waits: Some((offset + count - 1, epoch)), ..Answered::at(number, offset) }
+            }
             Append::Refused(code) => return Answered::refused(number, code, None),
         };
         answered.log_start = log_start;
@@ -590,11 +515,7 @@ impl Cluster {
         if leads {
             if at_once {
                 let states = &self.nodes;
-                let up = states
-                    .iter()
-                    .filter(|(_, node)| node.state == NodeState::Up)
-                    .map(|(id, _)| *id)
-                    .collect();
+                let up = states.iter().filter(|(_, node)| node.state == NodeState::Up).map(|(id, _)| *id).collect();
                 partition.replicate(&up);
             } else {
                 partition.raise_watermark();
@@ -609,11 +530,7 @@ impl Cluster {
         if self.nodes[&node].state != NodeState::Up {
             return false;
         }
-        let Some(mut parked) = self
-            .peers
-            .get_mut(&peer)
-            .and_then(|connection| connection.parked.take())
-        else {
+        let Some(mut parked) = self.peers.get_mut(&peer).and_then(|connection| connection.parked.take()) else {
             return false;
         };
         let late = parked.deadline <= now;
@@ -685,9 +602,7 @@ impl Cluster {
                 if code == 6 && parked.version >= 10 {
                     let known = self.partition_by_id(topic.id, answered.partition);
                     if let Some((leader, epoch)) = known.and_then(|known| Some((known.leader?, known.epoch))) {
-                        let hint = LeaderIdAndEpoch::default()
-                            .with_leader_id(leader.into())
-                            .with_leader_epoch(epoch);
+                        let hint = LeaderIdAndEpoch::default().with_leader_id(leader.into()).with_leader_epoch(epoch);
                         partition.current_leader = hint;
                         let node = &self.nodes[&leader];
                         let host = StrBytes::from_string(node.host.clone());
@@ -743,11 +658,7 @@ impl Answered {
     }
 
     fn refused(partition: i32, code: i16, message: Option<&'static str>) -> Self {
-        Self {
-            code,
-            message,
-            ..Self::at(partition, -1)
-        }
+        Self { code, message, ..Self::at(partition, -1) }
     }
 }
 

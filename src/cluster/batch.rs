@@ -1,8 +1,8 @@
 //! A record batch as a broker takes it in: checked by hand where it matters which error is answered, read by the crate
 //! kafka-protocol.
 
-use std::string::String;
-use std::vec::Vec;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 use kafka_protocol::records::RecordBatchDecoder;
@@ -80,27 +80,11 @@ pub(super) fn read(bytes: &Bytes, limits: Limits) -> Result<Batch, (i16, &'stati
         if limits.latest_timestamp.is_some_and(|latest| record.timestamp > latest) {
             return Err((32, "a timestamp is too far in the future"));
         }
-        let headers = record
-            .headers
-            .into_iter()
-            .map(|(key, value)| (String::from(key.as_str()), value))
-            .collect();
+        let headers = record.headers.into_iter().map(|(key, value)| (String::from(key.as_str()), value)).collect();
         let (key, value) = (record.key, record.value);
-        records.push(StoredRecord {
-            offset: record.offset,
-            timestamp: record.timestamp,
-            key,
-            value,
-            headers,
-        });
+        records.push(StoredRecord { offset: record.offset, timestamp: record.timestamp, key, value, headers });
     }
-    Ok(Batch {
-        producer_id: header.i64(43),
-        epoch: header.i16(51),
-        first_sequence: header.i32(53),
-        count,
-        records,
-    })
+    Ok(Batch { producer_id: header.i64(43), epoch: header.i16(51), first_sequence: header.i32(53), count, records })
 }
 
 /// Producer id, epoch, first and last sequence that a batch claims.
@@ -116,9 +100,7 @@ pub(super) fn stamp(bytes: &Bytes) -> Option<(i64, i16, i32, i32)> {
 
 /// The number of records that a batch claims, for a cluster that only counts.
 pub(super) fn count(bytes: &Bytes) -> Option<i32> {
-    bytes
-        .get(57..61)
-        .map(|field| i32::from_be_bytes([field[0], field[1], field[2], field[3]]))
+    bytes.get(57..61).map(|field| i32::from_be_bytes([field[0], field[1], field[2], field[3]]))
 }
 
 struct Header<'a>(&'a [u8]);

@@ -1,7 +1,7 @@
 //! One replica of one partition: its batches, and what it remembers of producers, as Kafka keeps it.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::vec::Vec;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 use super::batch::{Batch, StoredRecord};
 
@@ -74,20 +74,13 @@ impl Log {
                 record.timestamp = time;
             }
         }
-        self.push(Appended {
-            base_offset,
-            leader_epoch,
-            batch,
-        });
+        self.push(Appended { base_offset, leader_epoch, batch });
         Append::At(base_offset)
     }
 
     /// Whether the last batches of a producer include this one.
     pub(super) fn knows(&self, producer_id: i64, epoch: i16, first: i32, last: i32) -> bool {
-        let producer = self
-            .producers
-            .get(&producer_id)
-            .filter(|producer| producer.epoch == epoch);
+        let producer = self.producers.get(&producer_id).filter(|producer| producer.epoch == epoch);
         producer.is_some_and(|producer| producer.batches.iter().any(|known| (known.0, known.1) == (first, last)))
     }
 
@@ -119,11 +112,7 @@ impl Log {
 
     /// Loses what lies at and above an offset: it was never synced.
     pub(super) fn lose_from(&mut self, offset: i64) {
-        let keep = self
-            .batches
-            .iter()
-            .take_while(|appended| appended.base_offset < offset)
-            .count();
+        let keep = self.batches.iter().take_while(|appended| appended.base_offset < offset).count();
         if keep < self.batches.len() {
             self.truncate(keep);
         }
@@ -146,37 +135,22 @@ impl Log {
 
     /// The records below `until`, oldest first. Those before the log's start are still told: nothing is deleted here.
     pub(super) fn records(&self, until: i64) -> impl Iterator<Item = &StoredRecord> {
-        let below = self
-            .batches
-            .iter()
-            .take_while(move |appended| appended.base_offset < until);
+        let below = self.batches.iter().take_while(move |appended| appended.base_offset < until);
         below.flat_map(|appended| &appended.batch.records)
     }
 
     /// The record at an offset.
     pub(super) fn record(&self, offset: i64) -> Option<&StoredRecord> {
-        let place = self
-            .batches
-            .partition_point(|appended| appended.base_offset <= offset)
-            .checked_sub(1)?;
+        let place = self.batches.partition_point(|appended| appended.base_offset <= offset).checked_sub(1)?;
         let appended = &self.batches[place];
-        appended
-            .batch
-            .records
-            .get(usize::try_from(offset - appended.base_offset).ok()?)
+        appended.batch.records.get(usize::try_from(offset - appended.base_offset).ok()?)
     }
 
     /// Who wrote each batch: base offset, producer id, epoch, first sequence, count.
     pub(super) fn stamps(&self) -> impl Iterator<Item = (i64, i64, i16, i32, i32)> {
         self.batches.iter().map(|appended| {
             let batch = &appended.batch;
-            (
-                appended.base_offset,
-                batch.producer_id,
-                batch.epoch,
-                batch.first_sequence,
-                batch.count,
-            )
+            (appended.base_offset, batch.producer_id, batch.epoch, batch.first_sequence, batch.count)
         })
     }
 
@@ -189,11 +163,7 @@ impl Log {
         if batch.epoch > producer.epoch {
             return (first != 0).then_some(Append::Refused(45));
         }
-        if let Some((_, _, offset)) = producer
-            .batches
-            .iter()
-            .find(|known| (known.0, known.1) == (first, last))
-        {
+        if let Some((_, _, offset)) = producer.batches.iter().find(|known| (known.0, known.1) == (first, last)) {
             return Some(Append::AgainAt(*offset));
         }
         let (_, newest, _) = producer.batches.back()?;
@@ -209,18 +179,13 @@ impl Log {
     fn push(&mut self, appended: Appended) {
         let batch = &appended.batch;
         if batch.producer_id >= 0 {
-            let fresh = Producer {
-                epoch: batch.epoch,
-                batches: VecDeque::new(),
-            };
+            let fresh = Producer { epoch: batch.epoch, batches: VecDeque::new() };
             let producer = self.producers.entry(batch.producer_id).or_insert(fresh);
             if producer.epoch != batch.epoch {
                 producer.epoch = batch.epoch;
                 producer.batches.clear();
             }
-            producer
-                .batches
-                .push_back((batch.first_sequence, batch.last_sequence(), appended.base_offset));
+            producer.batches.push_back((batch.first_sequence, batch.last_sequence(), appended.base_offset));
             if producer.batches.len() > REMEMBERED {
                 producer.batches.pop_front();
             }

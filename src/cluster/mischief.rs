@@ -1,6 +1,6 @@
 //! What can be made to go wrong.
 
-use std::fmt::Debug;
+use core::fmt::Debug;
 
 /// A producer's batch, as it arrives.
 #[derive(Clone, Copy, Debug)]

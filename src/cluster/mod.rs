@@ -25,10 +25,10 @@ mod mischief;
 mod server;
 mod topics;
 
-use std::boxed::Box;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::string::String;
-use std::vec::Vec;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use core::time::Duration;
 
@@ -59,26 +59,14 @@ pub struct Versions {
 
 impl Versions {
     /// What Kafka 4.3 offers. (It says that it takes Produce from 0 on, for the sake of old clients, and refuses below 3.)
-    pub const KAFKA_4_3: Self = Self {
-        produce: (0, 13),
-        metadata: (0, 13),
-        api_versions: (0, 4),
-        init_producer_id: Some((0, 5)),
-    };
+    pub const KAFKA_4_3: Self =
+        Self { produce: (0, 13), metadata: (0, 13), api_versions: (0, 4), init_producer_id: Some((0, 5)) };
     /// What Kafka 3.0 offers: no topic ids in Produce, no leader hints.
-    pub const KAFKA_3_0: Self = Self {
-        produce: (0, 9),
-        metadata: (0, 12),
-        api_versions: (0, 3),
-        init_producer_id: Some((0, 4)),
-    };
+    pub const KAFKA_3_0: Self =
+        Self { produce: (0, 9), metadata: (0, 12), api_versions: (0, 3), init_producer_id: Some((0, 4)) };
     /// What Kafka 2.1 offers: no topic ids at all, nothing flexible.
-    pub const KAFKA_2_1: Self = Self {
-        produce: (0, 7),
-        metadata: (0, 7),
-        api_versions: (0, 2),
-        init_producer_id: Some((0, 1)),
-    };
+    pub const KAFKA_2_1: Self =
+        Self { produce: (0, 7), metadata: (0, 7), api_versions: (0, 2), init_producer_id: Some((0, 1)) };
 }
 
 /// What a cluster is like. All fields may be changed from [`Settings::default`].
@@ -213,15 +201,7 @@ impl Cluster {
     pub fn new(settings: Settings) -> Self {
         let node = |id: i32| {
             let host = String::from("127.0.0.1");
-            (
-                id,
-                Node {
-                    host,
-                    port: 9092 + id as u16 - 1,
-                    state: NodeState::Up,
-                    versions: settings.versions,
-                },
-            )
+            (id, Node { host, port: 9092 + id as u16 - 1, state: NodeState::Up, versions: settings.versions })
         };
         Self {
             nodes: (1..=settings.nodes).map(node).collect(),
@@ -248,16 +228,7 @@ impl Cluster {
         self.next_peer += 1;
         let peer = Peer(self.next_peer);
         let (input, output) = (Vec::new(), Vec::new());
-        self.peers.insert(
-            peer,
-            Connection {
-                node,
-                input,
-                output,
-                parked: None,
-                state: ConnectionState::Open,
-            },
-        );
+        self.peers.insert(peer, Connection { node, input, output, parked: None, state: ConnectionState::Open });
         self.counters.connections += 1;
         Some(peer)
     }
@@ -273,17 +244,12 @@ impl Cluster {
 
     /// What the node has to say on the connection.
     pub fn take_output(&mut self, peer: Peer) -> Vec<u8> {
-        self.peers
-            .get_mut(&peer)
-            .map(|connection| core::mem::take(&mut connection.output))
-            .unwrap_or_default()
+        self.peers.get_mut(&peer).map(|connection| core::mem::take(&mut connection.output)).unwrap_or_default()
     }
 
     /// Whether the node has closed the connection, or will when its output is taken.
     pub fn is_closed(&self, peer: Peer) -> bool {
-        self.peers
-            .get(&peer)
-            .is_none_or(|connection| connection.state == ConnectionState::Closing)
+        self.peers.get(&peer).is_none_or(|connection| connection.state == ConnectionState::Closing)
     }
 
     /// The client is gone. What it sent before and was not looked at yet is lost.
@@ -343,12 +309,7 @@ impl Cluster {
         if let Some(node) = self.nodes.get_mut(&node).filter(|node| node.state == NodeState::Paused) {
             node.state = NodeState::Up;
         }
-        let peers: Vec<Peer> = self
-            .peers
-            .iter()
-            .filter(|(_, c)| c.node == node)
-            .map(|(peer, _)| *peer)
-            .collect();
+        let peers: Vec<Peer> = self.peers.iter().filter(|(_, c)| c.node == node).map(|(peer, _)| *peer).collect();
         for peer in peers {
             self.work(now, peer);
         }
@@ -375,10 +336,7 @@ impl Cluster {
 
     /// The node at an address.
     pub fn node_at(&self, host: &str, port: u16) -> Option<i32> {
-        self.nodes
-            .iter()
-            .find(|(_, node)| node.host == host && node.port == port)
-            .map(|(id, _)| *id)
+        self.nodes.iter().find(|(_, node)| node.host == host && node.port == port).map(|(id, _)| *id)
     }
 
     /// Where clients find a node.
@@ -401,10 +359,7 @@ impl Cluster {
     /// Answers `code` to the next `times` requests of this kind: for Produce, to that many batches, which are not
     /// appended.
     pub fn fail_next(&mut self, request: Request, code: i16, times: usize) {
-        self.demanded
-            .entry(request)
-            .or_default()
-            .extend(core::iter::repeat_n(code, times));
+        self.demanded.entry(request).or_default().extend(core::iter::repeat_n(code, times));
     }
 
     /// What was counted so far.
@@ -417,12 +372,8 @@ impl Cluster {
     }
 
     fn replicate(&mut self) {
-        let up: BTreeSet<i32> = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.state == NodeState::Up)
-            .map(|(id, _)| *id)
-            .collect();
+        let up: BTreeSet<i32> =
+            self.nodes.iter().filter(|(_, node)| node.state == NodeState::Up).map(|(id, _)| *id).collect();
         for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
             partition.replicate(&up);
         }
@@ -432,10 +383,6 @@ impl Cluster {
 impl Partition {
     /// The epoch in which a node leads the partition, or believes that it does.
     fn epoch_of(&self, node: i32) -> Option<i32> {
-        if self.leader == Some(node) {
-            Some(self.epoch)
-        } else {
-            self.zombies.get(&node).copied()
-        }
+        if self.leader == Some(node) { Some(self.epoch) } else { self.zombies.get(&node).copied() }
     }
 }

@@ -1,13 +1,14 @@
 //! A cluster on loopback sockets: one thread for all nodes.
 
-use std::boxed::Box;
-use std::collections::{BTreeMap, VecDeque};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
-use std::string::{String, ToString};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::vec::Vec;
 
 use core::time::Duration;
 
@@ -58,9 +59,7 @@ impl Clock {
 
 #[expect(clippy::disallowed_methods, reason = "a server on real sockets lives in real time")]
 fn unix_time() -> i64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -70,10 +69,7 @@ impl Server {
     /// # Errors
     /// If no socket or thread can be had.
     pub fn start(cluster: Settings) -> io::Result<Self> {
-        Self::start_with(ServerSettings {
-            cluster,
-            ..ServerSettings::default()
-        })
+        Self::start_with(ServerSettings { cluster, ..ServerSettings::default() })
     }
 
     /// Serves as the settings say.
@@ -82,10 +78,7 @@ impl Server {
     /// If an address is taken, or no socket or thread can be had.
     pub fn start_with(settings: ServerSettings) -> io::Result<Self> {
         let nodes = settings.cluster.nodes;
-        let mut cluster = Cluster::new(Settings {
-            unix_time: unix_time(),
-            ..settings.cluster
-        });
+        let mut cluster = Cluster::new(Settings { unix_time: unix_time(), ..settings.cluster });
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for node in 1..=nodes {
@@ -115,21 +108,12 @@ impl Server {
             clock,
             buffer: Box::new([0; 65_536]),
         };
-        let thread = std::thread::Builder::new()
-            .name("milena-cluster".into())
-            .spawn(move || {
-                if let Err(error) = served.run() {
-                    ::log::error!("the cluster in memory has stopped: {error}");
-                }
-            })?;
-        Ok(Self {
-            cluster,
-            addresses,
-            waker,
-            stop,
-            thread: Some(thread),
-            clock,
-        })
+        let thread = std::thread::Builder::new().name("milena-cluster".into()).spawn(move || {
+            if let Err(error) = served.run() {
+                ::log::error!("the cluster in memory has stopped: {error}");
+            }
+        })?;
+        Ok(Self { cluster, addresses, waker, stop, thread: Some(thread), clock })
     }
 
     /// `bootstrap.servers` for a client: all nodes.
@@ -189,9 +173,7 @@ struct Stream {
 impl Served {
     fn run(&mut self) -> io::Result<()> {
         for (node, listener) in self.listeners.iter_mut().enumerate() {
-            self.poll
-                .registry()
-                .register(listener, Token(node), Interest::READABLE)?;
+            self.poll.registry().register(listener, Token(node), Interest::READABLE)?;
         }
         self.next = self.listeners.len();
         let mut events = Events::with_capacity(256);
@@ -217,9 +199,7 @@ impl Served {
     fn wait(&self) -> Option<Duration> {
         let now = self.clock.now();
         let streams = self.streams.values();
-        let queued = streams
-            .flat_map(|stream| [stream.incoming.front(), stream.outgoing.front()])
-            .flatten();
+        let queued = streams.flat_map(|stream| [stream.incoming.front(), stream.outgoing.front()]).flatten();
         let due = queued.map(|(at, _)| *at).filter(|at| *at > now);
         let next = due.chain(lock(&self.cluster).next_deadline()).min()?;
         Some(next.saturating_since(now) + Duration::from_micros(50))
@@ -240,14 +220,7 @@ impl Served {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut socket, Token(self.next), interest)?;
             let (incoming, outgoing) = (VecDeque::new(), VecDeque::new());
-            let stream = Stream {
-                socket,
-                peer,
-                incoming,
-                outgoing,
-                written: 0,
-                ended: false,
-            };
+            let stream = Stream { socket, peer, incoming, outgoing, written: 0, ended: false };
             self.streams.insert(self.next, stream);
             self.next += 1;
         }

@@ -1,8 +1,8 @@
 //! Topics and their partitions: replicas, leaders, and reading back what was stored.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::string::String;
-use std::vec::Vec;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::batch::StoredRecord;
 use super::log::Log;
@@ -53,12 +53,7 @@ impl Cluster {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&(self.settings.seed | 1).to_be_bytes());
         id[8..].copy_from_slice(&self.next_topic.to_be_bytes());
-        let mut topic = Topic {
-            id,
-            settings,
-            partitions: Vec::new(),
-            fresh: false,
-        };
+        let mut topic = Topic { id, settings, partitions: Vec::new(), fresh: false };
         self.grow(&mut topic, partitions);
         self.topics.insert(String::from(name), topic);
         id
@@ -140,20 +135,14 @@ impl Cluster {
 
     /// The node that leads a partition.
     pub fn leader(&self, name: &str, partition: i32) -> Option<i32> {
-        self.topics
-            .get(name)?
-            .partitions
-            .get(usize::try_from(partition).ok()?)?
-            .leader
+        self.topics.get(name)?.partitions.get(usize::try_from(partition).ok()?)?.leader
     }
 
     /// The nodes whose replicas are in sync.
     pub fn in_sync(&self, name: &str, partition: i32) -> Vec<i32> {
         let partitions = self.topics.get(name).map(|topic| &topic.partitions);
         let partition = partitions.and_then(|partitions| partitions.get(usize::try_from(partition).ok()?));
-        partition
-            .map(|partition| partition.in_sync.iter().copied().collect())
-            .unwrap_or_default()
+        partition.map(|partition| partition.in_sync.iter().copied().collect()).unwrap_or_default()
     }
 
     /// The records of a partition that consumers may see: those on all in-sync replicas.
@@ -177,9 +166,7 @@ impl Cluster {
     /// All records of the replica that leads the partition, or led it last, whether replicated or not.
     pub fn whole_log(&self, topic: TopicId, partition: i32) -> Vec<StoredRecord> {
         let newest = self.partition_by_id(topic, partition).and_then(Partition::newest);
-        newest
-            .map(|log| log.records(i64::MAX).cloned().collect())
-            .unwrap_or_default()
+        newest.map(|log| log.records(i64::MAX).cloned().collect()).unwrap_or_default()
     }
 
     /// Who wrote the batches of that replica: base offset, producer id, epoch, first sequence and number of records.
@@ -193,27 +180,16 @@ impl Cluster {
         let Some(topic) = self.topics.get(name) else {
             return Vec::new();
         };
-        topic
-            .partitions
-            .iter()
-            .map(|partition| partition.newest().map_or(0, Log::end))
-            .collect()
+        topic.partitions.iter().map(|partition| partition.newest().map_or(0, Log::end)).collect()
     }
 
     pub(super) fn partition_by_id(&self, topic: TopicId, partition: i32) -> Option<&Partition> {
-        let topic = self
-            .topics
-            .values()
-            .chain(&self.deleted)
-            .find(|known| known.id == topic)?;
+        let topic = self.topics.values().chain(&self.deleted).find(|known| known.id == topic)?;
         topic.partitions.get(usize::try_from(partition).ok()?)
     }
 
     fn partition_mut(&mut self, name: &str, partition: i32) -> Option<&mut Partition> {
-        self.topics
-            .get_mut(name)?
-            .partitions
-            .get_mut(usize::try_from(partition).ok()?)
+        self.topics.get_mut(name)?.partitions.get_mut(usize::try_from(partition).ok()?)
     }
 
     fn grow(&self, topic: &mut Topic, count: i32) {
@@ -221,18 +197,12 @@ impl Cluster {
         let replicas = (self.settings.replication_factor.max(1) as usize).min(nodes.len());
         while (topic.partitions.len() as i32) < count {
             let first = topic.partitions.len();
-            let replicas: Vec<i32> = (0..replicas)
-                .map(|place| nodes[(first + place) % nodes.len()])
-                .collect();
+            let replicas: Vec<i32> = (0..replicas).map(|place| nodes[(first + place) % nodes.len()]).collect();
             let is_alive = |node: &i32| self.nodes[node].state != NodeState::Down;
             let up: BTreeSet<i32> = replicas.iter().copied().filter(is_alive).collect();
             let leader = replicas.iter().copied().find(|node| up.contains(node));
             // With all replicas away, whichever comes back first leads.
-            let in_sync = if up.is_empty() {
-                replicas.iter().copied().collect()
-            } else {
-                up
-            };
+            let in_sync = if up.is_empty() { replicas.iter().copied().collect() } else { up };
             topic.partitions.push(Partition {
                 leader,
                 epoch: 0,
@@ -312,11 +282,7 @@ impl Partition {
     }
 
     pub(super) fn raise_watermark(&mut self) {
-        let ends = self
-            .in_sync
-            .iter()
-            .filter_map(|node| self.replicas.get(node))
-            .map(Log::end);
+        let ends = self.in_sync.iter().filter_map(|node| self.replicas.get(node)).map(Log::end);
         if let (Some(lowest), Some(_)) = (ends.min(), self.leader) {
             self.high_watermark = self.high_watermark.max(lowest);
         }

@@ -94,9 +94,7 @@ macro_rules! setters {
 
 impl ConfigBuilder {
     pub(super) fn new(bootstrap_servers: &str) -> Self {
-        Self {
-            pairs: Vec::from([("bootstrap.servers", bootstrap_servers.to_string())]),
-        }
+        Self { pairs: Vec::from([("bootstrap.servers", bootstrap_servers.to_string())]) }
     }
 
     setters! {
@@ -178,14 +176,8 @@ impl Given {
         let Some(entry) = options::find(name) else {
             let elsewhere = options::ELSEWHERE.iter().find(|(other, _)| *other == name);
             return Err(match elsewhere {
-                Some((_, ours)) => ConfigError::CalledOtherwise {
-                    option: name.to_string(),
-                    ours,
-                },
-                None => ConfigError::Unknown {
-                    option: name.to_string(),
-                    nearest: options::nearest(name),
-                },
+                Some((_, ours)) => ConfigError::CalledOtherwise { option: name.to_string(), ours },
+                None => ConfigError::Unknown { option: name.to_string(), nearest: options::nearest(name) },
             });
         };
         match entry.support {
@@ -197,35 +189,24 @@ impl Given {
             Support::Ignored(taken) if taken.contains(&value) => {}
             Support::Ignored(taken) => {
                 let allowed = alloc::format!("{} Taken: {}", entry.about, taken.join(", "));
-                return Err(ConfigError::Invalid {
-                    option: entry.name,
-                    value: value.to_string(),
-                    allowed,
-                });
+                return Err(ConfigError::Invalid { option: entry.name, value: value.to_string(), allowed });
             }
             // What Java does without the option is what is done here.
             Support::NotBuiltIn(_) if value.eq_ignore_ascii_case(entry.default) && !entry.name.is_empty() => {}
             // The value is not repeated: it may be a secret.
             Support::NotBuiltIn(instead) => {
-                return Err(ConfigError::NotBuiltIn {
-                    option: name.to_string(),
-                    instead,
-                });
+                return Err(ConfigError::NotBuiltIn { option: name.to_string(), instead });
             }
         }
         Ok(())
     }
 
     fn text(&self, name: &'static str) -> &str {
-        self.texts
-            .get(name)
-            .map_or_else(|| options::find(name).map_or("", |entry| entry.default), String::as_str)
+        self.texts.get(name).map_or_else(|| options::find(name).map_or("", |entry| entry.default), String::as_str)
     }
 
     fn number(&self, name: &'static str) -> i64 {
-        self.text(name)
-            .parse()
-            .expect("it was checked, and defaults are numbers")
+        self.text(name).parse().expect("it was checked, and defaults are numbers")
     }
 
     fn size(&self, name: &'static str) -> usize {
@@ -258,10 +239,7 @@ impl Given {
         }
         for (base, max) in [
             ("retry.backoff.ms", "retry.backoff.max.ms"),
-            (
-                "socket.connection.setup.timeout.ms",
-                "socket.connection.setup.timeout.max.ms",
-            ),
+            ("socket.connection.setup.timeout.ms", "socket.connection.setup.timeout.max.ms"),
         ] {
             if self.number(base) > self.number(max) {
                 log::warn!("{base} is above {max}, which is used alone");
@@ -287,9 +265,7 @@ impl Given {
             delivery_timeout = needed;
         }
         let batch_size = self.size("batch.size").max(1);
-        let idle = u64::try_from(self.number("connections.max.idle.ms"))
-            .ok()
-            .map(Duration::from_millis);
+        let idle = u64::try_from(self.number("connections.max.idle.ms")).ok().map(Duration::from_millis);
         Ok(Config {
             bootstrap_servers: servers(self.text("bootstrap.servers"))?,
             client_id: self.text("client.id").to_string(),
@@ -314,9 +290,7 @@ impl Given {
             connections_max_idle: idle,
             metadata_max_age: self.span("metadata.max.age.ms"),
             metadata_max_idle: self.span("metadata.max.idle.ms"),
-            rebootstrap: self
-                .text("metadata.recovery.strategy")
-                .eq_ignore_ascii_case("rebootstrap"),
+            rebootstrap: self.text("metadata.recovery.strategy").eq_ignore_ascii_case("rebootstrap"),
             allow_auto_create_topics: self.boolean("allow.auto.create.topics"),
             receive_message_max: self.size("receive.message.max.bytes"),
             adaptive_partitioning: self.boolean("partitioner.adaptive.partitioning.enable"),
@@ -379,14 +353,8 @@ fn check(entry: &Entry, value: &str) -> Result<(), ConfigError> {
         Kind::Choice(words) => {
             // Java compares acks as it is written, and the strategy in any case.
             let any_case = entry.name == "metadata.recovery.strategy";
-            let known = words
-                .iter()
-                .any(|word| *word == value || (any_case && word.eq_ignore_ascii_case(value)));
-            if known {
-                None
-            } else {
-                Some(alloc::format!("one of {}", words.join(", ")))
-            }
+            let known = words.iter().any(|word| *word == value || (any_case && word.eq_ignore_ascii_case(value)));
+            if known { None } else { Some(alloc::format!("one of {}", words.join(", "))) }
         }
         Kind::Text if value.len() > 1000 => Some("at most 1000 bytes".to_string()),
         Kind::Text => None,
@@ -394,11 +362,7 @@ fn check(entry: &Entry, value: &str) -> Result<(), ConfigError> {
     };
     match allowed {
         None => Ok(()),
-        Some(allowed) => Err(ConfigError::Invalid {
-            option: entry.name,
-            value: value.to_string(),
-            allowed,
-        }),
+        Some(allowed) => Err(ConfigError::Invalid { option: entry.name, value: value.to_string(), allowed }),
     }
 }
 
@@ -455,26 +419,11 @@ mod tests {
     #[test]
     fn bootstrap_servers_are_required_and_checked() {
         let none: [(&str, &str); 0] = [];
-        assert!(matches!(
-            Config::from_properties(none),
-            Err(ConfigError::Missing { .. })
-        ));
-        for bad in [
-            "",
-            "host",
-            "host:",
-            "host:port",
-            "a:1,",
-            ":9092",
-            "host:70000",
-            "a b:1",
-            "::1:9092",
-        ] {
+        assert!(matches!(Config::from_properties(none), Err(ConfigError::Missing { .. })));
+        for bad in ["", "host", "host:", "host:port", "a:1,", ":9092", "host:70000", "a b:1", "::1:9092"] {
             assert!(Config::new(bad).is_err(), "{bad:?}");
         }
-        let servers = Config::new("a:1, PLAINTEXT://b:2,[::1]:3,a:1")
-            .unwrap()
-            .bootstrap_servers;
+        let servers = Config::new("a:1, PLAINTEXT://b:2,[::1]:3,a:1").unwrap().bootstrap_servers;
         assert_eq!(servers, [("a".into(), 1), ("b".into(), 2), ("::1".into(), 3)]);
     }
 
@@ -516,10 +465,7 @@ mod tests {
     #[test]
     fn a_secret_is_not_repeated() {
         let text = error(&[("sasl.jaas.config", "… password=\"hunter2\";")]);
-        assert!(
-            text.contains("sasl.jaas.config is not built in") && !text.contains("hunter2"),
-            "{text}"
-        );
+        assert!(text.contains("sasl.jaas.config is not built in") && !text.contains("hunter2"), "{text}");
     }
 
     #[test]
@@ -574,11 +520,7 @@ mod tests {
     fn the_builder_goes_through_the_same_rules() {
         let builder = Config::builder("h:1").acks(Acks::Leader).idempotence(true);
         assert!(matches!(builder.build(), Err(ConfigError::Contradiction(_))));
-        let config = Config::builder("h:1")
-            .linger(Duration::from_millis(50))
-            .client_id("me")
-            .build()
-            .unwrap();
+        let config = Config::builder("h:1").linger(Duration::from_millis(50)).client_id("me").build().unwrap();
         assert_eq!((config.linger, config.client_id()), (Duration::from_millis(50), "me"));
     }
 }

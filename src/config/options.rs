@@ -38,13 +38,7 @@ pub(crate) struct Entry {
 }
 
 const fn built(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Entry {
-    Entry {
-        name,
-        kind,
-        default,
-        support: Support::Built,
-        about,
-    }
+    Entry { name, kind, default, support: Support::Built, about }
 }
 
 const fn ignored(
@@ -53,23 +47,11 @@ const fn ignored(
     taken: &'static [&'static str],
     about: &'static str,
 ) -> Entry {
-    Entry {
-        name,
-        kind: Kind::Text,
-        default,
-        support: Support::Ignored(taken),
-        about,
-    }
+    Entry { name, kind: Kind::Text, default, support: Support::Ignored(taken), about }
 }
 
 const fn missing(name: &'static str, default: &'static str, instead: &'static str) -> Entry {
-    Entry {
-        name,
-        kind: Kind::Text,
-        default,
-        support: Support::NotBuiltIn(instead),
-        about: "",
-    }
+    Entry { name, kind: Kind::Text, default, support: Support::NotBuiltIn(instead), about: "" }
 }
 
 const INT: i64 = i32::MAX as i64;
@@ -83,30 +65,10 @@ const TRANSACTIONS: &str = "this version has no transactions; without them the p
 
 /// All options of Java's producer that mean something here or that users bring along, and ours.
 pub(crate) static OPTIONS: &[Entry] = &[
-    built(
-        "bootstrap.servers",
-        Kind::Servers,
-        "",
-        "Servers to ask first, `host:port`, separated by commas. Required.",
-    ),
-    built(
-        "client.id",
-        Kind::Text,
-        "milena-producer",
-        "What brokers call this producer in logs and quotas.",
-    ),
-    built(
-        "acks",
-        Kind::Choice(&["all", "-1", "0", "1"]),
-        "all",
-        "How many replicas have to have a record.",
-    ),
-    built(
-        "enable.idempotence",
-        Kind::Boolean,
-        "true",
-        "No duplicates, and order kept, through retries.",
-    ),
+    built("bootstrap.servers", Kind::Servers, "", "Servers to ask first, `host:port`, separated by commas. Required."),
+    built("client.id", Kind::Text, "milena-producer", "What brokers call this producer in logs and quotas."),
+    built("acks", Kind::Choice(&["all", "-1", "0", "1"]), "all", "How many replicas have to have a record."),
+    built("enable.idempotence", Kind::Boolean, "true", "No duplicates, and order kept, through retries."),
     built(
         "retries",
         Kind::Number(0, INT),
@@ -119,90 +81,50 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "5",
         "Unanswered requests on a connection; at most 5 with idempotence.",
     ),
-    built(
-        "max.request.size",
-        Kind::Number(0, INT),
-        "1048576",
-        "Bytes of a record, and of a request.",
-    ),
-    built(
-        "batch.size",
-        Kind::Number(0, INT),
-        "16384",
-        "Bytes from which on a batch is due.",
-    ),
+    built("max.request.size", Kind::Number(0, INT), "1048576", "Bytes of a record, and of a request."),
+    built("batch.size", Kind::Number(0, INT), "16384", "Bytes from which on a batch is due."),
     built(
         "batch.size.max",
         Kind::Number(0, INT),
         "262144",
         "Bytes to which a due batch may grow while its connection is busy. Ours.",
     ),
-    built(
-        "linger.ms",
-        Kind::Number(0, LONG),
-        "5",
-        "How long a batch waits for more records.",
-    ),
+    built("linger.ms", Kind::Number(0, LONG), "5", "How long a batch waits for more records."),
     built(
         "delivery.timeout.ms",
         Kind::Number(0, INT),
         "120000",
         "From the send of a record to its success or failure.",
     ),
-    built(
-        "request.timeout.ms",
-        Kind::Number(0, INT),
-        "30000",
-        "How long a broker may take for an answer.",
-    ),
+    built("request.timeout.ms", Kind::Number(0, INT), "30000", "How long a broker may take for an answer."),
     built(
         "max.block.ms",
         Kind::Number(0, LONG),
         "60000",
         "How long a send may wait for metadata and memory (adapters).",
     ),
-    built(
-        "buffer.memory",
-        Kind::Number(0, LONG),
-        "33554432",
-        "Bytes for records that are not delivered yet.",
-    ),
+    built("buffer.memory", Kind::Number(0, LONG), "33554432", "Bytes for records that are not delivered yet."),
     built(
         "retry.backoff.ms",
         Kind::Number(0, LONG),
         "100",
         "The first wait before a batch or a metadata request is sent again; doubles.",
     ),
-    built(
-        "retry.backoff.max.ms",
-        Kind::Number(0, LONG),
-        "1000",
-        "The longest such wait.",
-    ),
+    built("retry.backoff.max.ms", Kind::Number(0, LONG), "1000", "The longest such wait."),
     built(
         "reconnect.backoff.ms",
         Kind::Number(0, LONG),
         "50",
         "The first wait before a server is connected to again; doubles.",
     ),
-    built(
-        "reconnect.backoff.max.ms",
-        Kind::Number(0, LONG),
-        "1000",
-        "The longest such wait.",
-    ),
+    built("reconnect.backoff.max.ms", Kind::Number(0, LONG), "1000", "The longest such wait."),
     built(
         "socket.connection.setup.timeout.ms",
         Kind::Number(1, LONG),
         "10000",
         "How long a connection may take to become usable; doubles.",
     ),
-    built(
-        "socket.connection.setup.timeout.max.ms",
-        Kind::Number(1, LONG),
-        "30000",
-        "The longest such time.",
-    ),
+    built("socket.connection.setup.timeout.max.ms", Kind::Number(1, LONG), "30000", "The longest such time."),
     built(
         "connections.max.idle.ms",
         Kind::Number(-1, LONG),
@@ -221,18 +143,8 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "32768",
         "The socket's receive buffer (adapters); -1 for the system's default.",
     ),
-    built(
-        "receive.message.max.bytes",
-        Kind::Number(1024, INT),
-        "16777216",
-        "The largest response accepted. Ours.",
-    ),
-    built(
-        "metadata.max.age.ms",
-        Kind::Number(0, LONG),
-        "300000",
-        "After how long metadata is asked for again.",
-    ),
+    built("receive.message.max.bytes", Kind::Number(1024, INT), "16777216", "The largest response accepted. Ours."),
+    built("metadata.max.age.ms", Kind::Number(0, LONG), "300000", "After how long metadata is asked for again."),
     built(
         "metadata.max.idle.ms",
         Kind::Number(5000, LONG),
@@ -263,91 +175,39 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "0",
         "After how long without progress a leader is avoided by records without key; 0 for never.",
     ),
-    built(
-        "partitioner.ignore.keys",
-        Kind::Boolean,
-        "false",
-        "Records with a key are spread as those without.",
-    ),
+    built("partitioner.ignore.keys", Kind::Boolean, "false", "Records with a key are spread as those without."),
     ignored("key.serializer", "", BYTES, "Records are bytes here."),
     ignored("value.serializer", "", BYTES, "Records are bytes here."),
-    ignored(
-        "client.dns.lookup",
-        "use_all_dns_ips",
-        &["use_all_dns_ips"],
-        "All addresses of a name are tried.",
-    ),
+    ignored("client.dns.lookup", "use_all_dns_ips", &["use_all_dns_ips"], "All addresses of a name are tried."),
     ignored(
         "metadata.recovery.rebootstrap.trigger.ms",
         "300000",
         &[],
         "The bootstrap servers are in turn with the known brokers from the first failure on.",
     ),
-    ignored(
-        "metadata.cluster.check.enable",
-        "true",
-        &[],
-        "Part of ApiVersions 5, which is not spoken.",
-    ),
-    ignored(
-        "bootstrap.resolve.timeout.ms",
-        "0",
-        &[],
-        "Names are resolved when connecting, as often as needed.",
-    ),
+    ignored("metadata.cluster.check.enable", "true", &[], "Part of ApiVersions 5, which is not spoken."),
+    ignored("bootstrap.resolve.timeout.ms", "0", &[], "Names are resolved when connecting, as often as needed."),
     ignored("metrics.sample.window.ms", "30000", &[], "See `Producer::stats`."),
     ignored("metrics.num.samples", "2", &[], "See `Producer::stats`."),
     ignored("metrics.recording.level", "INFO", &[], "See `Producer::stats`."),
     ignored("auto.include.jmx.reporter", "true", &[], "There is no JMX."),
-    missing(
-        "metric.reporters",
-        "org.apache.kafka.common.metrics.JmxReporter",
-        "read Producer::stats",
-    ),
-    missing(
-        "compression.type",
-        "none",
-        "this version sends records uncompressed; leave it out or set it to none",
-    ),
-    missing(
-        "compression.gzip.level",
-        "-1",
-        "this version sends records uncompressed",
-    ),
+    missing("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter", "read Producer::stats"),
+    missing("compression.type", "none", "this version sends records uncompressed; leave it out or set it to none"),
+    missing("compression.gzip.level", "-1", "this version sends records uncompressed"),
     missing("compression.lz4.level", "9", "this version sends records uncompressed"),
     missing("compression.zstd.level", "3", "this version sends records uncompressed"),
     missing("security.protocol", "PLAINTEXT", SECURITY),
     missing("transactional.id", "", TRANSACTIONS),
     missing("transaction.timeout.ms", "60000", TRANSACTIONS),
     missing("transaction.two.phase.commit.enable", "false", TRANSACTIONS),
-    missing(
-        "partitioner.class",
-        "",
-        "give the producer your own milena::Partitioner",
-    ),
-    missing(
-        "partitioner.rack.aware",
-        "false",
-        "give the producer your own milena::Partitioner",
-    ),
+    missing("partitioner.class", "", "give the producer your own milena::Partitioner"),
+    missing("partitioner.rack.aware", "false", "give the producer your own milena::Partitioner"),
     missing("client.rack", "", "give the producer your own milena::Partitioner"),
     missing("interceptor.classes", "", "wrap the calls of the producer"),
-    missing(
-        "config.providers",
-        "",
-        "expand the values before they are given to the producer",
-    ),
+    missing("config.providers", "", "expand the values before they are given to the producer"),
     missing("security.providers", "", SECURITY),
-    missing(
-        "enable.metrics.push",
-        "true",
-        "read Producer::stats; nothing is pushed to brokers",
-    ),
-    missing(
-        "buffer.memory.allocation.strategy",
-        "full",
-        "memory is always taken in chunks, as needed",
-    ),
+    missing("enable.metrics.push", "true", "read Producer::stats; nothing is pushed to brokers"),
+    missing("buffer.memory.allocation.strategy", "full", "memory is always taken in chunks, as needed"),
 ];
 
 /// Names by which librdkafka's users know our options.
@@ -383,10 +243,7 @@ pub(crate) fn find(name: &str) -> Option<Entry> {
 
 /// The known name that is least different, if it is not too different.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
-    let nearest = OPTIONS
-        .iter()
-        .map(|entry| (distance(name, entry.name), entry.name))
-        .min()?;
+    let nearest = OPTIONS.iter().map(|entry| (distance(name, entry.name), entry.name)).min()?;
     (nearest.0 <= name.len() / 3 + 1).then_some(nearest.1)
 }
 
@@ -420,11 +277,7 @@ mod tests {
     #[test]
     fn names_are_listed_once() {
         for (place, entry) in OPTIONS.iter().enumerate() {
-            assert!(
-                OPTIONS[..place].iter().all(|other| other.name != entry.name),
-                "{}",
-                entry.name
-            );
+            assert!(OPTIONS[..place].iter().all(|other| other.name != entry.name), "{}", entry.name);
         }
     }
 }

@@ -64,13 +64,8 @@ fn unescape(chars: &mut core::iter::Peekable<core::str::Chars<'_>>) -> Option<ch
         'r' => '\r',
         'f' => '\u{c}',
         'u' => {
-            let digits: String = core::iter::from_fn(|| chars.next_if(char::is_ascii_hexdigit))
-                .take(4)
-                .collect();
-            u32::from_str_radix(&digits, 16)
-                .ok()
-                .and_then(char::from_u32)
-                .unwrap_or(char::REPLACEMENT_CHARACTER)
+            let digits: String = core::iter::from_fn(|| chars.next_if(char::is_ascii_hexdigit)).take(4).collect();
+            u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
         }
         c => c,
     })

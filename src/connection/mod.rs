@@ -147,17 +147,9 @@ impl Connection {
     /// Asks for the broker's versions: the first request on every connection.
     pub(crate) fn negotiate(&mut self, now: Instant, version: i16, client_id: &str, timeout: Duration) {
         self.phase = Phase::Negotiating(version);
-        self.request(
-            now,
-            Api::ApiVersions,
-            RequestKind::ApiVersions,
-            version,
-            client_id,
-            timeout,
-            |out| {
-                api_versions::encode(out, version, SOFTWARE_NAME, env!("CARGO_PKG_VERSION"));
-            },
-        );
+        self.request(now, Api::ApiVersions, RequestKind::ApiVersions, version, client_id, timeout, |out| {
+            api_versions::encode(out, version, SOFTWARE_NAME, env!("CARGO_PKG_VERSION"));
+        });
     }
 
     /// Puts a whole request in line.
@@ -208,14 +200,7 @@ impl Connection {
         timeout: Duration,
         entries: Vec<Entry>,
     ) {
-        self.requests.push_back(Request {
-            correlation,
-            kind,
-            version,
-            written: None,
-            timeout,
-            entries,
-        });
+        self.requests.push_back(Request { correlation, kind, version, written: None, timeout, entries });
         (self.last_used, self.progress) = (now, now);
     }
 
@@ -257,10 +242,7 @@ impl Connection {
 
     /// Produce requests without an answer.
     pub(crate) fn produce_in_flight(&self) -> usize {
-        self.requests
-            .iter()
-            .filter(|request| request.kind == RequestKind::Produce)
-            .count()
+        self.requests.iter().filter(|request| request.kind == RequestKind::Produce).count()
     }
 
     /// Takes all requests without an answer, oldest first: the connection is gone.
@@ -301,11 +283,7 @@ impl Connection {
         bytes: &mut &'a [u8],
         max: usize,
     ) -> Result<Option<Frame<'a>>, ConnectionError> {
-        let max = if self.phase == Phase::Ready {
-            max
-        } else {
-            max.min(FIRST_FRAME_MAX)
-        };
+        let max = if self.phase == Phase::Ready { max } else { max.min(FIRST_FRAME_MAX) };
         if self.input.is_empty() {
             let Some((prefix, rest)) = bytes.split_first_chunk::<4>() else {
                 self.input.extend_from_slice(core::mem::take(bytes));
@@ -345,9 +323,7 @@ impl Connection {
         match self.requests.front() {
             Some(first) if first.correlation == correlation => {
                 if first.written.is_none() && !self.segments.is_empty() && self.requests.len() == 1 {
-                    return Err(ConnectionError::Protocol(
-                        "a response before its request was written".to_string(),
-                    ));
+                    return Err(ConnectionError::Protocol("a response before its request was written".to_string()));
                 }
                 Ok(self.requests.pop_front())
             }
@@ -366,13 +342,11 @@ impl Connection {
         let range = |api: Api| response.range(api);
         let required = |api: Api| {
             let offered = range(api);
-            offered
-                .and_then(|(min, max)| api.negotiate(min, max))
-                .ok_or(ConnectionError::UnsupportedVersion {
-                    api: api.name(),
-                    min: offered.map_or(-1, |range| range.0),
-                    max: offered.map_or(-1, |range| range.1),
-                })
+            offered.and_then(|(min, max)| api.negotiate(min, max)).ok_or(ConnectionError::UnsupportedVersion {
+                api: api.name(),
+                min: offered.map_or(-1, |range| range.0),
+                max: offered.map_or(-1, |range| range.1),
+            })
         };
         self.versions = Versions {
             produce: Some(required(Api::Produce)?),
@@ -427,12 +401,8 @@ mod tests {
     use alloc::vec;
 
     fn connection() -> Connection {
-        let mut connection = Connection::new(
-            Instant::ZERO,
-            Role::Control,
-            ("h".to_string(), 9092),
-            Duration::from_secs(10),
-        );
+        let mut connection =
+            Connection::new(Instant::ZERO, Role::Control, ("h".to_string(), 9092), Duration::from_secs(10));
         connection.phase = Phase::Ready;
         connection
     }
@@ -470,13 +440,9 @@ mod tests {
 
     #[test]
     fn what_is_not_kafka_is_named() {
-        let error = frames(&mut connection(), b"HTTP/1.1 400 Bad Request")
-            .unwrap_err()
-            .to_string();
+        let error = frames(&mut connection(), b"HTTP/1.1 400 Bad Request").unwrap_err().to_string();
         assert!(error.contains("HTTP"), "{error}");
-        let error = frames(&mut connection(), &[0x15, 3, 1, 0, 2, 2, 70])
-            .unwrap_err()
-            .to_string();
+        let error = frames(&mut connection(), &[0x15, 3, 1, 0, 2, 2, 70]).unwrap_err().to_string();
         assert!(error.contains("TLS"), "{error}");
     }
 
@@ -492,10 +458,7 @@ mod tests {
         }
         assert!(connection.take_answered(Instant::ZERO, 1).is_err());
         assert!(connection.take_answered(Instant::ZERO, 0).unwrap().is_some());
-        assert!(
-            connection.take_answered(Instant::ZERO, 0).unwrap().is_none(),
-            "answered twice: nobody waits"
-        );
+        assert!(connection.take_answered(Instant::ZERO, 0).unwrap().is_none(), "answered twice: nobody waits");
         assert!(connection.take_answered(Instant::ZERO, 77).is_err(), "never sent");
     }
 

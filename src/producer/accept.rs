@@ -36,27 +36,14 @@ impl Producer {
             Some(timestamp) => timestamp,
             None => self.time_of_day(now),
         };
-        let content = Content {
-            timestamp,
-            key: record.key,
-            value: record.value,
-            headers: record.headers,
-        };
+        let content = Content { timestamp, key: record.key, value: record.value, headers: record.headers };
         self.check_size(&content)?;
         let (number, sticky) = self.choose_partition(now, topic, record)?;
         let index = self.topics[topic].partitions[number as usize];
         let slot = self.append(now, topic, index, &content, sticky)?;
         self.stats.records_accepted += 1;
-        let id = RecordId {
-            batch: self.batches.id(slot),
-            index: self.batches[slot].records.count() - 1,
-        };
-        Ok(Sent {
-            id,
-            topic: TopicIndex(topic),
-            partition: number as i32,
-            timestamp,
-        })
+        let id = RecordId { batch: self.batches.id(slot), index: self.batches[slot].records.count() - 1 };
+        Ok(Sent { id, topic: TopicIndex(topic), partition: number as i32, timestamp })
     }
 
     /// Puts the record into the open batch of its partition, or into a new one. Returns the batch.
@@ -78,9 +65,7 @@ impl Producer {
             let size = batch.records.size_of_next(content);
             if batch.size() + size <= limit && now < batch.created + growth {
                 let appended =
-                    batch
-                        .records
-                        .append(content, size, &mut self.pool, partition.first_chunk, Reserve::Kept);
+                    batch.records.append(content, size, &mut self.pool, partition.first_chunk, Reserve::Kept);
                 appended.map_err(|no_room| self.starve(no_room))?;
                 self.appended(topic, slot, size, sticky);
                 return Ok(slot);
@@ -110,9 +95,7 @@ impl Producer {
         if partition.is_idle() {
             partition.sequencing.awake(now);
         }
-        partition
-            .queued
-            .push_back(&mut self.batches, crate::producer::batches::Chain::Partition, slot);
+        partition.queued.push_back(&mut self.batches, crate::producer::batches::Chain::Partition, slot);
         self.appended(topic, slot, size + crate::batch::header::SIZE, sticky);
         if self.config.linger.is_zero() && self.batches[slot].state == State::Open {
             self.make_due(slot);
@@ -169,21 +152,13 @@ impl Producer {
                 Ok(number) if (number as usize) < count => Ok((number, false)),
                 Ok(_) => {
                     self.topics.ask(now, index);
-                    Err(SendError::NotReady {
-                        topic: TopicIndex(index),
-                    })
+                    Err(SendError::NotReady { topic: TopicIndex(index) })
                 }
             };
         }
         if let Some(partitioner) = &mut self.partitioner {
-            let leaders = Leaders {
-                topic,
-                partitions: &self.partitions,
-            };
-            let view = TopicView {
-                partitions: count,
-                has_leader: &leaders,
-            };
+            let leaders = Leaders { topic, partitions: &self.partitions };
+            let view = TopicView { partitions: count, has_leader: &leaders };
             let partition = partitioner.partition(record, &view);
             return match u32::try_from(partition) {
                 Ok(number) if (number as usize) < count => Ok((number, false)),
@@ -247,9 +222,7 @@ impl Producer {
         let Some(leader) = partition.leader else { return false };
         let patience = self.config.partitioner_availability_timeout;
         patience.is_zero()
-            || self.brokers[leader]
-                .stuck_since
-                .is_none_or(|since| now.saturating_since(since) <= patience)
+            || self.brokers[leader].stuck_since.is_none_or(|since| now.saturating_since(since) <= patience)
     }
 
     /// The time of day in milliseconds; −1 if the host never told it.
@@ -271,26 +244,16 @@ impl Producer {
             return Ok(());
         }
         if size > self.config.max_request_size {
-            return Err(SendError::TooLarge {
-                size,
-                limit: self.config.max_request_size,
-                option: "max.request.size",
-            });
+            return Err(SendError::TooLarge { size, limit: self.config.max_request_size, option: "max.request.size" });
         }
-        Err(SendError::TooLarge {
-            size,
-            limit: self.pool.largest(),
-            option: "buffer.memory",
-        })
+        Err(SendError::TooLarge { size, limit: self.pool.largest(), option: "buffer.memory" })
     }
 
     #[cold]
     fn not_ready(&mut self, now: Instant, name: &str) -> SendError {
         let topic = self.topics.add(now, name);
         self.topics.ask(now, topic);
-        SendError::NotReady {
-            topic: TopicIndex(topic),
-        }
+        SendError::NotReady { topic: TopicIndex(topic) }
     }
 
     /// The topic is refused, or not found yet. A refusal for want of rights is told once, and the next send asks anew, as
@@ -306,9 +269,7 @@ impl Producer {
             }
             Standing::Unknown | Standing::Known => {
                 self.topics.ask(now, topic);
-                SendError::NotReady {
-                    topic: TopicIndex(topic),
-                }
+                SendError::NotReady { topic: TopicIndex(topic) }
             }
         }
     }
@@ -322,9 +283,6 @@ struct Leaders<'a> {
 
 impl HasLeader for Leaders<'_> {
     fn has_leader(&self, partition: usize) -> bool {
-        self.topic
-            .partitions
-            .get(partition)
-            .is_some_and(|index| self.partitions[*index].leader.is_some())
+        self.topic.partitions.get(partition).is_some_and(|index| self.partitions[*index].leader.is_some())
     }
 }

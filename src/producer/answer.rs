@@ -51,10 +51,7 @@ pub(crate) fn meaning(code: i16, idempotent: bool) -> Meaning {
 /// Whether a batch that was answered so is certainly not written by that attempt. Every other answer may come after the
 /// append. 59, which is not in the rule's list, is said by brokers before 2.5 in place of 45, also before the append.
 pub(crate) fn proves_unwritten(code: i16) -> bool {
-    matches!(
-        code,
-        2 | 10 | 17 | 18 | 19 | 21 | 29 | 31 | 32 | 35 | 43 | 45 | 47 | 59 | 76 | 87
-    )
+    matches!(code, 2 | 10 | 17 | 18 | 19 | 21 | 29 | 31 | 32 | 35 | 43 | 45 | 47 | 59 | 76 | 87)
 }
 
 impl Producer {
@@ -113,14 +110,7 @@ impl Producer {
         let mut entries = request.entries;
         for entry in &entries {
             if self.take_current(entry) {
-                self.succeed(
-                    now,
-                    entry.slot,
-                    Written {
-                        base_offset: None,
-                        log_append_time: None,
-                    },
-                );
+                self.succeed(now, entry.slot, Written { base_offset: None, log_append_time: None });
             }
         }
         entries.clear();
@@ -144,11 +134,7 @@ impl Producer {
 
     fn resolve(&mut self, now: Instant, entry: &Entry, answer: &produce::Partition<'_>) {
         let current = self.take_current(entry);
-        log::trace!(
-            "{} is answered {} (current: {current})",
-            self.describe(entry.slot),
-            ErrorCode(answer.error)
-        );
+        log::trace!("{} is answered {} (current: {current})", self.describe(entry.slot), ErrorCode(answer.error));
         if let (6 | 74, Some((leader, epoch))) = (answer.error, answer.leader) {
             self.leader_hint(entry.partition, leader, epoch);
         }
@@ -161,23 +147,14 @@ impl Producer {
         if answer.error == 0 {
             let known = |value: i64| (value >= 0).then_some(value);
             let base_offset = known(answer.base_offset);
-            self.succeed(
-                now,
-                slot,
-                Written {
-                    base_offset,
-                    log_append_time: known(answer.log_append_time),
-                },
-            );
+            self.succeed(now, slot, Written { base_offset, log_append_time: known(answer.log_append_time) });
             return;
         }
         self.batches[slot].last_error = Some(ErrorCode(answer.error));
         if !proves_unwritten(answer.error) {
             self.batches[slot].tainted = true;
         }
-        let message = answer
-            .error_message
-            .or(answer.first_record_error.and_then(|(_, message)| message));
+        let message = answer.error_message.or(answer.first_record_error.and_then(|(_, message)| message));
         self.off_the_wire(slot);
         self.act(now, slot, answer.error, message);
         self.settle(entry.partition);
@@ -268,26 +245,11 @@ impl Producer {
         if self.standing == Standing::Off {
             // Without idempotence it has gone back to the queue.
             let index = self.batches[slot].partition;
-            self.partitions[index]
-                .queued
-                .remove(&mut self.batches, super::batches::Chain::Partition, slot);
-            self.deliver(
-                slot,
-                Ok(Written {
-                    base_offset: None,
-                    log_append_time: None,
-                }),
-            );
+            self.partitions[index].queued.remove(&mut self.batches, super::batches::Chain::Partition, slot);
+            self.deliver(slot, Ok(Written { base_offset: None, log_append_time: None }));
             return;
         }
-        self.succeed_with(
-            now,
-            slot,
-            Written {
-                base_offset: None,
-                log_append_time: None,
-            },
-        );
+        self.succeed_with(now, slot, Written { base_offset: None, log_append_time: None });
     }
 
     fn succeed_with(&mut self, now: Instant, slot: u32, written: Written) {
@@ -333,12 +295,7 @@ impl Producer {
         let batch = &self.batches[slot];
         let index = batch.partition;
         let possibly_written = batch.in_doubt() || batch.maybe_written || batch.proven;
-        let error = DeliveryError {
-            kind,
-            message,
-            possibly_written,
-            attempts: batch.attempt,
-        };
+        let error = DeliveryError { kind, message, possibly_written, attempts: batch.attempt };
         log::debug!("batch of {} records failed: {error}", batch.records.count());
         match batch.state {
             State::Open | State::Due | State::Closed => {
@@ -381,21 +338,10 @@ impl Producer {
             let State::Resolved(outcome) = &mut self.batches[slot].state else {
                 break;
             };
-            let outcome = core::mem::replace(
-                outcome,
-                Ok(Written {
-                    base_offset: None,
-                    log_append_time: None,
-                }),
-            );
+            let outcome = core::mem::replace(outcome, Ok(Written { base_offset: None, log_append_time: None }));
             self.partitions[index].remove_sent(&mut self.batches, slot);
-            if let (
-                Err(DeliveryError {
-                    possibly_written: false,
-                    ..
-                }),
-                Some(stamp),
-            ) = (&outcome, self.batches[slot].stamp)
+            if let (Err(DeliveryError { possibly_written: false, .. }), Some(stamp)) =
+                (&outcome, self.batches[slot].stamp)
             {
                 self.partitions[index].sequencing.refused_is_gone(stamp);
             }
@@ -430,11 +376,7 @@ impl Producer {
         if matches!(self.phase, Phase::Running | Phase::Closing) {
             log::error!("{fatal}");
             let closing = self.phase == Phase::Closing;
-            self.phase = if closing {
-                Phase::Aborting
-            } else {
-                Phase::Failed(fatal.clone())
-            };
+            self.phase = if closing { Phase::Aborting } else { Phase::Failed(fatal.clone()) };
             self.outbox.event(Event::Fatal(fatal));
         }
     }
@@ -445,15 +387,9 @@ impl Producer {
         let batch = &self.batches[parent];
         let index = batch.partition;
         let size = batch.size();
-        let target = if size > self.config.batch_size {
-            self.config.batch_size
-        } else {
-            size / 2
-        };
+        let target = if size > self.config.batch_size { self.config.batch_size } else { size / 2 };
         let topic = &mut self.topics[self.partitions[index].topic];
-        topic.batch_limit = topic
-            .batch_limit
-            .min(target.max(self.config.batch_size.min(size / 2)).max(1));
+        topic.batch_limit = topic.batch_limit.min(target.max(self.config.batch_size.min(size / 2)).max(1));
         self.stats.splits += 1;
         let mut whole = core::mem::take(&mut self.batches[parent].records);
         let sizes = decode::parts(&whole, target);

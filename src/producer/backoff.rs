@@ -13,10 +13,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(initial: Duration, max: Duration) -> Self {
-        Self {
-            initial: initial.min(max),
-            max,
-        }
+        Self { initial: initial.min(max), max }
     }
 
     /// The wait after `failures` failures before this one: `initial` doubled that often, ±20 %, at most `max`. Without
@@ -26,9 +23,7 @@ impl Backoff {
             return self.initial;
         }
         let base = self.initial.as_nanos() as u64;
-        let doubled = base
-            .saturating_mul(1 << failures.min(40))
-            .min(self.max.as_nanos() as u64);
+        let doubled = base.saturating_mul(1 << failures.min(40)).min(self.max.as_nanos() as u64);
         // 0.8 to 1.2 in steps of a thousandth.
         let factor = 800 + u64::from(random.below(400));
         Duration::from_nanos((doubled / 1000).saturating_mul(factor)).min(self.max)
@@ -46,10 +41,7 @@ mod tests {
         for (failures, expected) in [(0, 100), (1, 200), (2, 400), (3, 800), (9, 1000), (4_000_000_000, 1000)] {
             for _ in 0..200 {
                 let wait = backoff.after(failures, &mut random).as_micros();
-                assert!(
-                    wait >= expected * 800 && wait <= (expected * 1200).min(1_000_000),
-                    "{failures}: {wait}"
-                );
+                assert!(wait >= expected * 800 && wait <= (expected * 1200).min(1_000_000), "{failures}: {wait}");
             }
         }
     }

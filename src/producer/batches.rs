@@ -132,13 +132,7 @@ impl core::ops::IndexMut<u32> for Batches {
 
 impl Batches {
     pub(crate) fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            age: List::EMPTY,
-            linger: List::EMPTY,
-            next_serial: 0,
-        }
+        Self { slots: Vec::new(), free: Vec::new(), age: List::EMPTY, linger: List::EMPTY, next_serial: 0 }
     }
 
     /// A new open batch, the youngest of all. `records` already holds its first record.
@@ -289,10 +283,7 @@ impl Batches {
         let batch = &mut self.slots[slot as usize];
         batch.generation = batch.generation.wrapping_add(1);
         batch.records.restart();
-        batch.origin = BatchId {
-            slot,
-            generation: batch.generation,
-        };
+        batch.origin = BatchId { slot, generation: batch.generation };
         (batch.state, batch.partition, batch.serial, batch.created) = (state, partition, serial, created);
         (batch.first_record, batch.parts, batch.stamp) = (0, 1, None);
         (batch.attempt, batch.retries, batch.outstanding) = (0, 0, 0);

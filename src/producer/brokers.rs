@@ -34,12 +34,7 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    const NONE: Self = Self {
-        link: Link::Down(Instant::ZERO),
-        failures: 0,
-        setup_timeouts: 0,
-        broken_negotiations: 0,
-    };
+    const NONE: Self = Self { link: Link::Down(Instant::ZERO), failures: 0, setup_timeouts: 0, broken_negotiations: 0 };
 
     /// The version of ApiVersions to start with.
     pub(crate) fn api_versions(&self) -> i16 {
@@ -119,18 +114,8 @@ impl core::ops::IndexMut<u32> for Brokers {
 impl Brokers {
     /// Knows only where to ask; `start` spreads many producers over the servers.
     pub(crate) fn new(bootstrap: Vec<(String, u16)>, start: usize) -> Self {
-        let control = Control {
-            attempts: Attempts::NONE,
-            cursor: start,
-            in_round: 0,
-            unanswered: 0,
-        };
-        Self {
-            entries: Vec::new(),
-            by_id: BTreeMap::new(),
-            bootstrap,
-            control,
-        }
+        let control = Control { attempts: Attempts::NONE, cursor: start, in_round: 0, unanswered: 0 };
+        Self { entries: Vec::new(), by_id: BTreeMap::new(), bootstrap, control }
     }
 
     /// The index of the broker with this node id.

@@ -51,7 +51,13 @@ impl Producer {
         match partition.queued.first() {
             Some(slot) if !muted && !backing_off => match self.batches[slot].state {
                 State::Due | State::Closed => Next::Fresh(slot),
-                _ => Next::Nothing,
+                State::Open
+                | State::InFlight(_)
+                | State::Waiting
+                | State::Resolved(_)
+                | State::Delivering
+                | State::Split
+                | State::Free => Next::Nothing,
             },
             _ => Next::Nothing,
         }
@@ -91,10 +97,7 @@ impl Producer {
         let partition = &self.partitions[index];
         let waits = partition.sequencing.has_gap()
             || !partition.sent.is_empty()
-            || partition
-                .queued
-                .first()
-                .is_some_and(|slot| self.batches[slot].state != State::Open);
+            || partition.queued.first().is_some_and(|slot| self.batches[slot].state != State::Open);
         if self.standing == Standing::Needed && waits {
             self.partitions[index].listed = Some(WITHOUT_IDENTITY);
             self.without_identity.push_back(&mut self.partitions, Ready, index);
@@ -179,10 +182,7 @@ impl Producer {
                 }
             }
         }
-        let connection = self
-            .connections
-            .get_mut(&conn)
-            .expect("forming a request closes no connection");
+        let connection = self.connections.get_mut(&conn).expect("forming a request closes no connection");
         if connection.segments().is_empty() {
             connection.armed = false;
         }
@@ -245,8 +245,7 @@ impl Producer {
         self.brokers[broker].stuck_since = None;
         // A request has each topic once.
         entries.sort_unstable_by_key(|entry| (entry.topic, entry.number));
-        for at in 0..entries.len() {
-            let entry = &entries[at];
+        for entry in &entries {
             let batch = &mut self.batches[entry.slot];
             let sequencing = &mut self.partitions[entry.partition].sequencing;
             if self.standing != Standing::Off {
@@ -259,14 +258,10 @@ impl Producer {
         self.stats.produce_requests += 1;
         let correlation = self.write_produce(conn, version, &entries);
         let unanswered = self.config.acks.code() == 0;
-        let kind = if unanswered {
-            RequestKind::ProduceUnanswered
-        } else {
-            RequestKind::Produce
-        };
+        let kind = if unanswered { RequestKind::ProduceUnanswered } else { RequestKind::Produce };
         let patience = self.request_patience();
-        for at in 0..entries.len() {
-            self.list_if_ready(entries[at].partition); // it may have another batch, for the next request
+        for entry in &entries {
+            self.list_if_ready(entry.partition); // it may have another batch, for the next request
         }
         let connection = self.connections.get_mut(&conn).expect("nothing closed it meanwhile");
         connection.await_answer(now, correlation, kind, version, patience, entries);
@@ -297,7 +292,9 @@ impl Producer {
             }
             State::Closed => partition.move_to_sent(&mut self.batches, slot),
             State::Waiting => {}
-            _ => unreachable!("only due, closed and waiting batches are next"),
+            State::Open | State::InFlight(_) | State::Resolved(_) | State::Delivering | State::Split | State::Free => {
+                unreachable!("only due, closed and waiting batches are next")
+            }
         }
         self.partitions[index].on_wire += 1;
         let batch = &mut self.batches[slot];
@@ -318,25 +315,10 @@ impl Producer {
         let timeout = i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX);
         let topics = entries.chunk_by(|a, b| a.topic == b.topic);
         let (client, acks) = (&*self.config.client_id, self.config.acks.code());
-        produce::begin(
-            &mut head,
-            version,
-            correlation,
-            client,
-            None,
-            acks,
-            timeout,
-            topics.clone().count(),
-        );
+        produce::begin(&mut head, version, correlation, client, None, acks, timeout, topics.clone().count());
         for entries in topics {
             let topic = entries[0].topic;
-            produce::topic(
-                &mut head,
-                version,
-                &self.topics[topic].name,
-                &entries[0].topic_id,
-                entries.len(),
-            );
+            produce::topic(&mut head, version, &self.topics[topic].name, &entries[0].topic_id, entries.len());
             for entry in entries {
                 let batch = &self.batches[entry.slot];
                 produce::partition(&mut head, version, entry.number, batch.size());
@@ -391,24 +373,9 @@ struct Description {
 
 impl core::fmt::Display for Description {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self {
-            topic,
-            partition,
-            serial,
-            records,
-            attempt,
-            ..
-        } = self;
-        write!(
-            f,
-            "topic {topic} partition {partition} batch {serial} ({records} records, attempt {attempt}"
-        )?;
-        if let Some(header::Stamp {
-            producer_id,
-            epoch,
-            sequence,
-        }) = self.stamp
-        {
+        let Self { topic, partition, serial, records, attempt, .. } = self;
+        write!(f, "topic {topic} partition {partition} batch {serial} ({records} records, attempt {attempt}")?;
+        if let Some(header::Stamp { producer_id, epoch, sequence }) = self.stamp {
             write!(f, ", producer {producer_id}.{epoch}, sequence {sequence}")?;
         }
         f.write_str(")")

@@ -37,10 +37,9 @@ impl Standing {
     /// The next epoch of the same producer id, or a new producer id where the epochs are used up (rule 4).
     pub(crate) fn bump(&mut self) {
         *self = match *self {
-            Self::Known(Identity { producer_id, epoch }) if epoch < i16::MAX => Self::Known(Identity {
-                producer_id,
-                epoch: epoch + 1,
-            }),
+            Self::Known(Identity { producer_id, epoch }) if epoch < i16::MAX => {
+                Self::Known(Identity { producer_id, epoch: epoch + 1 })
+            }
             Self::Known(_) | Self::Needed => Self::Needed,
             Self::Off => Self::Off,
         };
@@ -107,11 +106,7 @@ impl Sequencing {
                 }
                 // A part of a split batch that was not sent yet.
                 State::Waiting if batch.attempt == 0 => {
-                    let current = if let Standing::Known(identity) = standing {
-                        Some(identity)
-                    } else {
-                        None
-                    };
+                    let current = if let Standing::Known(identity) = standing { Some(identity) } else { None };
                     let identity = batch.stamp.map(identity_of).or(current);
                     let fits = identity.is_some_and(|identity| partition.on_wire < window(identity));
                     return if fits { Next::Retry(slot) } else { Next::Nothing };
@@ -132,15 +127,9 @@ impl Sequencing {
         let Standing::Known(identity) = standing else {
             return Next::Nothing;
         };
-        let window = if sequencing.acknowledged && sequencing.identity == Some(identity) {
-            WINDOW
-        } else {
-            1
-        };
-        match batches[slot].state {
-            State::Due | State::Closed if partition.sent_count < window => Next::Fresh(slot),
-            _ => Next::Nothing,
-        }
+        let window = if sequencing.acknowledged && sequencing.identity == Some(identity) { WINDOW } else { 1 };
+        let ready = matches!(batches[slot].state, State::Due | State::Closed);
+        if ready && partition.sent_count < window { Next::Fresh(slot) } else { Next::Nothing }
     }
 
     /// The stamp with which a batch leaves: its old one, or the next of the partition.
@@ -157,19 +146,12 @@ impl Sequencing {
         }
         let sequence = self.next;
         self.next = after(sequence, count);
-        Stamp {
-            producer_id: identity.producer_id,
-            epoch: identity.epoch,
-            sequence,
-        }
+        Stamp { producer_id: identity.producer_id, epoch: identity.epoch, sequence }
     }
 
     /// A batch was acknowledged.
     pub(crate) fn acknowledged(&mut self, now: Instant, stamp: Stamp) {
-        if self
-            .identity
-            .is_some_and(|identity| identity.producer_id == stamp.producer_id)
-        {
+        if self.identity.is_some_and(|identity| identity.producer_id == stamp.producer_id) {
             self.acknowledged = true;
         }
         self.last_acknowledged = now;
@@ -259,7 +241,15 @@ pub(crate) fn bump(partition: &mut Partition, batches: &mut Batches, standing: &
                 (batch.tainted, batch.stamp) = (false, None);
             }
             State::Resolved(Err(error)) if !error.possibly_written => refused = identity.or(refused),
-            _ => {}
+            // In doubt: it keeps its number (rule 5). Resolved otherwise: it has no part in this.
+            State::Waiting | State::Resolved(_) => {}
+            State::Open
+            | State::Due
+            | State::Closed
+            | State::InFlight(_)
+            | State::Delivering
+            | State::Split
+            | State::Free => unreachable!("nothing is on the wire, and sent batches wait or are resolved"),
         }
         at = batches.next_in_partition(slot);
     }
@@ -300,10 +290,7 @@ pub(crate) fn stamps_of_parts(parent: Option<Stamp>, counts: &[u32]) -> Vec<Opti
     let mut stamp = parent;
     let next = |count: &u32| {
         let part = stamp;
-        stamp = stamp.map(|stamp| Stamp {
-            sequence: after(stamp.sequence, *count),
-            ..stamp
-        });
+        stamp = stamp.map(|stamp| Stamp { sequence: after(stamp.sequence, *count), ..stamp });
         part
     };
     counts.iter().map(next).collect()
@@ -311,10 +298,7 @@ pub(crate) fn stamps_of_parts(parent: Option<Stamp>, counts: &[u32]) -> Vec<Opti
 
 impl Sequencing {
     fn adopt(&mut self, identity: Identity) {
-        if self
-            .identity
-            .is_some_and(|before| before.producer_id != identity.producer_id)
-        {
+        if self.identity.is_some_and(|before| before.producer_id != identity.producer_id) {
             self.acknowledged = false;
         }
         self.identity = Some(identity);
@@ -323,10 +307,7 @@ impl Sequencing {
 }
 
 fn identity_of(stamp: Stamp) -> Identity {
-    Identity {
-        producer_id: stamp.producer_id,
-        epoch: stamp.epoch,
-    }
+    Identity { producer_id: stamp.producer_id, epoch: stamp.epoch }
 }
 
 /// The sequence `count` records after `sequence`: 2^31 − 1 is followed by 0.
@@ -347,34 +328,18 @@ mod tests {
 
     #[test]
     fn a_used_up_epoch_asks_for_a_new_producer_id() {
-        let mut standing = Standing::Known(Identity {
-            producer_id: 7,
-            epoch: i16::MAX - 1,
-        });
+        let mut standing = Standing::Known(Identity { producer_id: 7, epoch: i16::MAX - 1 });
         standing.bump();
-        assert_eq!(
-            standing,
-            Standing::Known(Identity {
-                producer_id: 7,
-                epoch: i16::MAX
-            })
-        );
+        assert_eq!(standing, Standing::Known(Identity { producer_id: 7, epoch: i16::MAX }));
         standing.bump();
         assert_eq!(standing, Standing::Needed);
     }
 
     #[test]
     fn parts_take_consecutive_sequences() {
-        let parent = Stamp {
-            producer_id: 1,
-            epoch: 2,
-            sequence: i32::MAX - 1,
-        };
-        let sequences: Vec<_> = stamps_of_parts(Some(parent), &[2, 3, 1])
-            .into_iter()
-            .flatten()
-            .map(|stamp| stamp.sequence)
-            .collect();
+        let parent = Stamp { producer_id: 1, epoch: 2, sequence: i32::MAX - 1 };
+        let sequences: Vec<_> =
+            stamps_of_parts(Some(parent), &[2, 3, 1]).into_iter().flatten().map(|stamp| stamp.sequence).collect();
         assert_eq!(sequences, [i32::MAX - 1, 0, 3]);
         assert_eq!(stamps_of_parts(None, &[1, 1]), [None, None]);
     }

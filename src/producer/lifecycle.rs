@@ -48,12 +48,7 @@ impl Flushes {
     pub(crate) fn begin(&mut self, watermark: u64) -> FlushId {
         let id = FlushId(self.next_id);
         self.next_id += 1;
-        self.open.push_back(Flush {
-            id,
-            watermark,
-            failed: 0,
-            before: self.counted,
-        });
+        self.open.push_back(Flush { id, watermark, failed: 0, before: self.counted });
         id
     }
 
@@ -81,9 +76,7 @@ impl Flushes {
 
     /// Whether [`take_complete`](Self::take_complete) would take one.
     pub(crate) fn is_complete(&self, oldest: Option<u64>) -> bool {
-        self.open
-            .front()
-            .is_some_and(|first| oldest.is_none_or(|serial| serial >= first.watermark))
+        self.open.front().is_some_and(|first| oldest.is_none_or(|serial| serial >= first.watermark))
     }
 }
 

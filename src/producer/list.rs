@@ -11,10 +11,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) const UNLINKED: Self = Self {
-        previous: NONE,
-        next: NONE,
-    };
+    pub(crate) const UNLINKED: Self = Self { previous: NONE, next: NONE };
 
     /// The entry after this one.
     pub(crate) fn next(self) -> Option<u32> {

@@ -225,13 +225,8 @@ impl Producer {
         let event = match topic.standing {
             Standing::Unknown => return,
             Standing::Known if topic.last_error.is_some() => return,
-            Standing::Known => Event::TopicReady {
-                topic: TopicIndex(index),
-            },
-            Standing::Refused(error) => Event::TopicFailed {
-                topic: TopicIndex(index),
-                error,
-            },
+            Standing::Known => Event::TopicReady { topic: TopicIndex(index) },
+            Standing::Refused(error) => Event::TopicFailed { topic: TopicIndex(index), error },
         };
         topic.awaited = false;
         self.outbox.event(event);

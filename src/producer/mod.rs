@@ -130,9 +130,7 @@ impl Producer {
         let mut random = Random::new(seed);
         let start = random.below(config.bootstrap_servers.len() as u32) as usize;
         let retry_backoff = Backoff::new(config.retry_backoff, config.retry_backoff_max);
-        let batch_limit = (config.max_request_size / 2)
-            .max(config.batch_size)
-            .min(config.max_request_size);
+        let batch_limit = (config.max_request_size / 2).max(config.batch_size).min(config.max_request_size);
         let batch_limit = batch_limit.min(config.batch_size_max.max(config.batch_size));
         Self {
             now,
@@ -148,11 +146,7 @@ impl Producer {
             brokers: Brokers::new(config.bootstrap_servers.clone(), start),
             connections: BTreeMap::new(),
             next_conn: 0,
-            standing: if config.idempotence {
-                Standing::Needed
-            } else {
-                Standing::Off
-            },
+            standing: if config.idempotence { Standing::Needed } else { Standing::Off },
             producer_id: sessions::ProducerIdRequest::default(),
             without_identity: List::EMPTY,
             partitioner: None,
@@ -218,11 +212,7 @@ impl Producer {
         let info = |index: &u32| {
             let partition = &self.partitions[*index];
             let leader = partition.leader.map(|leader| self.brokers[leader].id);
-            PartitionInfo {
-                partition: partition.number,
-                leader,
-                leader_epoch: partition.leader_epoch,
-            }
+            PartitionInfo { partition: partition.number, leader, leader_epoch: partition.leader_epoch }
         };
         (topic.count > 0).then(|| topic.partitions[..topic.count].iter().map(info).collect())
     }
@@ -301,11 +291,7 @@ impl Producer {
     pub fn transmit(&mut self, now: Instant, conn: ConnId) -> Transmit<'_> {
         let now = self.clock(now);
         self.lay_out(now, conn);
-        Transmit {
-            producer: self,
-            conn,
-            now,
-        }
+        Transmit { producer: self, conn, now }
     }
 
     /// `n` bytes of what [`transmit`](Self::transmit) showed were written: for hosts that wrote clones of its segments.
@@ -380,10 +366,7 @@ impl Producer {
     /// The brokers of the newest metadata: node id, host, port.
     pub fn brokers(&self) -> Vec<(i32, &str, u16)> {
         let brokers = (0..self.brokers.len()).map(|index| &self.brokers[index]);
-        brokers
-            .filter(|broker| broker.current)
-            .map(|broker| (broker.id, &*broker.host, broker.port))
-            .collect()
+        brokers.filter(|broker| broker.current).map(|broker| (broker.id, &*broker.host, broker.port)).collect()
     }
 
     /// What the producer was configured with.
@@ -392,10 +375,7 @@ impl Producer {
     }
 
     pub(crate) fn segments(&self, conn: ConnId) -> impl Iterator<Item = &Bytes> {
-        self.connections
-            .get(&conn)
-            .into_iter()
-            .flat_map(|connection| connection.segments())
+        self.connections.get(&conn).into_iter().flat_map(|connection| connection.segments())
     }
 
     /// Time never goes back.
@@ -527,9 +507,7 @@ impl Producer {
     fn tell_writable(&mut self) {
         if self.starved.is_some_and(|needed| needed <= self.pool.available()) {
             self.starved = None;
-            self.outbox.event(Event::Writable {
-                bytes: self.pool.available(),
-            });
+            self.outbox.event(Event::Writable { bytes: self.pool.available() });
         }
     }
 

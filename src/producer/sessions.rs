@@ -55,14 +55,8 @@ impl Producer {
         let conn = ConnId(self.next_conn);
         let setup = self.setup_backoff.after(attempts.setup_timeouts, &mut self.random);
         let attempt = attempts.failures;
-        self.outbox.output(Output::Connect {
-            conn,
-            host: host.clone(),
-            port,
-            attempt,
-        });
-        self.connections
-            .insert(conn, Connection::new(self.now, role, (host, port), setup));
+        self.outbox.output(Output::Connect { conn, host: host.clone(), port, attempt });
+        self.connections.insert(conn, Connection::new(self.now, role, (host, port), setup));
         self.stats.connections += 1;
         self.watch(conn);
         conn
@@ -162,23 +156,14 @@ impl Producer {
             if round_over {
                 attempts.failures += 1;
             }
-            if round_over {
-                now + self.reconnect_backoff.after(failures, &mut self.random)
-            } else {
-                now
-            }
+            if round_over { now + self.reconnect_backoff.after(failures, &mut self.random) } else { now }
         };
         self.attempts(role).link = Link::Down(retry_at);
         if !idle {
             log::warn!("{}:{}: {error}", connection.host, connection.port);
             self.stats.connection_failures += 1;
             let (host, port) = (connection.host.clone(), connection.port);
-            self.outbox.event(Event::ConnectionFailed {
-                conn,
-                host,
-                port,
-                error,
-            });
+            self.outbox.event(Event::ConnectionFailed { conn, host, port, error });
         }
         for request in connection.take_requests() {
             match request.kind {
@@ -321,10 +306,7 @@ impl Producer {
                 return Ok(());
             }
             code => {
-                return Err(ConnectionError::Protocol(alloc::format!(
-                    "ApiVersions was answered {}",
-                    ErrorCode(code)
-                )));
+                return Err(ConnectionError::Protocol(alloc::format!("ApiVersions was answered {}", ErrorCode(code))));
             }
         }
         let Some(connection) = self.connections.get_mut(&conn) else {

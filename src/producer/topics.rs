@@ -92,39 +92,23 @@ impl Topics {
             max_age,
             backoff,
         };
-        Self {
-            entries: Vec::new(),
-            by_name: HashTable::new(),
-            last: 0,
-            batch_limit,
-            fresh: Vec::new(),
-            refresh,
-        }
+        Self { entries: Vec::new(), by_name: HashTable::new(), last: 0, batch_limit, fresh: Vec::new(), refresh }
     }
 
     /// The topic of this name, if it was ever asked for.
     #[inline]
     pub(crate) fn find(&mut self, name: &str) -> Option<u32> {
-        if self
-            .entries
-            .get(self.last as usize)
-            .is_some_and(|topic| topic.name == name)
-        {
+        if self.entries.get(self.last as usize).is_some_and(|topic| topic.name == name) {
             return Some(self.last);
         }
-        let found = self
-            .by_name
-            .find(hash(name), |index| self.entries[*index as usize].name == name)
-            .copied()?;
+        let found = self.by_name.find(hash(name), |index| self.entries[*index as usize].name == name).copied()?;
         self.last = found;
         Some(found)
     }
 
     /// As [`Topics::find`], for those who only look.
     pub(crate) fn look(&self, name: &str) -> Option<u32> {
-        self.by_name
-            .find(hash(name), |index| self.entries[*index as usize].name == name)
-            .copied()
+        self.by_name.find(hash(name), |index| self.entries[*index as usize].name == name).copied()
     }
 
     /// The topic of this name; a new one is asked for with the next metadata request.
@@ -148,8 +132,7 @@ impl Topics {
             fresh: false,
         });
         let entries = &self.entries;
-        self.by_name
-            .insert_unique(hash(name), index, |index| hash(&entries[*index as usize].name));
+        self.by_name.insert_unique(hash(name), index, |index| hash(&entries[*index as usize].name));
         self.make_fresh(index);
         index
     }
@@ -218,9 +201,7 @@ impl Topic {
     /// The partition that records without key stick to.
     #[inline]
     pub(crate) fn sticky(&self) -> Option<u32> {
-        self.sticky
-            .map(|(number, _)| number)
-            .filter(|number| (*number as usize) < self.count)
+        self.sticky.map(|(number, _)| number).filter(|number| (*number as usize) < self.count)
     }
 
     pub(crate) fn stick_to(&mut self, number: u32) {
@@ -320,7 +301,5 @@ impl Refresh {
 /// FNV-1a: short names, and the same on every machine.
 #[inline]
 fn hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

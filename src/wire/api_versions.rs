@@ -53,10 +53,7 @@ impl Response {
 /// After error 35 whatever follows it is ignored: it may have version 0's form, and some servers send less.
 pub(crate) fn decode(version: i16, body: &[u8]) -> Result<Response, Malformed> {
     let mut reader = Reader::new(body, Api::ApiVersions.is_flexible(version));
-    let mut response = Response {
-        error: reader.i16()?,
-        ..Response::default()
-    };
+    let mut response = Response { error: reader.i16()?, ..Response::default() };
     if response.error == UNSUPPORTED_VERSION {
         return Ok(response);
     }

@@ -17,12 +17,8 @@ pub(crate) struct Request<'a> {
 
 impl Request<'_> {
     /// A new identity, for a producer without transactions.
-    pub(crate) const NEW: Self = Self {
-        transactional_id: None,
-        transaction_timeout_ms: i32::MAX,
-        producer_id: -1,
-        producer_epoch: -1,
-    };
+    pub(crate) const NEW: Self =
+        Self { transactional_id: None, transaction_timeout_ms: i32::MAX, producer_id: -1, producer_epoch: -1 };
 }
 
 pub(crate) fn encode(out: &mut BytesMut, version: i16, request: &Request<'_>) {
@@ -47,12 +43,8 @@ pub(crate) struct Response {
 
 pub(crate) fn decode(version: i16, body: &[u8]) -> Result<Response, Malformed> {
     let mut reader = Reader::new(body, Api::InitProducerId.is_flexible(version));
-    let response = Response {
-        throttle_ms: reader.i32()?,
-        error: reader.i16()?,
-        producer_id: reader.i64()?,
-        epoch: reader.i16()?,
-    };
+    let response =
+        Response { throttle_ms: reader.i32()?, error: reader.i16()?, producer_id: reader.i64()?, epoch: reader.i16()? };
     reader.skip_tags()?;
     Ok(response)
 }

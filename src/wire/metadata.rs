@@ -81,11 +81,7 @@ pub(crate) fn decode(version: i16, body: &[u8]) -> Result<Response<'_>, Malforme
     let count = reader.count(if flexible { 11 } else { 12 })?;
     let mut brokers = Vec::with_capacity(count);
     for _ in 0..count {
-        brokers.push(Broker {
-            id: reader.i32()?,
-            host: reader.string()?,
-            port: reader.i32()?,
-        });
+        brokers.push(Broker { id: reader.i32()?, host: reader.string()?, port: reader.i32()? });
         reader.nullable_string()?; // rack
         reader.skip_tags()?;
     }
@@ -101,21 +97,12 @@ pub(crate) fn decode(version: i16, body: &[u8]) -> Result<Response<'_>, Malforme
     }
     let error = if version >= 13 { reader.i16()? } else { 0 };
     reader.skip_tags()?;
-    Ok(Response {
-        throttle_ms,
-        brokers,
-        topics,
-        error,
-    })
+    Ok(Response { throttle_ms, brokers, topics, error })
 }
 
 fn topic<'a>(reader: &mut Reader<'a>, version: i16) -> Result<Topic<'a>, Malformed> {
     let error = reader.i16()?;
-    let name = if version >= 12 {
-        reader.nullable_string()?
-    } else {
-        Some(reader.string()?)
-    };
+    let name = if version >= 12 { reader.nullable_string()? } else { Some(reader.string()?) };
     let id = if version >= 10 { reader.uuid()? } else { Uuid::default() };
     reader.boolean()?; // internal
     let count = reader.count(13)?;
@@ -138,10 +125,5 @@ fn topic<'a>(reader: &mut Reader<'a>, version: i16) -> Result<Topic<'a>, Malform
         reader.i32()?; // authorized operations
     }
     reader.skip_tags()?;
-    Ok(Topic {
-        error,
-        name,
-        id,
-        partitions,
-    })
+    Ok(Topic { error, name, id, partitions })
 }

@@ -17,11 +17,7 @@ pub(crate) struct Malformed {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "malformed response: no valid {} {} bytes before its end",
-            self.what, self.left
-        )
+        write!(f, "malformed response: no valid {} {} bytes before its end", self.what, self.left)
     }
 }
 
@@ -40,10 +36,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn bad<T>(&self, what: &'static str) -> Read<T> {
-        Err(Malformed {
-            what,
-            left: self.bytes.len(),
-        })
+        Err(Malformed { what, left: self.bytes.len() })
     }
 
     /// Bytes that were not read.
@@ -169,13 +162,7 @@ impl<'a> Reader<'a> {
             let tag = self.uvarint()?;
             let size = self.uvarint()? as usize;
             let content = self.take(size, "tagged field")?;
-            known(
-                tag,
-                Reader {
-                    bytes: content,
-                    flexible: true,
-                },
-            )?;
+            known(tag, Reader { bytes: content, flexible: true })?;
         }
         Ok(())
     }

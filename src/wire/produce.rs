@@ -132,12 +132,7 @@ pub(crate) fn decode(version: i16, body: &[u8]) -> Result<Response<'_>, Malforme
         }
         Ok(())
     })?;
-    Ok(Response {
-        version,
-        topics,
-        endpoints,
-        throttle_ms,
-    })
+    Ok(Response { version, topics, endpoints, throttle_ms })
 }
 
 impl<'a> Response<'a> {
@@ -159,11 +154,7 @@ impl<'a> Response<'a> {
 
 fn walk<'a>(reader: &mut Reader<'a>, version: i16, mut each: impl FnMut(Partition<'a>)) -> Result<(), Malformed> {
     for _ in 0..reader.count(3)? {
-        let topic = if version >= 13 {
-            TopicRef::Id(reader.uuid()?)
-        } else {
-            TopicRef::Name(reader.string()?)
-        };
+        let topic = if version >= 13 { TopicRef::Id(reader.uuid()?) } else { TopicRef::Name(reader.string()?) };
         for _ in 0..reader.count(22)? {
             each(partition_of(reader, version, topic)?);
         }

@@ -4,6 +4,7 @@ use core::ops::RangeInclusive;
 
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the names are Kafka's")]
 pub(crate) enum Api {
     Produce,
     Metadata,
@@ -12,9 +13,6 @@ pub(crate) enum Api {
 }
 
 impl Api {
-    #[cfg(test)]
-    pub(crate) const ALL: [Self; 4] = [Self::Produce, Self::Metadata, Self::ApiVersions, Self::InitProducerId];
-
     /// Its number in a request header.
     pub(crate) const fn key(self) -> i16 {
         match self {

@@ -26,11 +26,8 @@ impl Kafka {
         std::fs::create_dir_all(&dir).expect("a folder for logs");
         let ports = free_ports(2 * nodes);
         let (clients, controllers) = ports.split_at(nodes);
-        let voters: Vec<String> = controllers
-            .iter()
-            .enumerate()
-            .map(|(n, port)| format!("{}@127.0.0.1:{port}", n + 1))
-            .collect();
+        let voters: Vec<String> =
+            controllers.iter().enumerate().map(|(n, port)| format!("{}@127.0.0.1:{port}", n + 1)).collect();
         let replicas = nodes.min(3);
         for (n, (port, controller)) in clients.iter().zip(controllers).enumerate() {
             let properties = format!(
@@ -50,19 +47,8 @@ impl Kafka {
             );
             std::fs::write(dir.join(format!("node{}.properties", n + 1)), properties).expect("a properties file");
         }
-        let nodes = clients
-            .iter()
-            .map(|port| Node {
-                port: *port,
-                process: None,
-            })
-            .collect();
-        let mut kafka = Self {
-            jars: jars.to_string(),
-            dir,
-            nodes,
-            kept: false,
-        };
+        let nodes = clients.iter().map(|port| Node { port: *port, process: None }).collect();
+        let mut kafka = Self { jars: jars.to_string(), dir, nodes, kept: false };
         let id = kafka.java("kafka.tools.StorageTool", &["random-uuid"]);
         let id = id.lines().last().expect("an id").trim().to_string();
         for node in 0..kafka.nodes.len() {
@@ -78,34 +64,21 @@ impl Kafka {
 
     /// `bootstrap.servers` of all nodes.
     pub fn bootstrap(&self) -> String {
-        let servers: Vec<String> = self
-            .nodes
-            .iter()
-            .map(|node| format!("127.0.0.1:{}", node.port))
-            .collect();
+        let servers: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         servers.join(",")
     }
 
     /// Runs one of Kafka's classes to its end; what it printed.
     pub fn java(&self, class: &str, arguments: &[&str]) -> String {
         let output = Command::new("java")
-            .args([
-                "-Xmx256m",
-                "-XX:TieredStopAtLevel=1",
-                "-cp",
-                &format!("{}/*", self.jars),
-                class,
-            ])
+            .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", &format!("{}/*", self.jars), class])
             .args(arguments)
             .stderr(Stdio::piped())
             .output()
             .expect("java runs");
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "{class} {arguments:?} failed:\n{printed}\n{errors}"
-        );
+        assert!(output.status.success(), "{class} {arguments:?} failed:\n{printed}\n{errors}");
         printed
     }
 
@@ -113,15 +86,8 @@ impl Kafka {
     pub fn create_topic(&self, topic: &str, partitions: u32, config: &[&str]) {
         let (servers, partitions) = (self.bootstrap(), partitions.to_string());
         let replicas = self.nodes.len().to_string();
-        let mut arguments = vec![
-            "--bootstrap-server",
-            &servers,
-            "--create",
-            "--topic",
-            topic,
-            "--partitions",
-            &partitions,
-        ];
+        let mut arguments =
+            vec!["--bootstrap-server", &servers, "--create", "--topic", topic, "--partitions", &partitions];
         arguments.extend(["--replication-factor", &replicas]);
         for option in config {
             arguments.extend(["--config", option]);
@@ -136,27 +102,14 @@ impl Kafka {
             &["--bootstrap-server", &self.bootstrap(), "--describe", "--topic", topic],
         );
         let wanted = format!("Partition: {partition}\t");
-        let line = printed
-            .lines()
-            .find(|line| line.contains(&wanted))
-            .expect("the partition is described");
-        let leader = line
-            .split("Leader: ")
-            .nth(1)
-            .expect("it has a leader")
-            .split_whitespace()
-            .next();
-        leader
-            .and_then(|id| id.parse::<usize>().ok())
-            .expect("the leader is a node")
-            - 1
+        let line = printed.lines().find(|line| line.contains(&wanted)).expect("the partition is described");
+        let leader = line.split("Leader: ").nth(1).expect("it has a leader").split_whitespace().next();
+        leader.and_then(|id| id.parse::<usize>().ok()).expect("the leader is a node") - 1
     }
 
     /// Moves a partition's leadership to a node, by giving that node the first place among the replicas.
     pub fn move_leader(&self, topic: &str, partition: u32, node: usize) {
-        let all: Vec<usize> = (0..self.nodes.len())
-            .map(|n| (node + n) % self.nodes.len() + 1)
-            .collect();
+        let all: Vec<usize> = (0..self.nodes.len()).map(|n| (node + n) % self.nodes.len() + 1).collect();
         let plan = format!(
             r#"{{"version":1,"partitions":[{{"topic":"{topic}","partition":{partition},"replicas":{all:?}}}]}}"#
         );
@@ -165,40 +118,17 @@ impl Kafka {
         let file = file.display().to_string();
         let servers = self.bootstrap();
         let reassign = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
-        self.java(
-            reassign,
-            &[
-                "--bootstrap-server",
-                &servers,
-                "--reassignment-json-file",
-                &file,
-                "--execute",
-            ],
-        );
+        self.java(reassign, &["--bootstrap-server", &servers, "--reassignment-json-file", &file, "--execute"]);
         let elect = "org.apache.kafka.tools.LeaderElectionCommand";
         let partition = partition.to_string();
-        let which = [
-            "--election-type",
-            "PREFERRED",
-            "--topic",
-            topic,
-            "--partition",
-            &partition,
-        ];
+        let which = ["--election-type", "PREFERRED", "--topic", topic, "--partition", &partition];
         self.java(elect, &[&["--bootstrap-server", &servers][..], &which].concat());
     }
 
     /// The log segments of a partition, on the node that leads it.
     pub fn segments(&self, topic: &str, partition: u32) -> Vec<PathBuf> {
-        let leader = if self.nodes.len() == 1 {
-            0
-        } else {
-            self.leader(topic, partition)
-        };
-        let dir = self
-            .dir
-            .join(format!("data{}", leader + 1))
-            .join(format!("{topic}-{partition}"));
+        let leader = if self.nodes.len() == 1 { 0 } else { self.leader(topic, partition) };
+        let dir = self.dir.join(format!("data{}", leader + 1)).join(format!("{topic}-{partition}"));
         let mut segments: Vec<PathBuf> = std::fs::read_dir(&dir)
             .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -236,27 +166,14 @@ impl Kafka {
     }
 
     fn properties(&self, node: usize) -> String {
-        self.dir
-            .join(format!("node{}.properties", node + 1))
-            .display()
-            .to_string()
+        self.dir.join(format!("node{}.properties", node + 1)).display().to_string()
     }
 
     fn start_node(&mut self, node: usize) {
         let file = self.dir.join(format!("node{}.log", node + 1));
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(file)
-            .expect("a log file");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(file).expect("a log file");
         let process = Command::new("java")
-            .args([
-                "-Xmx512m",
-                "-cp",
-                &format!("{}/*", self.jars),
-                "kafka.Kafka",
-                &self.properties(node),
-            ])
+            .args(["-Xmx512m", "-cp", &format!("{}/*", self.jars), "kafka.Kafka", &self.properties(node)])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
@@ -294,11 +211,7 @@ impl Drop for Kafka {
 
 /// Ports that nobody listens on just now.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().expect("an address").port())
-        .collect()
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
 }

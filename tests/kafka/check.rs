@@ -35,16 +35,10 @@ pub fn nothing_lost_doubled_or_reordered(
         for (place, record) in log.iter().enumerate() {
             let value = record.value.as_deref().unwrap_or("null");
             let Some(wanted) = expected.get(place) else {
-                return Err(format!(
-                    "{topic}-{partition}: {value} at {} was not sent, or stands twice",
-                    record.offset
-                ));
+                return Err(format!("{topic}-{partition}: {value} at {} was not sent, or stands twice", record.offset));
             };
             if wanted.value != value {
-                let words = format!(
-                    "{topic}-{partition}@{}: {value} in place of {}",
-                    record.offset, wanted.value
-                );
+                let words = format!("{topic}-{partition}@{}: {value} in place of {}", record.offset, wanted.value);
                 return Err(format!("lost, doubled or reordered: {words}"));
             }
             if wanted.offset.is_some_and(|offset| offset != record.offset) {
@@ -55,10 +49,7 @@ pub fn nothing_lost_doubled_or_reordered(
             }
         }
         if log.len() < expected.len() {
-            return Err(format!(
-                "{topic}-{partition}: lost from {} on",
-                expected[log.len()].value
-            ));
+            return Err(format!("{topic}-{partition}: lost from {} on", expected[log.len()].value));
         }
     }
     Ok(format!("{} records in {batches} batches", sent.len()))

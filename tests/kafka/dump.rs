@@ -45,20 +45,14 @@ pub fn count(kafka: &Kafka, topic: &str, partition: u32) -> usize {
 
 /// All records of a partition.
 pub fn records(kafka: &Kafka, topic: &str, partition: u32) -> Vec<Record> {
-    batches(kafka, topic, partition)
-        .into_iter()
-        .flat_map(|batch| batch.records)
-        .collect()
+    batches(kafka, topic, partition).into_iter().flat_map(|batch| batch.records).collect()
 }
 
 fn parse(text: &str) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     for line in text.lines() {
         if line.starts_with("baseOffset: ") {
-            assert!(
-                line.contains("isvalid: true"),
-                "a batch that Kafka finds broken: {line}"
-            );
+            assert!(line.contains("isvalid: true"), "a batch that Kafka finds broken: {line}");
             batches.push(Batch {
                 base_offset: number(line, "baseOffset"),
                 count: number(line, "count") as i32,
@@ -74,11 +68,7 @@ fn parse(text: &str) -> Vec<Batch> {
         }
     }
     for batch in &batches {
-        assert_eq!(
-            batch.records.len() as i32,
-            batch.count,
-            "as many records as the batch says"
-        );
+        assert_eq!(batch.records.len() as i32, batch.count, "as many records as the batch says");
     }
     batches
 }
@@ -90,9 +80,7 @@ fn record(line: &str) -> Record {
     let (headers, mut rest) = headers.split_once(']').expect("the list of headers ends");
     let mut cut = |name: &str, size: i64| {
         let size = usize::try_from(size).ok()?;
-        rest = rest
-            .strip_prefix(name)
-            .unwrap_or_else(|| panic!("{name:?} before {rest:?} in {line}"));
+        rest = rest.strip_prefix(name).unwrap_or_else(|| panic!("{name:?} before {rest:?} in {line}"));
         let (text, left) = rest.split_at(size);
         rest = left;
         Some(text.to_string())
@@ -110,9 +98,7 @@ fn record(line: &str) -> Record {
 
 fn number(line: &str, name: &str) -> i64 {
     let wanted = format!("{name}: ");
-    let place = line
-        .match_indices(&wanted)
-        .find(|(place, _)| *place == 0 || line[..*place].ends_with(' '));
+    let place = line.match_indices(&wanted).find(|(place, _)| *place == 0 || line[..*place].ends_with(' '));
     let (place, _) = place.unwrap_or_else(|| panic!("no {name} in {line}"));
     let text = line[place + wanted.len()..].split_whitespace().next().expect("a value");
     text.parse().unwrap_or_else(|_| panic!("{name} in {line}"))

@@ -1,6 +1,7 @@
 //! The producer against a real Apache Kafka. Started by `tests/kafka/run`, which fetches Kafka; without that it says so and
 //! does nothing.
 
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod broker;
@@ -18,10 +19,7 @@ fn main() {
         println!("skipped: run tests/kafka/run, which fetches Kafka");
         return;
     };
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
     let mut failed = 0;
     let mut rows = Vec::new();

@@ -17,9 +17,7 @@ type Scenario = fn(&mut Kafka) -> Result<String, String>;
 /// Those that one node is enough for.
 pub const ONE_NODE: &[(&str, Scenario)] = &[
     ("content_tool", content_tool),
-    ("content_threads", |kafka| {
-        content(kafka, "content-threads", Adapter::Threads)
-    }),
+    ("content_threads", |kafka| content(kafka, "content-threads", Adapter::Threads)),
     ("content_tokio", |kafka| content(kafka, "content-tokio", Adapter::Tokio)),
     ("keys_as_java", keys_as_java),
     ("hundred_thousand", hundred_thousand),
@@ -30,24 +28,12 @@ pub const ONE_NODE: &[(&str, Scenario)] = &[
 
 /// Those about leaders.
 pub const THREE_NODES: &[(&str, Scenario)] = &[
-    ("kill_leader_threads", |kafka| {
-        under_fire(kafka, "kill-threads", Adapter::Threads, kill_leader)
-    }),
-    ("kill_leader_tokio", |kafka| {
-        under_fire(kafka, "kill-tokio", Adapter::Tokio, kill_leader)
-    }),
-    ("stop_leader_threads", |kafka| {
-        under_fire(kafka, "stop-threads", Adapter::Threads, stop_leader)
-    }),
-    ("stop_leader_tokio", |kafka| {
-        under_fire(kafka, "stop-tokio", Adapter::Tokio, stop_leader)
-    }),
-    ("move_leader_threads", |kafka| {
-        under_fire(kafka, "move-threads", Adapter::Threads, move_leader)
-    }),
-    ("move_leader_tokio", |kafka| {
-        under_fire(kafka, "move-tokio", Adapter::Tokio, move_leader)
-    }),
+    ("kill_leader_threads", |kafka| under_fire(kafka, "kill-threads", Adapter::Threads, kill_leader)),
+    ("kill_leader_tokio", |kafka| under_fire(kafka, "kill-tokio", Adapter::Tokio, kill_leader)),
+    ("stop_leader_threads", |kafka| under_fire(kafka, "stop-threads", Adapter::Threads, stop_leader)),
+    ("stop_leader_tokio", |kafka| under_fire(kafka, "stop-tokio", Adapter::Tokio, stop_leader)),
+    ("move_leader_threads", |kafka| under_fire(kafka, "move-threads", Adapter::Threads, move_leader)),
+    ("move_leader_tokio", |kafka| under_fire(kafka, "move-tokio", Adapter::Tokio, move_leader)),
 ];
 
 /// Which adapter produces.
@@ -59,9 +45,7 @@ enum Adapter {
 
 fn config(kafka: &Kafka, more: &[(&str, &str)]) -> Config {
     let servers = kafka.bootstrap();
-    let options = [("bootstrap.servers", servers.as_str())]
-        .into_iter()
-        .chain(more.iter().copied());
+    let options = [("bootstrap.servers", servers.as_str())].into_iter().chain(more.iter().copied());
     Config::from_properties(options).expect("valid options")
 }
 
@@ -105,19 +89,11 @@ fn tool(arguments: &[&str], input: &str) -> (i32, String, String) {
     let output = process.wait_with_output().expect("the tool ends");
     writer.join().expect("the writer ends");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (
-        output.status.code().unwrap_or(-1),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
 fn expect<T: PartialEq + std::fmt::Debug>(what: &str, seen: &T, wanted: &T) -> Result<(), String> {
-    if seen == wanted {
-        Ok(())
-    } else {
-        Err(format!("{what}: {seen:?}, not {wanted:?}"))
-    }
+    if seen == wanted { Ok(()) } else { Err(format!("{what}: {seen:?}, not {wanted:?}")) }
 }
 
 /// Sequences of a producer follow each other without a gap.
@@ -137,16 +113,8 @@ fn sequences_follow(batches: &[dump::Batch]) -> Result<(), String> {
 fn content_tool(kafka: &mut Kafka) -> Result<String, String> {
     let servers = kafka.bootstrap();
     let input = "k1=v1\nno key\n=empty key\nk2=\n";
-    let arguments = [
-        "produce",
-        "--bootstrap-server",
-        &servers,
-        "--topic",
-        "content-tool",
-        "--key-separator",
-        "=",
-        "--json",
-    ];
+    let arguments =
+        ["produce", "--bootstrap-server", &servers, "--topic", "content-tool", "--key-separator", "=", "--json"];
     let (status, out, errors) = tool(&arguments, input);
     expect("status", &status, &0).map_err(|words| format!("{words}: {errors}"))?;
     let mut seen = 0;
@@ -154,10 +122,7 @@ fn content_tool(kafka: &mut Kafka) -> Result<String, String> {
         let outcome: serde_json::Value = serde_json::from_str(line).map_err(|error| format!("{line}: {error}"))?;
         let (partition, offset) = (outcome["partition"].as_u64(), outcome["offset"].as_i64());
         let log = dump::records(kafka, "content-tool", partition.ok_or("no partition")? as u32);
-        let record = log
-            .iter()
-            .find(|record| Some(record.offset) == offset)
-            .ok_or(format!("{line}: not there"))?;
+        let record = log.iter().find(|record| Some(record.offset) == offset).ok_or(format!("{line}: not there"))?;
         let wanted = match outcome["n"].as_u64() {
             Some(0) => (Some("k1"), Some("v1")),
             Some(1) => (None, Some("no key")),
@@ -179,16 +144,8 @@ fn content(kafka: &mut Kafka, topic: &str, adapter: Adapter) -> Result<String, S
     let headers = [Header::new("h1", b"x"), Header::new("h2", b""), Header::null("h3")];
     let long = "x".repeat(100_000);
     let records = [
-        Record::new(topic)
-            .key("a")
-            .value("1")
-            .headers(&headers)
-            .timestamp(1_600_000_000_000)
-            .partition(0),
-        Record::new(topic)
-            .value("null key")
-            .timestamp(1_600_000_000_001)
-            .partition(0),
+        Record::new(topic).key("a").value("1").headers(&headers).timestamp(1_600_000_000_000).partition(0),
+        Record::new(topic).value("null key").timestamp(1_600_000_000_001).partition(0),
         Record::new(topic).key("").value("empty key").partition(0),
         Record::new(topic).key("tombstone").partition(0),
         Record::new(topic).key("empty value").value("").partition(0),
@@ -233,19 +190,9 @@ fn content(kafka: &mut Kafka, topic: &str, adapter: Adapter) -> Result<String, S
             "headers.separator=;",
         ],
     );
-    for wanted in [
-        "h1:x;h2:;h3:null",
-        "a|1",
-        "null|null key",
-        "|empty key",
-        "tombstone|null",
-        "empty value|",
-    ] {
+    for wanted in ["h1:x;h2:;h3:null", "a|1", "null|null key", "|empty key", "tombstone|null", "empty value|"] {
         if !printed.contains(wanted) {
-            return Err(format!(
-                "the consumer does not show {wanted:?}: {}",
-                &printed[..printed.len().min(500)]
-            ));
+            return Err(format!("the consumer does not show {wanted:?}: {}", &printed[..printed.len().min(500)]));
         }
     }
     Ok("6 records, dumped and consumed".into())
@@ -260,16 +207,12 @@ fn keys_as_java(kafka: &mut Kafka) -> Result<String, String> {
     for line in text.lines() {
         let vector: serde_json::Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let hex = vector["key"].as_str().ok_or("no key")?;
-        let key: Vec<u8> = (0..hex.len() / 2)
-            .filter_map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).ok())
-            .collect();
+        let key: Vec<u8> =
+            (0..hex.len() / 2).filter_map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).ok()).collect();
         let partition = vector["partitions"]["6"].as_i64().ok_or("no partition")?;
         keys.push((key, partition as i32));
     }
-    let records: Vec<Record<'_>> = keys
-        .iter()
-        .map(|(key, _)| Record::new("keys").key(key).value("v"))
-        .collect();
+    let records: Vec<Record<'_>> = keys.iter().map(|(key, _)| Record::new("keys").key(key).value("v")).collect();
     let delivered = send_all(Adapter::Threads, config(kafka, &[]), &records).map_err(|error| error.to_string())?;
     for ((key, partition), delivered) in keys.iter().zip(&delivered) {
         expect(&format!("partition of {key:?}"), &delivered.partition, partition)?;
@@ -282,28 +225,15 @@ fn keys_as_java(kafka: &mut Kafka) -> Result<String, String> {
 fn hundred_thousand(kafka: &mut Kafka) -> Result<String, String> {
     let servers = kafka.bootstrap();
     let input: String = (1..=100_000).map(|n| format!("{n}\n")).collect();
-    let (status, out, errors) = tool(
-        &[
-            "produce",
-            "--bootstrap-server",
-            &servers,
-            "--topic",
-            "numbers",
-            "--json",
-        ],
-        &input,
-    );
+    let (status, out, errors) =
+        tool(&["produce", "--bootstrap-server", &servers, "--topic", "numbers", "--json"], &input);
     expect("status", &status, &0).map_err(|words| format!("{words}: {errors}"))?;
     let mut sent: BTreeMap<u64, Acknowledged> = BTreeMap::new();
     for line in out.lines() {
         let outcome: serde_json::Value = serde_json::from_str(line).map_err(|error| format!("{line}: {error}"))?;
         let n = outcome["n"].as_u64().ok_or(format!("{line}: no n"))?;
         let partition = outcome["partition"].as_i64().ok_or(format!("{line}: no partition"))? as i32;
-        let record = Acknowledged {
-            partition,
-            offset: outcome["offset"].as_i64(),
-            value: (n + 1).to_string(),
-        };
+        let record = Acknowledged { partition, offset: outcome["offset"].as_i64(), value: (n + 1).to_string() };
         if sent.insert(n, record).is_some() {
             return Err(format!("{n} has two outcomes"));
         }
@@ -316,11 +246,8 @@ fn hundred_thousand(kafka: &mut Kafka) -> Result<String, String> {
 fn too_large(kafka: &mut Kafka) -> Result<String, String> {
     kafka.create_topic("small", 2, &["max.message.bytes=2000"]);
     let values: Vec<String> = (0..3000).map(|n| format!("{n:0>100}")).collect();
-    let records: Vec<Record<'_>> = values
-        .iter()
-        .enumerate()
-        .map(|(n, value)| Record::new("small").value(value).partition(n as i32 % 2))
-        .collect();
+    let records: Vec<Record<'_>> =
+        values.iter().enumerate().map(|(n, value)| Record::new("small").value(value).partition(n as i32 % 2)).collect();
     let options = [("batch.size", "65536"), ("linger.ms", "50")];
     let delivered = send_all(Adapter::Threads, config(kafka, &options), &records).map_err(|error| error.to_string())?;
     let sent: Vec<Acknowledged> = values
@@ -333,11 +260,8 @@ fn too_large(kafka: &mut Kafka) -> Result<String, String> {
         })
         .collect();
     let words = nothing_lost_doubled_or_reordered(kafka, "small", 2, &sent)?;
-    let largest = (0..2)
-        .flat_map(|partition| dump::batches(kafka, "small", partition))
-        .map(|batch| batch.count)
-        .max();
-    if largest.is_none_or(|largest| largest < 2 || largest > 20) {
+    let largest = (0..2).flat_map(|partition| dump::batches(kafka, "small", partition)).map(|batch| batch.count).max();
+    if largest.is_none_or(|largest| !(2..=20).contains(&largest)) {
         return Err(format!("batches of up to {largest:?} records"));
     }
     Ok(words)
@@ -350,32 +274,19 @@ fn acks_0_and_1(kafka: &mut Kafka) -> Result<String, String> {
         let records: Vec<Record<'_>> = values.iter().map(|value| Record::new(&topic).value(value)).collect();
         let config = config(kafka, &[("acks", acks)]);
         let delivered = send_all(Adapter::Threads, config, &records).map_err(|error| error.to_string())?;
-        if delivered
-            .iter()
-            .any(|delivered| delivered.offset.is_some() == (acks == "0"))
-        {
-            return Err(format!(
-                "acks={acks}: offsets where there are none, or none where there are"
-            ));
+        if delivered.iter().any(|delivered| delivered.offset.is_some() == (acks == "0")) {
+            return Err(format!("acks={acks}: offsets where there are none, or none where there are"));
         }
         std::thread::sleep(Duration::from_millis(300)); // acks=0 says nothing about when
         let mut stored: Vec<String> = Vec::new();
         for partition in 0..4 {
-            stored.extend(
-                dump::records(kafka, &topic, partition)
-                    .into_iter()
-                    .filter_map(|record| record.value),
-            );
+            stored.extend(dump::records(kafka, &topic, partition).into_iter().filter_map(|record| record.value));
         }
         stored.sort();
         let mut wanted = values.clone();
         wanted.sort();
         if stored != wanted {
-            return Err(format!(
-                "acks={acks}: {} records stored of {}",
-                stored.len(),
-                wanted.len()
-            ));
+            return Err(format!("acks={acks}: {} records stored of {}", stored.len(), wanted.len()));
         }
     }
     Ok("2,000 each".into())
@@ -389,75 +300,33 @@ fn bad_input(kafka: &mut Kafka) -> Result<String, String> {
     };
     let large = format!("{}\n", "x".repeat(2_000_000));
     let cases: [(&str, Vec<&str>, &str, i32, &str); 6] = [
-        (
-            "unreachable",
-            vec!["--bootstrap-server", &closed, "-X", "max.block.ms=1000"],
-            "v\n",
-            1,
-            "refused",
-        ),
+        ("unreachable", vec!["--bootstrap-server", &closed, "-X", "max.block.ms=1000"], "v\n", 1, "refused"),
         (
             "no such name",
-            vec![
-                "--bootstrap-server",
-                "no-such-host.invalid:9092",
-                "-X",
-                "max.block.ms=1000",
-            ],
+            vec!["--bootstrap-server", "no-such-host.invalid:9092", "-X", "max.block.ms=1000"],
             "v\n",
             1,
             "resolve",
         ),
-        (
-            "too large",
-            vec!["--bootstrap-server", &servers],
-            &large,
-            1,
-            "max.request.size",
-        ),
-        (
-            "unknown option",
-            vec!["--bootstrap-server", &servers, "-X", "linger=5"],
-            "v\n",
-            2,
-            "linger.ms",
-        ),
+        ("too large", vec!["--bootstrap-server", &servers], &large, 1, "max.request.size"),
+        ("unknown option", vec!["--bootstrap-server", &servers, "-X", "linger=5"], "v\n", 2, "linger.ms"),
         (
             "contradiction",
-            vec![
-                "--bootstrap-server",
-                &servers,
-                "-X",
-                "acks=1",
-                "-X",
-                "enable.idempotence=true",
-            ],
+            vec!["--bootstrap-server", &servers, "-X", "acks=1", "-X", "enable.idempotence=true"],
             "v\n",
             2,
             "acks=all",
         ),
-        (
-            "not built in",
-            vec!["--bootstrap-server", &servers, "-X", "compression.type=zstd"],
-            "v\n",
-            2,
-            "not built in",
-        ),
+        ("not built in", vec!["--bootstrap-server", &servers, "-X", "compression.type=zstd"], "v\n", 2, "not built in"),
     ];
     for (name, more, input, status, words) in &cases {
-        let arguments: Vec<&str> = ["produce", "--topic", "bad"]
-            .into_iter()
-            .chain(more.iter().copied())
-            .collect();
+        let arguments: Vec<&str> = ["produce", "--topic", "bad"].into_iter().chain(more.iter().copied()).collect();
         let (code, _, errors) = tool(&arguments, input);
         if code != *status || !errors.contains(words) || errors.contains("panicked") {
             return Err(format!("{name}: status {code}, {errors}"));
         }
     }
-    let (code, _, errors) = tool(
-        &["produce", "--topic", "for/bidden", "--bootstrap-server", &servers],
-        "v\n",
-    );
+    let (code, _, errors) = tool(&["produce", "--topic", "for/bidden", "--bootstrap-server", &servers], "v\n");
     if code != 1 || !errors.contains("INVALID_TOPIC") {
         return Err(format!("forbidden name: status {code}, {errors}"));
     }
@@ -468,11 +337,7 @@ fn bad_input(kafka: &mut Kafka) -> Result<String, String> {
 fn under_fire(kafka: &mut Kafka, topic: &str, adapter: Adapter, fire: fn(&mut Kafka, &str)) -> Result<String, String> {
     const PARTITIONS: u32 = 3;
     kafka.create_topic(topic, PARTITIONS, &[]);
-    let options = [
-        ("request.timeout.ms", "3000"),
-        ("linger.ms", "2"),
-        ("batch.size", "4000"),
-    ];
+    let options = [("request.timeout.ms", "3000"), ("linger.ms", "2"), ("batch.size", "4000")];
     let config = config(kafka, &options);
     let over = AtomicBool::new(false);
     let sent = std::thread::scope(|scope| {
@@ -517,11 +382,7 @@ fn stream_threads(
     }
     let acknowledged = |(value, ack): (String, milena::threads::Ack)| {
         let delivered = ack.wait().map_err(|error| format!("{value}: {error}"))?;
-        Ok(Acknowledged {
-            partition: delivered.partition,
-            offset: delivered.offset,
-            value,
-        })
+        Ok(Acknowledged { partition: delivered.partition, offset: delivered.offset, value })
     };
     open.into_iter().map(acknowledged).collect()
 }
@@ -533,9 +394,7 @@ fn stream_tokio(config: Config, topic: &str, partitions: u32, over: &AtomicBool)
         let mut n = 0;
         while !over.load(Ordering::Relaxed) {
             let (partition, value) = nth(n, partitions);
-            let ack = producer
-                .enqueue(&Record::new(topic).value(&value).partition(partition))
-                .await;
+            let ack = producer.enqueue(&Record::new(topic).value(&value).partition(partition)).await;
             open.push((value, ack.map_err(|error| error.to_string())?));
             n += 1;
             if n % BURST == 0 {
@@ -545,11 +404,7 @@ fn stream_tokio(config: Config, topic: &str, partitions: u32, over: &AtomicBool)
         let mut acknowledged = Vec::new();
         for (value, ack) in open {
             let delivered = ack.await.map_err(|error| format!("{value}: {error}"))?;
-            acknowledged.push(Acknowledged {
-                partition: delivered.partition,
-                offset: delivered.offset,
-                value,
-            });
+            acknowledged.push(Acknowledged { partition: delivered.partition, offset: delivered.offset, value });
         }
         Ok(acknowledged)
     })

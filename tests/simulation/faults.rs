@@ -63,11 +63,7 @@ impl Mischief for Gremlin {
         } else if d.once_in(f.hang_up_after) {
             Treatment::HangUpAfter
         } else if d.once_in(f.garbage) {
-            if d.once_in(2) {
-                Treatment::Garbage
-            } else {
-                Treatment::WrongCorrelation
-            }
+            if d.once_in(2) { Treatment::Garbage } else { Treatment::WrongCorrelation }
         } else if control && d.once_in(f.control_error) {
             Treatment::Error(d.pick(OF_CONTROL))
         } else if request == Request::Metadata && d.once_in(f.stale_metadata) {

@@ -49,11 +49,7 @@ impl Books {
         self.records.push(record);
         let batch = self.open.entry(sent.id.batch).or_default();
         if batch.len() != sent.id.index as usize {
-            return Err(format!(
-                "record {number} has index {} in a batch of {}",
-                sent.id.index,
-                batch.len()
-            ));
+            return Err(format!("record {number} has index {} in a batch of {}", sent.id.index, batch.len()));
         }
         batch.push(number);
         Ok(())
@@ -65,15 +61,9 @@ impl Books {
 
     /// A delivery names open records, once each, in the order of their partition.
     pub fn delivery(&mut self, now: Instant, plan: &Plan, delivery: &Delivery, aborted: bool) -> Result<(), String> {
-        let numbers = self
-            .open
-            .get(&delivery.batch)
-            .ok_or("a delivery for a batch that is not open")?
-            .clone();
+        let numbers = self.open.get(&delivery.batch).ok_or("a delivery for a batch that is not open")?.clone();
         let range = delivery.records.start as usize..delivery.records.end as usize;
-        let named = numbers
-            .get(range.clone())
-            .ok_or("a delivery for records that were not sent")?;
+        let named = numbers.get(range.clone()).ok_or("a delivery for records that were not sent")?;
         for (place, number) in named.iter().enumerate() {
             let record = &mut self.records[*number as usize];
             if record.outcome.is_some() {
@@ -86,9 +76,7 @@ impl Books {
             record.outcome = Some(match &delivery.outcome {
                 Ok(written) => {
                     self.delivered += 1;
-                    Outcome::Written {
-                        offset: written.base_offset.map(|base| base + place),
-                    }
+                    Outcome::Written { offset: written.base_offset.map(|base| base + place) }
                 }
                 Err(error) => {
                     self.failed += 1;
@@ -106,9 +94,7 @@ impl Books {
                     if matches!(error.kind, DeliveryErrorKind::Aborted) && !aborted {
                         return Err(format!("record {number} aborted without an abort"));
                     }
-                    Outcome::Failed {
-                        possibly_written: error.possibly_written,
-                    }
+                    Outcome::Failed { possibly_written: error.possibly_written }
                 }
             });
             let place = (record.topic.clone(), record.partition);
@@ -123,9 +109,7 @@ impl Books {
                 }
             }
         }
-        let all = numbers
-            .iter()
-            .all(|number| self.records[*number as usize].outcome.is_some());
+        let all = numbers.iter().all(|number| self.records[*number as usize].outcome.is_some());
         if all {
             self.open.remove(&delivery.batch);
         }
@@ -134,9 +118,7 @@ impl Books {
 
     /// Everything accepted before `number` was delivered; returns how many of them failed since `failed_before`.
     pub fn all_delivered_before(&self, number: u64) -> bool {
-        self.records[..number as usize]
-            .iter()
-            .all(|record| record.outcome.is_some())
+        self.records[..number as usize].iter().all(|record| record.outcome.is_some())
     }
 
     /// The books against the logs.
@@ -167,17 +149,11 @@ impl Books {
                     }
                     let there = |offset: &i64| places.iter().any(|(_, place)| place == offset);
                     if must && offset.as_ref().is_some_and(|offset| !there(offset)) {
-                        return Err(format!(
-                            "OFFSET: record {number} was said to be at {offset:?}, is at {places:?}"
-                        ));
+                        return Err(format!("OFFSET: record {number} was said to be at {offset:?}, is at {places:?}"));
                     }
                 }
-                Some(Outcome::Failed {
-                    possibly_written: false,
-                }) if !places.is_empty() => {
-                    return Err(format!(
-                        "PW: record {number} was said not to be written, is at {places:?}"
-                    ));
+                Some(Outcome::Failed { possibly_written: false }) if !places.is_empty() => {
+                    return Err(format!("PW: record {number} was said not to be written, is at {places:?}"));
                 }
                 Some(Outcome::Failed { .. }) => {}
             }
@@ -185,10 +161,7 @@ impl Books {
         Ok(())
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the books, a log, and where to note what is found"
-    )]
+    #[allow(clippy::too_many_arguments, reason = "the books, a log, and where to note what is found")]
     fn audit_partition(
         &self,
         plan: &Plan,
@@ -207,10 +180,7 @@ impl Books {
             }
             let value = stored.value.as_ref().ok_or("a value is gone")?;
             let number = u64::from_be_bytes(value[..8].try_into().map_err(|_| "a value is cut")?);
-            let record = self
-                .records
-                .get(number as usize)
-                .ok_or("a record that was never sent")?;
+            let record = self.records.get(number as usize).ok_or("a record that was never sent")?;
             let same = record.topic == topic
                 && record.partition == partition
                 && record.value == value[..]
@@ -232,16 +202,14 @@ impl Books {
             }
             let in_order = if plan.idempotent() {
                 // By topic name alone a client can't know that a topic is another one.
-                !(recreated && !plan.by_id())
+                !recreated || plan.by_id()
             } else {
                 plan.millis("max.in.flight.requests.per.connection", 5) == 1 && first && plan.acks() == "all"
             };
             // Without idempotence a late copy may come in between whatever the client does.
             let in_order = in_order && (plan.idempotent() || !crate::world::has_late_copies(plan));
             if in_order && last.is_some_and(|last| last > number) && (plan.idempotent() || first) {
-                return Err(format!(
-                    "ORDER: record {number} stands behind {last:?} in {topic}-{partition}"
-                ));
+                return Err(format!("ORDER: record {number} stands behind {last:?} in {topic}-{partition}"));
             }
             if first {
                 last = last.max(Some(number));

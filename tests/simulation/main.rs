@@ -3,6 +3,7 @@
 //!
 //! `MILENA_SEED=n` replays one seed and prints everything that happened; `MILENA_SEEDS=a..b` runs a range.
 
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod faults;
@@ -59,11 +60,7 @@ fn run(seed: u64, verbose: bool) -> Result<Outcome, String> {
     let violation = match result {
         Ok(Ok(())) => {
             let (errors, sometimes, fingerprint) = world.outcome();
-            return Ok(Outcome {
-                errors,
-                sometimes,
-                fingerprint,
-            });
+            return Ok(Outcome { errors, sometimes, fingerprint });
         }
         Ok(Err(violation)) => violation,
         Err(panic) => {
@@ -119,18 +116,10 @@ fn laws_hold_on_every_seed() {
     for (what, seeds) in &sometimes {
         println!("  {what:<60} {seeds}");
     }
-    assert!(
-        violations.is_empty(),
-        "{} of {count} seeds:\n{}",
-        violations.len(),
-        violations.join("\n\n")
-    );
+    assert!(violations.is_empty(), "{} of {count} seeds:\n{}", violations.len(), violations.join("\n\n"));
     if count >= 1000 {
         for what in world::SOMETIMES {
-            assert!(
-                sometimes.get(what).is_some_and(|seeds| *seeds > 0),
-                "never on any seed: {what}"
-            );
+            assert!(sometimes.get(what).is_some_and(|seeds| *seeds > 0), "never on any seed: {what}");
         }
         for code in faults::CODES {
             assert!(errors.contains_key(code), "no seed answered code {code}");

@@ -107,15 +107,11 @@ pub struct Plan {
 
 impl Plan {
     pub fn option(&self, name: &str) -> Option<&str> {
-        self.options
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| &**value)
+        self.options.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
     pub fn millis(&self, name: &str, default: u64) -> u64 {
-        self.option(name)
-            .map_or(default, |value| value.parse().expect("a number"))
+        self.option(name).map_or(default, |value| value.parse().expect("a number"))
     }
 
     pub fn idempotent(&self) -> bool {
@@ -154,10 +150,7 @@ impl Plan {
         options.push(("reconnect.backoff.max.ms", d.pick(&[200, 1000]).to_string()));
         options.push(("socket.connection.setup.timeout.ms", "500".into()));
         options.push(("socket.connection.setup.timeout.max.ms", "1000".into()));
-        options.push((
-            "max.in.flight.requests.per.connection",
-            d.pick(&[1, 2, 5, 5]).to_string(),
-        ));
+        options.push(("max.in.flight.requests.per.connection", d.pick(&[1, 2, 5, 5]).to_string()));
         options.push(("metadata.max.age.ms", d.pick(&[500, 5000, 300_000]).to_string()));
         if d.once_in(3) {
             options.push(("buffer.memory", d.pick(&[8192, 32_768, 100_000]).to_string()));
@@ -178,14 +171,8 @@ impl Plan {
             Versions::KAFKA_4_3,
             Versions::KAFKA_3_0,
             Versions::KAFKA_2_1,
-            Versions {
-                produce: (0, 12),
-                ..Versions::KAFKA_4_3
-            },
-            Versions {
-                metadata: (0, 9),
-                ..Versions::KAFKA_4_3
-            },
+            Versions { produce: (0, 12), ..Versions::KAFKA_4_3 },
+            Versions { metadata: (0, 9), ..Versions::KAFKA_4_3 },
         ]);
         let cluster = Settings {
             nodes,
@@ -238,11 +225,7 @@ impl Plan {
         let expires = options.iter().find(|(name, _)| *name == "delivery.timeout.ms");
         let expires: u64 = expires.map_or(120_000, |(_, value)| value.parse().expect("a number"));
         let most = (expires / (4 * round_trip)).clamp(20, 400);
-        let max_message_bytes = if d.once_in(4) {
-            Some(d.pick(&[700, 1500, 4000]))
-        } else {
-            None
-        };
+        let max_message_bytes = if d.once_in(4) { Some(d.pick(&[700, 1500, 4000])) } else { None };
         Self {
             seed,
             options,

@@ -109,9 +109,7 @@ pub struct World {
 
 impl World {
     pub fn new(plan: Plan, verbose: bool) -> Self {
-        let nodes = (0..plan.cluster.nodes)
-            .map(|node| format!("node{}:{}", node + 1, 9092 + node))
-            .collect::<Vec<_>>();
+        let nodes = (0..plan.cluster.nodes).map(|node| format!("node{}:{}", node + 1, 9092 + node)).collect::<Vec<_>>();
         let servers = ("bootstrap.servers", nodes.join(","));
         let options = plan.options.iter().cloned().chain([servers]);
         let config = Config::from_properties(options).expect("the plan draws valid options");
@@ -122,19 +120,12 @@ impl World {
             cluster.set_address(node, &format!("node{node}"), 9092 + node as u16 - 1);
         }
         let on: Switch = Arc::new(Mutex::new(true));
-        let gremlin = Gremlin {
-            faults: plan.faults.clone(),
-            dice: Dice::new(plan.seed ^ 77),
-            on: Arc::clone(&on),
-        };
+        let gremlin = Gremlin { faults: plan.faults.clone(), dice: Dice::new(plan.seed ^ 77), on: Arc::clone(&on) };
         cluster.set_mischief(Box::new(gremlin));
         let mut ids = BTreeMap::new();
         for topic in 0..plan.topics {
             let name = format!("topic-{topic}");
-            let settings = TopicSettings {
-                max_message_bytes: plan.max_message_bytes,
-                ..TopicSettings::default()
-            };
+            let settings = TopicSettings { max_message_bytes: plan.max_message_bytes, ..TopicSettings::default() };
             let id = cluster.create_topic_with(&name, plan.cluster.default_partitions, settings);
             ids.insert(name, vec![id]);
         }
@@ -172,11 +163,7 @@ impl World {
     }
 
     pub fn outcome(&mut self) -> (BTreeMap<i16, u64>, BTreeMap<&'static str, u64>, u64) {
-        (
-            self.cluster.counters().errors.clone(),
-            self.sometimes.clone(),
-            self.fingerprint,
-        )
+        (self.cluster.counters().errors.clone(), self.sometimes.clone(), self.fingerprint)
     }
 
     pub fn last_events(&self) -> Vec<String> {
@@ -272,8 +259,7 @@ impl World {
                 self.sometimes(what);
             }
         }
-        self.books
-            .audit(&self.plan, &self.cluster, &self.ids, self.calm.unwrap_or(self.now))
+        self.books.audit(&self.plan, &self.cluster, &self.ids, self.calm.unwrap_or(self.now))
     }
 
     /// Time goes on to the next moment at which something may happen.
@@ -284,13 +270,8 @@ impl World {
             return true;
         }
         let wires = self.wires.values().flat_map(|wire| {
-            let queues = [wire.to_broker.front(), wire.to_client.front()]
-                .into_iter()
-                .flatten()
-                .map(|(at, _)| *at);
-            queues
-                .chain((!wire.announced).then_some(wire.up_at))
-                .chain(wire.blocked_until)
+            let queues = [wire.to_broker.front(), wire.to_client.front()].into_iter().flatten().map(|(at, _)| *at);
+            queues.chain((!wire.announced).then_some(wire.up_at)).chain(wire.blocked_until)
         });
         let waits = [self.wait, self.cluster.next_deadline()].into_iter().flatten();
         let sends = (!self.ending).then_some(self.next_send);
@@ -385,18 +366,14 @@ impl World {
             }
             loop {
                 let Some(wire) = self.wires.get_mut(&conn) else { break };
-                if !wire.to_client.front().is_some_and(|(at, _)| *at <= now) {
+                if wire.to_client.front().is_none_or(|(at, _)| *at > now) {
                     break;
                 }
                 let (_, bytes) = wire.to_client.pop_front().expect("it is there");
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     let most = rest.len() as u64;
-                    let cut = if self.plan.faults.cut_reads {
-                        self.dice.range(1, most.min(50))
-                    } else {
-                        most
-                    };
+                    let cut = if self.plan.faults.cut_reads { self.dice.range(1, most.min(50)) } else { most };
                     let (read, later) = rest.split_at(cut as usize);
                     self.input(conn, Input::Data(conn, read));
                     rest = later;
@@ -482,19 +459,12 @@ impl World {
         self.note(|| format!("connect {conn} to {host}:{port}"));
         let now = self.now;
         self.connects.push_back(now);
-        while self
-            .connects
-            .front()
-            .is_some_and(|at| *at + Duration::from_secs(1) < now)
-        {
+        while self.connects.front().is_some_and(|at| *at + Duration::from_secs(1) < now) {
             self.connects.pop_front();
         }
         let bound = 110 * (self.plan.cluster.nodes as usize + 1);
         if self.connects.len() > bound {
-            return Err(format!(
-                "STORM: {} connection attempts in a second",
-                self.connects.len()
-            ));
+            return Err(format!("STORM: {} connection attempts in a second", self.connects.len()));
         }
         let node = self.cluster.node_at(host, port).unwrap_or(1);
         let calm = self.calm.is_some();
@@ -528,11 +498,7 @@ impl World {
                 wire.blocked_until = None;
                 return;
             }
-            let takes = if self.plan.faults.short_writes {
-                self.dice.range(1, length as u64) as usize
-            } else {
-                length
-            };
+            let takes = if self.plan.faults.short_writes { self.dice.range(1, length as u64) as usize } else { length };
             let mut bytes = Vec::with_capacity(takes);
             while bytes.len() < takes {
                 let chunk = transmit.chunk();
@@ -627,11 +593,7 @@ impl World {
                 }
                 _ => self.now < calm + Duration::from_secs(15),
             };
-        if excused {
-            Ok(())
-        } else {
-            Err(format!("AVOIDABLE: {delivery:?} long after the faults ended"))
-        }
+        if excused { Ok(()) } else { Err(format!("AVOIDABLE: {delivery:?} long after the faults ended")) }
     }
 
     /// The application: sends records as they come, tries again what was refused, flushes now and then.
@@ -679,14 +641,9 @@ impl World {
         let number = self.books.records.len() as u64;
         let mut value = number.to_be_bytes().to_vec();
         value.resize(self.dice.range(8, 8 + self.plan.value) as usize, number as u8);
-        let key = self
-            .dice
-            .once_in(2)
-            .then(|| self.dice.range(0, 20).to_be_bytes().to_vec());
-        let partition = self
-            .dice
-            .once_in(4)
-            .then(|| self.dice.range(0, self.plan.cluster.default_partitions as u64 - 1) as i32);
+        let key = self.dice.once_in(2).then(|| self.dice.range(0, 20).to_be_bytes().to_vec());
+        let partition =
+            self.dice.once_in(4).then(|| self.dice.range(0, self.plan.cluster.default_partitions as u64 - 1) as i32);
         let mut record = Record::new(&topic).value(&value);
         record.key = key.as_deref();
         record.partition = partition;
@@ -717,8 +674,7 @@ impl World {
                 Ok(false)
             }
             Err(SendError::TopicFailed(_)) => {
-                self.waits_for_topic
-                    .insert(topic, self.now + Duration::from_millis(100));
+                self.waits_for_topic.insert(topic, self.now + Duration::from_millis(100));
                 Ok(false)
             }
             Err(SendError::UnknownPartition { .. }) => Ok(true),
@@ -731,12 +687,8 @@ impl World {
     fn misbehave(&mut self) {
         let f = self.plan.faults.clone();
         let now = self.now;
-        let conns: Vec<ConnId> = self
-            .wires
-            .iter()
-            .filter(|(_, w)| !w.client_gone && w.announced)
-            .map(|(c, _)| *c)
-            .collect();
+        let conns: Vec<ConnId> =
+            self.wires.iter().filter(|(_, w)| !w.client_gone && w.announced).map(|(c, _)| *c).collect();
         for conn in conns {
             let (reset, half_open) = (self.dice.once_in(f.reset), self.dice.once_in(f.half_open));
             if reset || half_open {
@@ -776,12 +728,8 @@ impl World {
                     wire.to_broker.clear();
                 }
             }
-            let gone: Vec<ConnId> = self
-                .wires
-                .iter()
-                .filter(|(_, w)| w.node == node && w.announced)
-                .map(|(c, _)| *c)
-                .collect();
+            let gone: Vec<ConnId> =
+                self.wires.iter().filter(|(_, w)| w.node == node && w.announced).map(|(c, _)| *c).collect();
             for conn in gone {
                 let wire = self.wires.remove(&conn).expect("it was listed");
                 if !wire.client_gone {
@@ -791,21 +739,14 @@ impl World {
             for wire in self.wires.values_mut().filter(|wire| wire.node == node) {
                 wire.refused = true;
             }
-            self.back_at
-                .insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
+            self.back_at.insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
         }
         if self.dice.once_in(f.pause) && self.cluster.is_up(node) {
             self.note(|| format!("node {node} pauses"));
             self.cluster.pause(node);
-            self.back_at
-                .insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
+            self.back_at.insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
         }
-        let back: Vec<i32> = self
-            .back_at
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(node, _)| *node)
-            .collect();
+        let back: Vec<i32> = self.back_at.iter().filter(|(_, at)| **at <= now).map(|(node, _)| *node).collect();
         for node in back {
             self.back(node);
         }
@@ -815,8 +756,7 @@ impl World {
             let told = !(f.untold && self.dice.once_in(2));
             if self.cluster.move_leader(&topic, partition, node, told) {
                 self.note(|| format!("{topic}-{partition} is led by {node}, told {told}"));
-                self.tell_at
-                    .get_or_insert(now + Duration::from_millis(self.dice.range(10, 1500)));
+                self.tell_at.get_or_insert(now + Duration::from_millis(self.dice.range(10, 1500)));
             }
         }
         if self.tell_at.is_some_and(|at| at <= now) {
@@ -825,16 +765,9 @@ impl World {
         }
         if self.dice.once_in(f.recreate) {
             let partitions = self.cluster.partitions(&topic).max(1);
-            let fewer = if self.dice.once_in(4) {
-                (partitions - 1).max(1)
-            } else {
-                partitions
-            };
+            let fewer = if self.dice.once_in(4) { (partitions - 1).max(1) } else { partitions };
             self.note(|| format!("{topic} is re-created with {fewer} partitions"));
-            let settings = TopicSettings {
-                max_message_bytes: self.plan.max_message_bytes,
-                ..TopicSettings::default()
-            };
+            let settings = TopicSettings { max_message_bytes: self.plan.max_message_bytes, ..TopicSettings::default() };
             let id = self.cluster.create_topic_with(&topic, fewer, settings);
             self.ids.entry(topic.clone()).or_default().push(id);
         }
@@ -848,8 +781,7 @@ impl World {
         if self.dice.once_in(f.clock_step) {
             let step = self.dice.range(0, 3_000_000) as i64 - 1_500_000;
             let time = self.plan.cluster.unix_time + (now.as_nanos() / 1_000_000) as i64 + step;
-            self.producer
-                .handle_input(now, Input::WallClock(UnixTime::from_millis(time)));
+            self.producer.handle_input(now, Input::WallClock(UnixTime::from_millis(time)));
         }
     }
 
@@ -868,19 +800,13 @@ impl World {
         self.note(|| "calm".into());
         self.calm = Some(self.now);
         *self.on.lock().expect("nobody panics with it") = false;
-        let away: Vec<i32> = self
-            .cluster
-            .nodes()
-            .into_iter()
-            .filter(|node| !self.cluster.is_up(*node))
-            .collect();
+        let away: Vec<i32> = self.cluster.nodes().into_iter().filter(|node| !self.cluster.is_up(*node)).collect();
         for node in away {
             self.back(node);
         }
         self.cluster.tell_zombies(self.now);
         let time = self.plan.cluster.unix_time + (self.now.as_nanos() / 1_000_000) as i64;
-        self.producer
-            .handle_input(self.now, Input::WallClock(UnixTime::from_millis(time)));
+        self.producer.handle_input(self.now, Input::WallClock(UnixTime::from_millis(time)));
         self.stalled_until = self.now;
         for wire in self.wires.values_mut() {
             if let Some(until) = &mut wire.blocked_until {

@@ -1,12 +1,13 @@
 //! The I/O thread: sockets on one side, the machine on the other.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::string::{String, ToString};
-use std::sync::Arc;
+use std::net::ToSocketAddrs;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::vec::Vec;
 
 use bytes::Bytes;
 use mio::net::TcpStream;
@@ -53,7 +54,7 @@ enum Stream {
 #[derive(Debug)]
 struct Wake(mio::Waker);
 
-impl std::task::Wake for Wake {
+impl alloc::task::Wake for Wake {
     fn wake(self: Arc<Self>) {
         if let Err(error) = self.0.wake() {
             log::error!("the I/O thread can't be woken: {error}");
@@ -141,12 +142,7 @@ impl IoThread {
 
     fn obey(&mut self, command: Output) {
         match command {
-            Output::Connect {
-                conn,
-                host,
-                port,
-                attempt,
-            } => {
+            Output::Connect { conn, host, port, attempt } => {
                 self.streams.insert(conn, Stream::Resolving { attempt });
                 self.resolve(conn, host, port);
             }
@@ -166,7 +162,7 @@ impl IoThread {
         let look_up = move || {
             let addresses = (&*host, port).to_socket_addrs().map(Iterator::collect);
             let _ = answer.send((conn, addresses)); // nobody waits any more: as well
-            std::task::Wake::wake(waker);
+            alloc::task::Wake::wake(waker);
         };
         if let Err(error) = std::thread::Builder::new().name("milena-dns".into()).spawn(look_up) {
             self.fail(conn, Cause::Resolve(&error.to_string()));
@@ -209,9 +205,7 @@ impl IoThread {
         let mut socket = TcpStream::connect(address)?;
         self.sockets.apply(&socket);
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll
-            .registry()
-            .register(&mut socket, Token(conn.get() as usize), interest)?;
+        self.poll.registry().register(&mut socket, Token(conn.get() as usize), interest)?;
         Ok(socket)
     }
 

@@ -1,14 +1,14 @@
 //! The driver future: sockets on one side, the machine on the other.
 
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
-use std::boxed::Box;
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
-use std::string::{String, ToString};
-use std::sync::Arc;
-use std::vec::Vec;
 
 use ::tokio::net::{TcpStream, lookup_host};
 use ::tokio::time::{Instant as TokioInstant, Sleep, sleep_until};
@@ -45,9 +45,7 @@ pub struct Driver {
 
 impl core::fmt::Debug for Driver {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Driver")
-            .field("connections", &self.streams.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Driver").field("connections", &self.streams.len()).finish_non_exhaustive()
     }
 }
 
@@ -68,9 +66,7 @@ enum Failure {
 
 /// Resolves the name and tries its addresses, another one first at each attempt.
 async fn open(host: String, port: u16, attempt: u32, sockets: SocketOptions) -> Result<TcpStream, Failure> {
-    let addresses = lookup_host((&*host, port))
-        .await
-        .map_err(|error| Failure::Resolve(error.to_string()))?;
+    let addresses = lookup_host((&*host, port)).await.map_err(|error| Failure::Resolve(error.to_string()))?;
     let mut addresses: Vec<_> = addresses.collect();
     if addresses.is_empty() {
         return Err(Failure::Resolve(String::from("no addresses")));
@@ -112,12 +108,7 @@ impl Driver {
         let said = !commands.is_empty();
         for command in commands.drain(..) {
             match command {
-                Output::Connect {
-                    conn,
-                    host,
-                    port,
-                    attempt,
-                } => {
+                Output::Connect { conn, host, port, attempt } => {
                     let opening = Stream::Opening(Box::pin(open(host, port, attempt, self.sockets)));
                     self.streams.insert(conn, opening);
                 }
@@ -194,7 +185,7 @@ impl Driver {
     fn write(&mut self, conn: ConnId, context: &mut Context<'_>) {
         match self.try_write(conn, context) {
             Poll::Ready(Err(error)) => self.fail(conn, Cause::Io(&error.to_string())),
-            written => {
+            written @ (Poll::Ready(Ok(())) | Poll::Pending) => {
                 self.segments.clear();
                 if let Some(Stream::Open { blocked, .. }) = self.streams.get_mut(&conn) {
                     *blocked = written.is_pending();

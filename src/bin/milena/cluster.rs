@@ -38,11 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         ..Settings::default()
     };
     let delay = Duration::from_millis(arguments.delay);
-    let server = Server::start_with(ServerSettings {
-        cluster,
-        listen: Some(arguments.listen),
-        delay,
-    });
+    let server = Server::start_with(ServerSettings { cluster, listen: Some(arguments.listen), delay });
     let server =
         server.map_err(|error| Failure::Run(Some(format!("can't listen on {}: {error}", arguments.listen))))?;
     println!("{}", server.bootstrap());

@@ -1,5 +1,7 @@
 //! The command line tool: produce records, measure, serve a cluster in memory, look at metadata.
 
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+
 mod cluster;
 mod metadata;
 mod perf;
@@ -13,11 +15,7 @@ use clap::{Parser, Subcommand};
 
 /// A Kafka producer.
 #[derive(Debug, Parser)]
-#[command(
-    name = "milena",
-    version,
-    about = "Produces records to Apache Kafka, or to a Kafka cluster in memory"
-)]
+#[command(name = "milena", version, about = "Produces records to Apache Kafka, or to a Kafka cluster in memory")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

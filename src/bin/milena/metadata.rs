@@ -44,11 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             for partition in partitions {
                 let leader = partition.leader.map_or("none".to_string(), |leader| leader.to_string());
                 let epoch = partition.leader_epoch;
-                writeln!(
-                    out,
-                    "topic {topic} partition {} leader {leader} epoch {epoch}",
-                    partition.partition
-                )?;
+                writeln!(out, "topic {topic} partition {} leader {leader} epoch {epoch}", partition.partition)?;
             }
         }
         Ok(())

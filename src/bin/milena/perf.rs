@@ -53,10 +53,7 @@ struct Notes {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let cluster = Settings {
-        default_partitions: arguments.partitions,
-        ..Settings::default()
-    };
+    let cluster = Settings { default_partitions: arguments.partitions, ..Settings::default() };
     let Target { config, server } = arguments.producer.resolve(cluster, &[])?;
     let stop = Stop::listen()?;
     let external = server.is_none();
@@ -108,39 +105,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     producer.flush().map_err(Failure::run)?;
     let seconds = now().saturating_duration_since(start).as_secs_f64();
-    let cpu = cpu_seconds()
-        .zip(cpu)
-        .map(|(after, before)| after - before)
-        .filter(|_| external);
+    let cpu = cpu_seconds().zip(cpu).map(|(after, before)| after - before).filter(|_| external);
     let stats = producer.stats();
     producer.close(Duration::from_secs(10)).map_err(Failure::run)?;
     bar.finish_and_clear();
-    let result = Outcome {
-        arguments,
-        notes: &notes,
-        seconds,
-        cpu,
-        stats,
-    };
-    let printed = if arguments.json {
-        writeln!(stdout(), "{}", result.json())
-    } else {
-        result.print()
-    };
+    let result = Outcome { arguments, notes: &notes, seconds, cpu, stats };
+    let printed = if arguments.json { writeln!(stdout(), "{}", result.json()) } else { result.print() };
     printed.map_err(|error| Failure::output(&error))?;
     let failed = notes.failed.load(Ordering::Relaxed);
     let first = notes.first_error.lock().unwrap_or_else(PoisonError::into_inner).take();
     if failed > 0 {
-        return Err(Failure::Run(Some(format!(
-            "{failed} records failed; the first: {}",
-            first.unwrap_or_default()
-        ))));
+        return Err(Failure::Run(Some(format!("{failed} records failed; the first: {}", first.unwrap_or_default()))));
     }
-    if stop.is_asked() {
-        Err(Failure::Run(Some("stopped".into())))
-    } else {
-        Ok(())
-    }
+    if stop.is_asked() { Err(Failure::Run(Some("stopped".into()))) } else { Ok(()) }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tool measures real time")]
@@ -221,18 +198,10 @@ impl Outcome<'_> {
         let mut out = stdout().lock();
         let (records, megabytes) = self.rates();
         let failed = self.notes.failed.load(Ordering::Relaxed);
-        writeln!(
-            out,
-            "{} records delivered, {failed} failed, in {:.2} s",
-            self.delivered(),
-            self.seconds
-        )?;
+        writeln!(out, "{} records delivered, {failed} failed, in {:.2} s", self.delivered(), self.seconds)?;
         writeln!(out, "{records:.0} records/s, {megabytes:.1} MB/s")?;
         let [p50, p95, p99, p999] = [0.5, 0.95, 0.99, 0.999].map(|quantile| self.latency(quantile));
-        writeln!(
-            out,
-            "latency: p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms, p99.9 {p999:.1} ms"
-        )?;
+        writeln!(out, "latency: p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms, p99.9 {p999:.1} ms")?;
         writeln!(out, "batches: {} bytes on average", self.average_batch())?;
         if let Some(cpu) = self.cpu_a_million() {
             writeln!(out, "CPU: {cpu:.2} s for a million records")?;

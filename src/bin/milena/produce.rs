@@ -55,9 +55,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => Box::new(BufReader::new(io::stdin())),
         Some(path) => {
             let file = std::fs::File::open(path);
-            Box::new(BufReader::new(file.map_err(|error| {
-                Failure::Usage(format!("can't read {}: {error}", path.display()))
-            })?))
+            Box::new(BufReader::new(
+                file.map_err(|error| Failure::Usage(format!("can't read {}: {error}", path.display())))?,
+            ))
         }
     };
     let stop = Stop::listen()?;
@@ -94,22 +94,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     drop(report);
     let closed = producer.close(Duration::MAX);
-    let tally = printer
-        .join()
-        .map_err(|_| Failure::run("the printing thread panicked"))?;
+    let tally = printer.join().map_err(|_| Failure::run("the printing thread panicked"))?;
     let tally = tally.map_err(|error| Failure::output(&error))?;
     closed.map_err(Failure::run)?;
     if interrupted {
-        return Err(Failure::Run(Some(format!(
-            "stopped: {} delivered, {} failed",
-            tally.delivered, tally.failed
-        ))));
+        return Err(Failure::Run(Some(format!("stopped: {} delivered, {} failed", tally.delivered, tally.failed))));
     }
     match tally.failed {
         0 => Ok(()),
-        failed => Err(Failure::Run(Some(format!(
-            "{failed} of {n} records were not delivered"
-        )))),
+        failed => Err(Failure::Run(Some(format!("{failed} of {n} records were not delivered")))),
     }
 }
 
@@ -159,8 +152,7 @@ fn send(producer: &Producer, arguments: &Arguments, n: u64, line: &[u8], report:
 }
 
 fn find(line: &[u8], separator: &[u8]) -> Option<usize> {
-    line.windows(separator.len().max(1))
-        .position(|window| window == separator)
+    line.windows(separator.len().max(1)).position(|window| window == separator)
 }
 
 /// Prints outcomes as they come, on a thread of its own: the I/O thread must not wait for a slow reader.
@@ -223,15 +215,10 @@ fn progress(wanted: bool) -> ProgressBar {
     ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "errors to come are failures too")]
 fn describe(outcome: &Outcome) -> serde_json::Value {
     match &outcome.result {
-        Ok(Delivered {
-            topic,
-            partition,
-            offset,
-            timestamp,
-            ..
-        }) => {
+        Ok(Delivered { topic, partition, offset, timestamp, .. }) => {
             json!({"n": outcome.n, "topic": &**topic, "partition": partition, "offset": offset, "timestamp": timestamp})
         }
         Err(error) => {
@@ -257,12 +244,7 @@ fn describe(outcome: &Outcome) -> serde_json::Value {
 
 /// What the cluster in memory holds for a record.
 fn stored(server: &Server, delivered: &Delivered) -> String {
-    let Delivered {
-        topic,
-        partition,
-        offset,
-        ..
-    } = delivered;
+    let Delivered { topic, partition, offset, .. } = delivered;
     let offset = offset.unwrap_or(-1);
     let record = server.with(|cluster, _| cluster.record(topic, *partition, offset));
     match record {
@@ -271,10 +253,7 @@ fn stored(server: &Server, delivered: &Delivered) -> String {
             let text =
                 |bytes: Option<&[u8]>| bytes.map_or("null".into(), |bytes| String::from_utf8_lossy(bytes).into_owned());
             let (key, value) = (text(record.key.as_deref()), text(record.value.as_deref()));
-            format!(
-                "{topic}-{partition}@{offset} timestamp {} key {key} value {value}",
-                record.timestamp
-            )
+            format!("{topic}-{partition}@{offset} timestamp {} key {key} value {value}", record.timestamp)
         }
     }
 }

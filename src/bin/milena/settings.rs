@@ -56,15 +56,9 @@ impl ProducerArguments {
         } else {
             // Wrong options are said before anything is started.
             Config::from_properties(pairs.iter().cloned().chain([placeholder()]))?;
-            let settings = ServerSettings {
-                cluster,
-                ..ServerSettings::default()
-            };
+            let settings = ServerSettings { cluster, ..ServerSettings::default() };
             let server = Server::start_with(settings).map_err(Failure::run)?;
-            eprintln!(
-                "milena: no --bootstrap-server: producing to a cluster in memory at {}",
-                server.bootstrap()
-            );
+            eprintln!("milena: no --bootstrap-server: producing to a cluster in memory at {}", server.bootstrap());
             pairs.push(("bootstrap.servers".to_string(), server.bootstrap()));
             Some(server)
         };
