@@ -14,6 +14,8 @@ mod config;
 mod connection;
 mod error;
 mod event;
+#[cfg(test)]
+mod golden;
 mod producer;
 mod record;
 mod time;

@@ -137,7 +137,7 @@ impl Completion {
             state.threads |= open;
             open
         };
-        let mut state = match patience {
+        let state = match patience {
             None => self.done.wait_while(state, open).unwrap_or_else(PoisonError::into_inner),
             Some(patience) => {
                 self.done.wait_timeout_while(state, patience, open).unwrap_or_else(PoisonError::into_inner).0

@@ -5,6 +5,8 @@
 
 pub(crate) mod crc;
 pub(crate) mod decode;
+#[cfg(test)]
+mod golden;
 pub(crate) mod header;
 mod pool;
 

@@ -314,7 +314,7 @@ impl Producer {
         let mut first = None;
         let timeout = i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX);
         let topics = entries.chunk_by(|a, b| a.topic == b.topic);
-        let (client, acks) = (&*self.config.client_id, self.config.acks.code());
+        let (client, acks) = (Some(&*self.config.client_id), self.config.acks.code());
         produce::begin(&mut head, version, correlation, client, None, acks, timeout, topics.clone().count());
         for entries in topics {
             let topic = entries[0].topic;

@@ -86,4 +86,23 @@ mod tests {
             assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key:?}");
         }
     }
+
+    #[test]
+    fn golden_keys_go_where_java_sends_them() {
+        let mut tried = 0;
+        for vector in crate::golden::objects("partitions.jsonl") {
+            let key = crate::golden::hex(vector["key"].as_str().expect("a key"));
+            assert_eq!(i64::from(murmur2(&key) as i32), vector["murmur2"].as_i64().expect("a hash"), "{vector}");
+            for (count, partition) in vector["partitions"].as_object().expect("counts") {
+                let count = count.parse().expect("a number");
+                assert_eq!(
+                    i64::from(partition_for_key(&key, count)),
+                    partition.as_i64().expect("a number"),
+                    "{vector}"
+                );
+                tried += 1;
+            }
+        }
+        assert!(tried > 0);
+    }
 }

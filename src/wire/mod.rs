@@ -15,6 +15,8 @@
 //! | overlong varints | accepted up to five bytes | accepted up to five bytes |
 
 pub(crate) mod api_versions;
+#[cfg(test)]
+mod golden;
 mod header;
 pub(crate) mod init_producer_id;
 pub(crate) mod metadata;

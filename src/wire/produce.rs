@@ -26,7 +26,7 @@ pub(crate) fn begin(
     out: &mut BytesMut,
     version: i16,
     correlation: i32,
-    client_id: &str,
+    client_id: Option<&str>,
     transactional_id: Option<&str>,
     acks: i16,
     timeout_ms: i32,
@@ -34,7 +34,7 @@ pub(crate) fn begin(
 ) {
     let flexible = Api::Produce.is_flexible(version);
     out.put_i32(0);
-    put_request_header(out, Api::Produce, version, correlation, Some(client_id));
+    put_request_header(out, Api::Produce, version, correlation, client_id);
     put_nullable_string(out, flexible, transactional_id);
     out.put_i16(acks);
     out.put_i32(timeout_ms);

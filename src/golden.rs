@@ -1,0 +1,48 @@
+//! Where the vectors are that the classes of Kafka's own Java client made (tests/golden), and how they are read.
+
+use std::path::PathBuf;
+use std::string::String;
+use std::vec::Vec;
+
+/// The lines of a file of vectors: those of tests/golden, or of the folder that `MILENA_GOLDEN` names.
+pub(crate) fn lines(file: &str) -> Vec<String> {
+    let folder = std::env::var_os("MILENA_GOLDEN").map(PathBuf::from);
+    let folder = folder.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"));
+    let path = folder.join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.lines().map(String::from).collect()
+}
+
+/// The lines of a JSONL file.
+pub(crate) fn objects(file: &str) -> Vec<serde_json::Value> {
+    lines(file).iter().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
+}
+
+/// Bytes from hexadecimal digits.
+pub(crate) fn hex(digits: &str) -> Vec<u8> {
+    assert!(digits.len() % 2 == 0, "pairs of digits");
+    let byte = |place: usize| u8::from_str_radix(&digits[place..place + 2], 16).expect("hexadecimal digits");
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
+
+/// Bytes from base64, of either alphabet, padded or not.
+pub(crate) fn base64(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let (mut bits, mut count) = (0u32, 0);
+    for letter in text.bytes().filter(|letter| *letter != b'=') {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' | b'-' => 62,
+            _ => 63,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
