@@ -1,0 +1,543 @@
+//! The cluster in memory answers odd requests as Kafka does, and keeps what it was sent.
+
+#![cfg(feature = "cluster")]
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::indexmap::IndexMap;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
+    MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+use milena::Instant;
+use milena::cluster::{Cluster, Peer, Request, Settings, TopicSettings, Versions};
+
+const NOW: Instant = Instant::from_millis(1000);
+
+/// A cluster with topic `t`, and a connection to the node that leads its only partition.
+struct Bench {
+    cluster: Cluster,
+    peer: Peer,
+    version: i16,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    fn with(settings: Settings) -> Self {
+        let mut cluster = Cluster::new(settings);
+        cluster.create_topic("t", 1);
+        let peer = cluster.connect(1).expect("node 1 is up");
+        Self { cluster, peer, version: 9 }
+    }
+
+    fn call<Q: Encodable, A: Decodable>(&mut self, api: ApiKey, version: i16, request: &Q) -> Option<A> {
+        self.cluster.receive(NOW, self.peer, &frame(api, version, request));
+        answer(&self.cluster.take_output(self.peer), api, version)
+    }
+
+    fn produce_acks(&mut self, records: Option<Bytes>, acks: i16) -> Option<(i16, i64)> {
+        let data = PartitionProduceData::default().with_index(0).with_records(records);
+        self.produce_data(vec![data], acks)
+    }
+
+    fn produce_data(&mut self, data: Vec<PartitionProduceData>, acks: i16) -> Option<(i16, i64)> {
+        let mut topic = TopicProduceData::default().with_partition_data(data);
+        if self.version >= 13 {
+            topic.topic_id = kafka_protocol::messages::produce_request::TopicProduceData::default().topic_id;
+        } else {
+            topic.name = TopicName(StrBytes::from_static_str("t"));
+        }
+        let request = ProduceRequest::default().with_acks(acks).with_timeout_ms(1000).with_topic_data(vec![topic]);
+        let response: ProduceResponse = self.call(ApiKey::Produce, self.version, &request)?;
+        let partition = &response.responses[0].partition_responses[0];
+        Some((partition.error_code, partition.base_offset))
+    }
+
+    /// Error code and base offset.
+    fn produce(&mut self, records: Bytes) -> (i16, i64) {
+        self.produce_acks(Some(records), -1).expect("an answer")
+    }
+
+    fn log(&self) -> Vec<(i64, String)> {
+        let id = self.cluster.topic_id("t").expect("the topic");
+        let text = |value: Option<Bytes>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
+        self.cluster.log(id, 0).into_iter().map(|record| (record.offset, text(record.value))).collect()
+    }
+}
+
+fn frame<Q: Encodable>(api: ApiKey, version: i16, request: &Q) -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    let header = RequestHeader::default().with_request_api_key(api as i16).with_request_api_version(version);
+    header.with_correlation_id(7).encode(&mut bytes, api.request_header_version(version)).expect("a header");
+    request.encode(&mut bytes, version).expect("a request of this version");
+    [&(bytes.len() as i32).to_be_bytes()[..], &bytes].concat()
+}
+
+fn answer<A: Decodable>(bytes: &[u8], api: ApiKey, version: i16) -> Option<A> {
+    let mut bytes = Bytes::copy_from_slice(bytes.get(4..)?);
+    let header = ResponseHeader::decode(&mut bytes, api.response_header_version(version)).expect("a header");
+    assert_eq!(header.correlation_id, 7);
+    Some(A::decode(&mut bytes, version).expect("a response of this version"))
+}
+
+/// A batch of records with these values.
+fn batch(producer_id: i64, epoch: i16, sequence: i32, values: &[&str]) -> Bytes {
+    let record = |(index, value): (usize, &&str)| Record {
+        transactional: false,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: -1,
+        producer_id,
+        producer_epoch: epoch,
+        timestamp_type: TimestampType::Creation,
+        offset: index as i64,
+        sequence: sequence.wrapping_add(index as i32),
+        timestamp: 1_700_000_000_000,
+        key: None,
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        headers: IndexMap::new(),
+    };
+    let records: Vec<Record> = values.iter().enumerate().map(record).collect();
+    let mut bytes = BytesMut::new();
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+    RecordBatchEncoder::encode(&mut bytes, &records, &options).expect("a batch");
+    bytes[53..57].copy_from_slice(&(if producer_id < 0 { -1 } else { sequence }).to_be_bytes());
+    sealed(bytes)
+}
+
+/// With the right checksum.
+fn sealed(mut bytes: BytesMut) -> Bytes {
+    let crc = crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes.freeze()
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
+
+/// The batch with some bytes changed, and the checksum made right again.
+fn changed(batch: &Bytes, at: usize, with: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::from(&batch[..]);
+    bytes[at..at + with.len()].copy_from_slice(with);
+    sealed(bytes)
+}
+
+#[test]
+fn what_is_produced_can_be_read_back() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["a", "b"])), (0, 0));
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["c"])), (0, 2));
+    assert_eq!(bench.log(), [(0, "a".into()), (1, "b".into()), (2, "c".into())]);
+}
+
+#[test]
+fn acks_0_has_no_answer() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.produce_acks(Some(batch(-1, -1, -1, &["a"])), 0), None);
+    assert_eq!(bench.log().len(), 1);
+    assert!(!bench.cluster.is_closed(bench.peer));
+}
+
+#[test]
+fn an_error_with_acks_0_closes_the_connection() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.produce_acks(Some(Bytes::new()), 0), None);
+    assert!(bench.cluster.is_closed(bench.peer));
+}
+
+#[test]
+fn acks_7_is_error_21() {
+    assert_eq!(Bench::new().produce_acks(Some(batch(-1, -1, -1, &["a"])), 7), Some((21, -1)));
+}
+
+#[test]
+fn a_wrong_checksum_is_error_2() {
+    let mut bytes = BytesMut::from(&batch(-1, -1, -1, &["a"])[..]);
+    bytes[17] ^= 1;
+    assert_eq!(Bench::new().produce(bytes.freeze()).0, 2);
+}
+
+#[test]
+fn magic_1_is_error_87() {
+    assert_eq!(Bench::new().produce(changed(&batch(-1, -1, -1, &["a"]), 16, &[1])).0, 87);
+}
+
+#[test]
+fn a_record_count_that_does_not_fit_is_error_87() {
+    assert_eq!(Bench::new().produce(changed(&batch(-1, -1, -1, &["a"]), 57, &2i32.to_be_bytes())).0, 87);
+    assert_eq!(Bench::new().produce(changed(&batch(-1, -1, -1, &["a"]), 57, &i32::MAX.to_be_bytes())).0, 87);
+}
+
+#[test]
+fn a_batch_length_that_is_too_large_is_error_2() {
+    let whole = batch(-1, -1, -1, &["a"]);
+    let length = whole.len() as i32 - 12 + 1;
+    assert_eq!(Bench::new().produce(changed(&whole, 8, &length.to_be_bytes())).0, 2);
+}
+
+#[test]
+fn garbage_in_place_of_records_is_error_87() {
+    assert_eq!(Bench::new().produce(changed(&batch(-1, -1, -1, &["abcdef"]), 61, &[0xff; 8])).0, 87);
+}
+
+#[test]
+fn two_batches_for_one_partition_are_error_87() {
+    let two = [batch(-1, -1, -1, &["a"]), batch(-1, -1, -1, &["b"])].concat();
+    assert_eq!(Bench::new().produce(Bytes::from(two)).0, 87);
+}
+
+#[test]
+fn no_records_are_error_87() {
+    assert_eq!(Bench::new().produce(Bytes::new()).0, 87);
+    assert_eq!(Bench::new().produce_acks(None, -1).map(|answer| answer.0), Some(87));
+}
+
+#[test]
+fn a_control_batch_is_error_87() {
+    assert_eq!(Bench::new().produce(changed(&batch(-1, -1, -1, &["a"]), 21, &[0, 0x20])).0, 87);
+}
+
+#[test]
+fn an_unknown_codec_is_error_76() {
+    assert_eq!(Bench::new().produce(changed(&batch(-1, -1, -1, &["a"]), 21, &[0, 5])).0, 76);
+}
+
+#[test]
+fn a_timestamp_in_ten_days_is_error_32() {
+    let late = 1_700_000_000_000i64 + 10 * 86_400_000;
+    assert_eq!(Bench::new().produce(changed(&batch(-1, -1, -1, &["a"]), 27, &late.to_be_bytes())).0, 32);
+}
+
+#[test]
+fn offset_deltas_out_of_order_are_error_87() {
+    // The second record's offset delta is the fourth byte of it; 2 is 1 in zigzag.
+    let whole = batch(-1, -1, -1, &["a", "b"]);
+    let second = whole.len() - 8 + 3;
+    assert_eq!(whole[second], 2, "the place of the delta");
+    assert_eq!(Bench::new().produce(changed(&whole, second, &[4])).0, 87);
+}
+
+#[test]
+fn an_unknown_topic_or_partition_is_error_3() {
+    let mut bench = Bench::new();
+    let data = PartitionProduceData::default().with_index(9).with_records(Some(batch(-1, -1, -1, &["a"])));
+    assert_eq!(bench.produce_data(vec![data], -1), Some((3, -1)));
+    bench.cluster.delete_topic("t");
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])).0, 3);
+}
+
+#[test]
+fn an_unknown_topic_id_is_error_100() {
+    let mut bench = Bench::new();
+    bench.version = 13;
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])).0, 100);
+}
+
+#[test]
+fn a_batch_above_max_message_bytes_is_error_10() {
+    let mut bench = Bench::new();
+    let settings = TopicSettings { max_message_bytes: Some(100), ..TopicSettings::default() };
+    bench.cluster.create_topic_with("t", 1, settings);
+    assert_eq!(bench.produce(batch(-1, -1, -1, &[&"x".repeat(200)])).0, 10);
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["x"])).0, 0);
+}
+
+#[test]
+fn a_repeated_batch_is_answered_its_first_offset() {
+    let mut bench = Bench::new();
+    for sequence in 0..5 {
+        assert_eq!(bench.produce(batch(5, 0, sequence, &["v"])), (0, i64::from(sequence)));
+    }
+    assert_eq!(bench.produce(batch(5, 0, 0, &["v"])), (0, 0));
+    assert_eq!(bench.produce(batch(5, 0, 4, &["v"])), (0, 4));
+    assert_eq!(bench.log().len(), 5);
+}
+
+#[test]
+fn a_repeated_batch_from_before_the_window_is_error_45_or_46() {
+    for old_duplicate in [45, 46] {
+        let mut bench = Bench::with(Settings { old_duplicate, ..Settings::default() });
+        for sequence in 0..6 {
+            assert_eq!(bench.produce(batch(5, 0, sequence, &["v"])).0, 0);
+        }
+        assert_eq!(bench.produce(batch(5, 0, 0, &["v"])).0, old_duplicate);
+    }
+}
+
+#[test]
+fn a_gap_in_the_sequence_is_error_45() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.produce(batch(5, 0, 0, &["v"])).0, 0);
+    assert_eq!(bench.produce(batch(5, 0, 2, &["v"])).0, 45);
+    assert_eq!(bench.produce(batch(5, 0, 1, &["v"])).0, 0);
+}
+
+#[test]
+fn an_unknown_producer_may_begin_anywhere() {
+    assert_eq!(Bench::new().produce(batch(5, 3, 77, &["v"])).0, 0);
+}
+
+#[test]
+fn a_newer_epoch_must_begin_at_0_and_fences_the_older() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.produce(batch(5, 0, 0, &["v"])).0, 0);
+    assert_eq!(bench.produce(batch(5, 2, 1, &["v"])).0, 45);
+    assert_eq!(bench.produce(batch(5, 1, 0, &["v"])).0, 0);
+    assert_eq!(bench.produce(batch(5, 0, 1, &["v"])).0, 47);
+}
+
+#[test]
+fn sequences_wrap_after_the_largest() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.produce(batch(5, 0, i32::MAX - 1, &["v", "w"])).0, 0);
+    assert_eq!(bench.produce(batch(5, 0, 0, &["x"])).0, 0);
+}
+
+#[test]
+fn a_restart_remembers_the_last_batch_only() {
+    let mut bench = Bench::new();
+    for sequence in 0..3 {
+        assert_eq!(bench.produce(batch(5, 0, sequence, &["v"])).0, 0);
+    }
+    bench.cluster.crash(1);
+    bench.cluster.restart(1, false);
+    bench.peer = bench.cluster.connect(1).expect("it is up again");
+    assert_eq!(bench.produce(batch(5, 0, 1, &["v"])).0, 45);
+    assert_eq!(bench.produce(batch(5, 0, 2, &["v"])), (0, 2));
+}
+
+fn three() -> Settings {
+    Settings { nodes: 3, min_insync_replicas: 2, replication_lag: Duration::from_millis(10), ..Settings::default() }
+}
+
+#[test]
+fn acks_all_waits_for_followers() {
+    let mut bench = Bench::with(three());
+    assert_eq!(bench.produce_acks(Some(batch(-1, -1, -1, &["a"])), -1), None);
+    assert_eq!(bench.log(), []);
+    let due = bench.cluster.next_deadline().expect("followers copy");
+    bench.cluster.advance(due);
+    let response: ProduceResponse = answer(&bench.cluster.take_output(bench.peer), ApiKey::Produce, 9).expect("now");
+    assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+    assert_eq!(bench.log().len(), 1);
+}
+
+#[test]
+fn too_few_replicas_are_error_19() {
+    let mut bench = Bench::with(three());
+    bench.cluster.crash(2);
+    bench.cluster.crash(3);
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])).0, 19);
+}
+
+#[test]
+fn a_node_that_does_not_lead_answers_6_and_says_who_does() {
+    let mut bench = Bench::with(three());
+    assert!(bench.cluster.move_leader("t", 0, 2, true));
+    bench.version = 10;
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_static_str("t")))
+        .with_partition_data(vec![PartitionProduceData::default().with_records(Some(batch(-1, -1, -1, &["a"])))]);
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![topic]);
+    let response: ProduceResponse = bench.call(ApiKey::Produce, 10, &request).expect("an answer");
+    let partition = &response.responses[0].partition_responses[0];
+    assert_eq!(
+        (partition.error_code, partition.current_leader.leader_id.0, partition.current_leader.leader_epoch),
+        (6, 2, 1)
+    );
+    assert_eq!(response.node_endpoints[0].node_id.0, 2);
+}
+
+#[test]
+fn a_leader_that_crashes_loses_what_was_not_replicated() {
+    let mut bench = Bench::with(Settings { min_insync_replicas: 1, ..three() });
+    assert_eq!(bench.produce_acks(Some(batch(5, 0, 0, &["lost"])), 1).map(|answer| answer.0), Some(0));
+    bench.cluster.crash(1);
+    let leader = bench.cluster.leader("t", 0).expect("another leads");
+    bench.cluster.restart(1, false);
+    bench.peer = bench.cluster.connect(leader).expect("it is up");
+    assert_eq!(bench.produce_acks(Some(batch(5, 0, 0, &["kept"])), 1), Some((0, 0)));
+    let id = bench.cluster.topic_id("t").expect("the topic");
+    assert_eq!(bench.cluster.whole_log(id, 0).len(), 1);
+}
+
+#[test]
+fn a_leader_that_does_not_know_is_believed_by_nobody_else() {
+    let mut bench = Bench::with(three());
+    assert!(bench.cluster.move_leader("t", 0, 2, false));
+    assert_eq!(
+        bench.produce_acks(Some(batch(-1, -1, -1, &["a"])), -1),
+        None,
+        "it waits for followers that don't follow"
+    );
+    bench.cluster.tell_zombies(NOW);
+    let response: ProduceResponse = answer(&bench.cluster.take_output(bench.peer), ApiKey::Produce, 9).expect("now");
+    assert_eq!(response.responses[0].partition_responses[0].error_code, 6);
+    assert_eq!(bench.log(), []);
+}
+
+#[test]
+fn requests_of_a_connection_are_answered_in_order() {
+    let mut bench = Bench::new();
+    for sequence in 0..5 {
+        let data = PartitionProduceData::default().with_records(Some(batch(5, 0, sequence, &["v"])));
+        let topic = TopicProduceData::default()
+            .with_name(TopicName(StrBytes::from_static_str("t")))
+            .with_partition_data(vec![data]);
+        let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![topic]);
+        bench.cluster.receive(NOW, bench.peer, &frame(ApiKey::Produce, 9, &request));
+    }
+    let mut output = &bench.cluster.take_output(bench.peer)[..];
+    for sequence in 0..5 {
+        let (length, rest) = output.split_first_chunk::<4>().expect("five answers");
+        let (_, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        let one = &output[..output.len() - rest.len()];
+        let response: ProduceResponse = answer(one, ApiKey::Produce, 9).expect("an answer");
+        assert_eq!(response.responses[0].partition_responses[0].base_offset, sequence);
+        output = rest;
+    }
+    assert!(output.is_empty());
+}
+
+#[test]
+fn a_version_that_is_not_offered_closes_the_connection() {
+    let mut bench = Bench::with(Settings { versions: Versions::KAFKA_2_1, ..Settings::default() });
+    let response: Option<ProduceResponse> = bench.call(ApiKey::Produce, 9, &ProduceRequest::default());
+    assert!(response.is_none());
+    assert!(bench.cluster.is_closed(bench.peer));
+}
+
+#[test]
+fn an_api_versions_version_that_is_not_offered_is_error_35_in_the_oldest_form() {
+    let mut bench = Bench::with(Settings { versions: Versions::KAFKA_2_1, ..Settings::default() });
+    let named = ApiVersionsRequest::default()
+        .with_client_software_name(StrBytes::from_static_str("x"))
+        .with_client_software_version(StrBytes::from_static_str("1"));
+    bench.cluster.receive(NOW, bench.peer, &frame(ApiKey::ApiVersions, 3, &named));
+    let response: ApiVersionsResponse =
+        answer(&bench.cluster.take_output(bench.peer), ApiKey::ApiVersions, 0).expect("an answer");
+    assert_eq!(response.error_code, 35);
+    let range = &response.api_keys[0];
+    assert_eq!((range.api_key, range.min_version, range.max_version), (18, 0, 2));
+}
+
+#[test]
+fn a_software_name_that_kafka_forbids_is_error_42() {
+    let request = ApiVersionsRequest::default().with_client_software_name(StrBytes::from_static_str("-x"));
+    let response: ApiVersionsResponse = Bench::new().call(ApiKey::ApiVersions, 3, &request).expect("an answer");
+    assert_eq!(response.error_code, 42);
+}
+
+fn metadata(bench: &mut Bench, topics: &[&str], create: bool) -> MetadataResponse {
+    let topic = |name: &&str| {
+        let name = TopicName(StrBytes::from_string(name.to_string()));
+        kafka_protocol::messages::metadata_request::MetadataRequestTopic::default().with_name(Some(name))
+    };
+    let topics = topics.iter().map(topic).collect();
+    let request = MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(create);
+    bench.call(ApiKey::Metadata, 12, &request).expect("an answer")
+}
+
+#[test]
+fn a_topic_is_created_on_first_use_and_has_leaders_a_moment_later() {
+    let mut bench = Bench::new();
+    assert_eq!(metadata(&mut bench, &["new"], true).topics[0].error_code, 5);
+    let response = metadata(&mut bench, &["new"], true);
+    assert_eq!((response.topics[0].error_code, response.topics[0].partitions.len()), (0, 4));
+}
+
+#[test]
+fn a_topic_is_not_created_if_nobody_wants_it() {
+    let mut bench = Bench::new();
+    assert_eq!(metadata(&mut bench, &["new"], false).topics[0].error_code, 3);
+    assert_eq!(metadata(&mut bench, &["new"], false).topics[0].error_code, 3);
+}
+
+#[test]
+fn forbidden_names_are_error_17() {
+    for name in ["", ".", "..", "a/b", "ä", &"x".repeat(250)] {
+        assert_eq!(metadata(&mut Bench::new(), &[name], true).topics[0].error_code, 17, "{name:?}");
+    }
+}
+
+#[test]
+fn forbidden_topics_are_error_29() {
+    let mut bench = Bench::new();
+    bench.cluster.set_forbidden("t", true);
+    assert_eq!(metadata(&mut bench, &["t"], true).topics[0].error_code, 29);
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])).0, 29);
+}
+
+#[test]
+fn no_topics_asked_for_are_none_told() {
+    let response = metadata(&mut Bench::new(), &[], true);
+    assert_eq!((response.brokers.len(), response.topics.len()), (1, 0));
+}
+
+#[test]
+fn producer_ids_are_new_each_time() {
+    let mut bench = Bench::new();
+    let request = InitProducerIdRequest::default().with_transactional_id(None).with_producer_id((-1).into());
+    let first: InitProducerIdResponse = bench.call(ApiKey::InitProducerId, 4, &request).expect("an answer");
+    let second: InitProducerIdResponse = bench.call(ApiKey::InitProducerId, 4, &request).expect("an answer");
+    assert_ne!(first.producer_id, second.producer_id);
+}
+
+#[test]
+fn errors_come_on_demand_and_end() {
+    let mut bench = Bench::new();
+    bench.cluster.fail_next(Request::Produce, 87, 2);
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])).0, 87);
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])).0, 87);
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])), (0, 0));
+}
+
+#[test]
+fn log_append_time_replaces_timestamps() {
+    let mut bench = Bench::new();
+    let settings = TopicSettings { log_append_time: true, ..TopicSettings::default() };
+    let id = bench.cluster.create_topic_with("t", 1, settings);
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])).0, 0);
+    assert_eq!(bench.cluster.log(id, 0)[0].timestamp, 1_700_000_001_000);
+}
+
+#[test]
+fn bytes_may_be_cut_anywhere() {
+    let mut bench = Bench::new();
+    let data = PartitionProduceData::default().with_records(Some(batch(-1, -1, -1, &["a"])));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_static_str("t")))
+        .with_partition_data(vec![data]);
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![topic]);
+    for byte in frame(ApiKey::Produce, 9, &request) {
+        assert!(bench.cluster.take_output(bench.peer).is_empty());
+        bench.cluster.receive(NOW, bench.peer, &[byte]);
+    }
+    assert!(!bench.cluster.take_output(bench.peer).is_empty());
+}
+
+#[test]
+fn a_deleted_topics_log_can_be_read_by_its_id() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])).0, 0);
+    let old = bench.cluster.topic_id("t").expect("the topic");
+    let new = bench.cluster.create_topic("t", 1);
+    assert_ne!(old, new);
+    assert_eq!((bench.cluster.log(old, 0).len(), bench.cluster.log(new, 0).len()), (1, 0));
+}

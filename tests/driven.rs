@@ -1,0 +1,655 @@
+//! The machine driven by hand: no socket, no clock, time given as numbers.
+
+#![cfg(feature = "cluster")]
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "tests look at what they are about")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Buf;
+use milena::cluster::{Cluster, Peer, Request, Settings};
+use milena::{
+    Cause, Config, ConnId, Delivery, DeliveryErrorKind, Event, Header, Input, Instant, Output, Partitioner, Producer,
+    Record, SendError, TopicView, UnixTime,
+};
+
+/// A producer and a cluster that hand each other bytes without delay.
+struct Desk {
+    producer: Producer,
+    cluster: Cluster,
+    now: Instant,
+    peers: BTreeMap<ConnId, Peer>,
+    /// Everything that the producer wrote.
+    written: Vec<u8>,
+    events: Vec<Event>,
+    wait: Option<Instant>,
+}
+
+impl Desk {
+    fn new(options: &[(&str, &str)]) -> Self {
+        Self::with(options, Settings::default())
+    }
+
+    fn with(options: &[(&str, &str)], settings: Settings) -> Self {
+        let options = [("bootstrap.servers", "127.0.0.1:9092")].iter().chain(options).copied();
+        let config = Config::from_properties(options).expect("valid options");
+        Self {
+            producer: Producer::new(Instant::ZERO, Some(UnixTime::from_millis(1_700_000_000_000)), config, [7; 32]),
+            cluster: Cluster::new(settings),
+            now: Instant::ZERO,
+            peers: BTreeMap::new(),
+            written: Vec::new(),
+            events: Vec::new(),
+            wait: None,
+        }
+    }
+
+    /// Works until neither side has anything to say.
+    fn settle(&mut self) {
+        loop {
+            let mut busy = false;
+            match self.producer.poll_output() {
+                Output::Connect { conn, host, port, .. } => {
+                    busy = true;
+                    let peer = self.cluster.node_at(&host, port).and_then(|node| self.cluster.connect(node));
+                    match peer {
+                        Some(peer) => {
+                            self.peers.insert(conn, peer);
+                            self.producer.handle_input(self.now, Input::Connected(conn));
+                        }
+                        None => {
+                            let cause = Cause::Connect("refused");
+                            self.producer.handle_input(self.now, Input::Disconnected(conn, cause));
+                        }
+                    }
+                }
+                Output::Disconnect(conn) => {
+                    busy = true;
+                    if let Some(peer) = self.peers.remove(&conn) {
+                        self.cluster.disconnect(peer);
+                    }
+                }
+                Output::Transmit(conn) => {
+                    busy = true;
+                    self.write(conn);
+                }
+                Output::Event(event) => {
+                    busy = true;
+                    self.events.push(event);
+                }
+                Output::Wait(wait) => self.wait = wait,
+            }
+            self.cluster.advance(self.now);
+            for (conn, peer) in self.peers.clone() {
+                let bytes = self.cluster.take_output(peer);
+                if !bytes.is_empty() {
+                    busy = true;
+                    self.producer.handle_input(self.now, Input::Data(conn, &bytes));
+                }
+                if self.cluster.is_closed(peer) {
+                    busy = true;
+                    self.peers.remove(&conn);
+                    self.producer.handle_input(self.now, Input::Disconnected(conn, Cause::Closed));
+                }
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, conn: ConnId) {
+        loop {
+            let mut transmit = self.producer.transmit(self.now, conn);
+            let bytes = transmit.copy_to_bytes(transmit.remaining());
+            if bytes.is_empty() {
+                return;
+            }
+            self.written.extend_from_slice(&bytes);
+            if let Some(peer) = self.peers.get(&conn) {
+                self.cluster.receive(self.now, *peer, &bytes);
+            }
+        }
+    }
+
+    /// Time goes on, with everything that is due on the way.
+    fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            self.settle();
+            let next = [self.wait, self.cluster.next_deadline()].into_iter().flatten().min();
+            match next.filter(|next| *next <= end) {
+                Some(next) => {
+                    self.now = self.now.max(next);
+                    self.producer.handle_input(self.now, Input::Timeout);
+                    self.cluster.advance(self.now);
+                }
+                None => break,
+            }
+        }
+        self.now = end;
+    }
+
+    /// Sends, waiting for metadata if need be.
+    fn send(&mut self, record: &Record<'_>) -> Result<milena::Sent, SendError> {
+        for _ in 0..20 {
+            match self.producer.send(self.now, record) {
+                Err(SendError::NotReady { .. }) => self.run(Duration::from_millis(100)),
+                other => return other,
+            }
+        }
+        panic!("the topic never gets ready");
+    }
+
+    fn deliveries(&self) -> Vec<&Delivery> {
+        let delivery = |event: &'_ Event| if let Event::Delivered(_) = event { true } else { false };
+        self.events
+            .iter()
+            .filter(|event| delivery(event))
+            .map(|event| match event {
+                Event::Delivered(delivery) => delivery,
+                _ => unreachable!("filtered"),
+            })
+            .collect()
+    }
+
+    fn offsets(&self) -> Vec<Option<i64>> {
+        self.deliveries()
+            .iter()
+            .filter_map(|delivery| delivery.outcome.as_ref().ok())
+            .map(|written| written.base_offset)
+            .collect()
+    }
+}
+
+fn sends(count: usize, value: &str) -> impl Iterator<Item = Record<'_>> {
+    std::iter::repeat_n(Record::new("t").value(value).partition(0), count)
+}
+
+#[test]
+fn two_runs_write_the_same_bytes() {
+    let run = || {
+        let mut desk = Desk::with(&[("linger.ms", "3")], Settings { nodes: 3, ..Settings::default() });
+        for n in 0..500u32 {
+            let key = (n % 7).to_string();
+            let mut record = Record::new(if n % 3 == 0 { "a" } else { "b" }).value("value");
+            if n % 2 == 0 {
+                record = record.key(&key);
+            }
+            desk.send(&record).unwrap();
+            desk.run(Duration::from_millis(u64::from(n % 5)));
+        }
+        desk.run(Duration::from_secs(1));
+        assert_eq!(desk.deliveries().iter().map(|delivery| delivery.records.len()).sum::<usize>(), 500);
+        desk.written
+    };
+    let first = run();
+    assert!(first.len() > 10_000);
+    assert!(first == run());
+}
+
+#[test]
+fn a_record_arrives_as_it_was_sent() {
+    let mut desk = Desk::new(&[]);
+    let headers = [Header::new("h", b"x"), Header::null("n")];
+    let sent = desk.send(&Record::new("t").key("k").value("v").headers(&headers).timestamp(1_650_000_000_000)).unwrap();
+    desk.run(Duration::from_secs(1));
+    let stored = desk.cluster.record("t", sent.partition, 0).unwrap();
+    assert_eq!((stored.key.as_deref(), stored.value.as_deref()), (Some(&b"k"[..]), Some(&b"v"[..])));
+    assert_eq!(stored.timestamp, 1_650_000_000_000);
+    assert_eq!(stored.headers.len(), 2);
+    assert_eq!(desk.offsets(), [Some(0)]);
+}
+
+#[test]
+fn a_record_without_timestamp_gets_the_time_of_its_send() {
+    let mut desk = Desk::new(&[]);
+    desk.send(&Record::new("t").value("v").partition(0)).unwrap();
+    desk.now = Instant::from_millis(5000);
+    let sent = desk.send(&Record::new("t").value("v").partition(0)).unwrap();
+    assert_eq!(sent.timestamp, 1_700_000_005_000);
+    desk.producer.handle_input(desk.now, Input::WallClock(UnixTime::from_millis(1_800_000_000_000)));
+    let sent = desk.send(&Record::new("t").value("v").partition(0)).unwrap();
+    assert_eq!(sent.timestamp, 1_800_000_000_000);
+}
+
+#[test]
+fn a_batch_lingers_and_is_full_at_batch_size() {
+    let mut desk = Desk::new(&[("linger.ms", "1000"), ("batch.size", "500")]);
+    desk.send(&Record::new("t").value("first").partition(0)).unwrap();
+    desk.run(Duration::from_millis(900));
+    assert_eq!(desk.offsets(), []);
+    desk.run(Duration::from_millis(200));
+    assert_eq!(desk.offsets().len(), 1);
+    for record in sends(20, &"x".repeat(50)) {
+        desk.send(&record).unwrap();
+    }
+    desk.settle();
+    assert!(desk.offsets().len() > 1, "full batches don't linger");
+}
+
+#[test]
+fn a_flush_ends_lingering_and_comes_when_all_is_delivered() {
+    let mut desk = Desk::new(&[("linger.ms", "100000"), ("delivery.timeout.ms", "2000000")]);
+    desk.send(&Record::new("t").value("v").partition(0)).unwrap();
+    let id = desk.producer.flush(desk.now);
+    desk.settle();
+    assert_eq!(desk.offsets(), [Some(0)]);
+    assert!(matches!(desk.events.last(), Some(Event::Flushed { id: ended, failed: 0 }) if *ended == id));
+}
+
+#[test]
+fn a_flush_of_nothing_ends_at_once() {
+    let mut desk = Desk::new(&[]);
+    let id = desk.producer.flush(desk.now);
+    desk.settle();
+    assert!(matches!(desk.events[..], [Event::Flushed { id: ended, failed: 0 }] if ended == id));
+}
+
+#[test]
+fn close_delivers_what_is_open_and_takes_nothing_more() {
+    let mut desk = Desk::new(&[("linger.ms", "100000"), ("delivery.timeout.ms", "2000000")]);
+    desk.send(&Record::new("t").value("v").partition(0)).unwrap();
+    desk.producer.close(desk.now);
+    assert_eq!(desk.producer.send(desk.now, &Record::new("t").value("v")), Err(SendError::Closed));
+    desk.settle();
+    assert_eq!(desk.offsets(), [Some(0)]);
+    assert!(matches!(desk.events.last(), Some(Event::Closed)));
+    assert!(desk.peers.is_empty() && desk.producer.is_closed());
+    assert_eq!(desk.wait, None);
+}
+
+#[test]
+fn abort_fails_what_is_open() {
+    let mut desk = Desk::new(&[("linger.ms", "100000"), ("delivery.timeout.ms", "2000000")]);
+    desk.send(&Record::new("t").value("v").partition(0)).unwrap();
+    desk.producer.abort(desk.now);
+    desk.settle();
+    let deliveries = desk.deliveries();
+    let error = deliveries[0].outcome.as_ref().unwrap_err();
+    assert_eq!((&error.kind, error.possibly_written), (&DeliveryErrorKind::Aborted, false));
+    assert!(matches!(desk.events.last(), Some(Event::Closed)));
+    assert_eq!(desk.producer.buffered(), 0);
+}
+
+#[test]
+fn a_record_that_is_too_large_is_refused_with_the_option_to_change() {
+    let mut desk = Desk::new(&[("max.request.size", "1000")]);
+    let error = desk.send(&Record::new("t").value(&"x".repeat(1000))).unwrap_err();
+    assert!(matches!(error, SendError::TooLarge { option: "max.request.size", limit: 1000, .. }));
+    let mut desk = Desk::new(&[("buffer.memory", "2048")]);
+    let error = desk.send(&Record::new("t").value(&"x".repeat(3000))).unwrap_err();
+    assert!(matches!(error, SendError::TooLarge { option: "buffer.memory", .. }));
+}
+
+#[test]
+fn negative_partitions_and_timestamps_are_refused() {
+    let mut desk = Desk::new(&[]);
+    desk.send(&Record::new("t").value("v")).unwrap();
+    let error = desk.send(&Record::new("t").partition(-1)).unwrap_err();
+    assert!(matches!(error, SendError::UnknownPartition { partition: -1, .. }));
+    assert_eq!(desk.send(&Record::new("t").timestamp(-5)), Err(SendError::InvalidTimestamp(-5)));
+}
+
+#[test]
+fn a_partition_that_does_not_exist_is_waited_for() {
+    let mut desk = Desk::new(&[]);
+    desk.send(&Record::new("t").value("v")).unwrap();
+    let record = Record::new("t").value("v").partition(5);
+    assert!(matches!(desk.producer.send(desk.now, &record), Err(SendError::NotReady { .. })));
+    desk.cluster.add_partitions("t", 6);
+    assert_eq!(desk.send(&record).unwrap().partition, 5);
+}
+
+#[test]
+fn full_memory_is_told_and_freed_memory_too() {
+    let options = [("buffer.memory", "20000"), ("linger.ms", "100000"), ("delivery.timeout.ms", "2000000")];
+    let mut desk = Desk::new(&options);
+    let value = "x".repeat(1000);
+    let record = Record::new("t").value(&value).partition(0);
+    let mut taken = 0;
+    let error = loop {
+        match desk.send(&record) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, SendError::BufferFull { .. }), "{error}");
+    assert!((12..20).contains(&taken), "{taken}");
+    assert!(desk.producer.buffered() <= 20_000);
+    desk.settle(); // whoever lingers is due now
+    assert!(desk.events.iter().any(|event| matches!(event, Event::Writable { .. })));
+    assert!(desk.send(&record).is_ok());
+}
+
+#[test]
+fn the_same_key_always_goes_to_the_same_partition() {
+    let mut desk = Desk::new(&[]);
+    let first = desk.send(&Record::new("t").key("key-1").value("v")).unwrap().partition;
+    for _ in 0..50 {
+        assert_eq!(desk.send(&Record::new("t").key("key-1").value("v")).unwrap().partition, first);
+    }
+    assert_eq!(first, milena::partition_for_key(b"key-1", 4));
+}
+
+#[test]
+fn records_without_key_stick_to_a_partition_until_a_batch_is_full() {
+    let mut desk = Desk::new(&[("batch.size", "1000"), ("linger.ms", "1000")]);
+    let value = "x".repeat(90);
+    let partitions: Vec<i32> =
+        (0..200).map(|_| desk.send(&Record::new("t").value(&value)).unwrap().partition).collect();
+    let changes = partitions.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!((5..=25).contains(&changes), "{changes} changes in 200 records of 100 bytes");
+}
+
+#[derive(Debug)]
+struct Last;
+
+impl Partitioner for Last {
+    fn partition(&mut self, _: &Record<'_>, topic: &TopicView<'_>) -> i32 {
+        assert!(topic.is_available(0));
+        topic.partitions() as i32 - 1
+    }
+}
+
+#[test]
+fn a_hosts_own_partitioner_chooses() {
+    let mut desk = Desk::new(&[]);
+    desk.producer.set_partitioner(Box::new(Last));
+    assert_eq!(desk.send(&Record::new("t").key("key-1").value("v")).unwrap().partition, 3);
+    assert_eq!(desk.send(&Record::new("t").value("v").partition(1)).unwrap().partition, 1, "an explicit one counts");
+}
+
+#[test]
+fn a_batch_that_a_broker_finds_too_large_is_split() {
+    let mut desk = Desk::new(&[("linger.ms", "5"), ("batch.size", "4000")]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.run(Duration::from_secs(1));
+    desk.cluster.fail_next(Request::Produce, 10, 3);
+    let first = desk.events.len();
+    let value = "x".repeat(90);
+    let sent: Vec<_> = sends(30, &value).map(|record| desk.send(&record).unwrap()).collect();
+    desk.run(Duration::from_secs(5));
+    let mut named: Vec<u32> = Vec::new();
+    for event in &desk.events[first..] {
+        let Event::Delivered(delivery) = event else { continue };
+        assert!(delivery.outcome.is_ok());
+        assert_eq!(delivery.batch, sent[0].id.batch, "parts keep the name of the whole");
+        named.extend(delivery.records.clone());
+    }
+    assert_eq!(named, (0..30).collect::<Vec<u32>>());
+    assert_eq!(desk.cluster.end_offsets("t")[0], 31);
+    assert_eq!(desk.producer.stats().splits, 3);
+    assert_eq!(desk.producer.buffered(), 0);
+}
+
+#[test]
+fn a_single_record_that_is_too_large_fails() {
+    let mut desk = Desk::new(&[]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.cluster.fail_next(Request::Produce, 10, 1);
+    desk.run(Duration::from_secs(1));
+    let deliveries = desk.deliveries();
+    let error = deliveries[0].outcome.as_ref().unwrap_err();
+    assert_eq!((error.name(), error.possibly_written), ("MESSAGE_TOO_LARGE", false));
+}
+
+#[test]
+fn a_refused_batch_does_not_stop_those_behind_it() {
+    let mut desk = Desk::new(&[("linger.ms", "0")]);
+    for n in 0..3 {
+        desk.send(&Record::new("t").value(&n.to_string()).partition(0)).unwrap();
+        desk.run(Duration::from_millis(50));
+    }
+    desk.cluster.fail_next(Request::Produce, 87, 1);
+    for n in 3..9 {
+        desk.send(&Record::new("t").value(&n.to_string()).partition(0)).unwrap();
+    }
+    desk.run(Duration::from_secs(5));
+    let failed = desk.deliveries().iter().filter(|delivery| delivery.outcome.is_err()).count();
+    assert_eq!(failed, 1);
+    assert_eq!(desk.producer.stats().epoch_bumps, 1);
+    let left: u64 = desk.producer.stats().records_delivered;
+    assert_eq!(desk.cluster.end_offsets("t")[0] as u64, left);
+}
+
+#[test]
+fn a_retriable_error_is_tried_again_after_the_backoff() {
+    let mut desk = Desk::new(&[("retry.backoff.ms", "100"), ("linger.ms", "0")]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.run(Duration::from_millis(50));
+    desk.cluster.fail_next(Request::Produce, 19, 1);
+    desk.send(&Record::new("t").value("1").partition(0)).unwrap();
+    desk.run(Duration::from_millis(70));
+    assert_eq!(desk.offsets().len(), 1);
+    desk.run(Duration::from_millis(70));
+    assert_eq!(desk.offsets().len(), 2);
+}
+
+#[test]
+fn retries_are_limited() {
+    let mut desk = Desk::new(&[("retries", "2"), ("linger.ms", "0")]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.cluster.fail_next(Request::Produce, 19, 10);
+    desk.run(Duration::from_secs(5));
+    let deliveries = desk.deliveries();
+    let error = deliveries[0].outcome.as_ref().unwrap_err();
+    assert_eq!((error.name(), error.attempts, error.possibly_written), ("NOT_ENOUGH_REPLICAS", 3, false));
+}
+
+#[test]
+fn without_any_broker_records_expire_after_delivery_timeout_and_not_before() {
+    let mut desk = Desk::new(&[("delivery.timeout.ms", "31000"), ("linger.ms", "0")]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.run(Duration::from_secs(1));
+    desk.cluster.crash(1);
+    for peer in core::mem::take(&mut desk.peers).into_keys() {
+        desk.producer.handle_input(desk.now, Input::Disconnected(peer, Cause::Closed));
+    }
+    let start = desk.now;
+    desk.send(&Record::new("t").value("1").partition(0)).unwrap();
+    desk.run(Duration::from_millis(30_900));
+    assert_eq!(desk.deliveries().len(), 1);
+    desk.run(Duration::from_millis(200));
+    let deliveries = desk.deliveries();
+    let error = deliveries[1].outcome.as_ref().unwrap_err();
+    assert_eq!((error.name(), error.possibly_written), ("DELIVERY_TIMEOUT", false));
+    let attempts = desk.producer.stats().connections;
+    assert!(attempts < 150, "{attempts} attempts to connect in {:?}", desk.now.saturating_since(start));
+}
+
+#[test]
+fn a_broker_that_comes_back_gets_what_was_kept_for_it() {
+    let mut desk = Desk::new(&[("linger.ms", "0")]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.run(Duration::from_secs(1));
+    desk.cluster.crash(1);
+    for peer in core::mem::take(&mut desk.peers).into_keys() {
+        desk.producer.handle_input(desk.now, Input::Disconnected(peer, Cause::Closed));
+    }
+    desk.send(&Record::new("t").value("1").partition(0)).unwrap();
+    desk.run(Duration::from_secs(20));
+    desk.cluster.restart(1, false);
+    desk.run(Duration::from_secs(3));
+    assert_eq!(desk.offsets(), [Some(0), Some(1)]);
+}
+
+#[test]
+fn acks_0_delivers_without_an_offset_when_the_last_byte_is_written() {
+    let mut desk = Desk::new(&[("acks", "0")]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.run(Duration::from_secs(1));
+    assert_eq!(desk.offsets(), [None]);
+    assert_eq!(desk.cluster.end_offsets("t")[0], 1);
+}
+
+#[test]
+fn an_answer_to_acks_0_is_ignored() {
+    let mut desk = Desk::new(&[("acks", "0")]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.run(Duration::from_secs(1));
+    let conn = *desk.peers.keys().last().unwrap();
+    // What some brokers answer nevertheless: correlation id 1, and anything.
+    desk.producer.handle_input(desk.now, Input::Data(conn, &[0, 0, 0, 6, 0, 0, 0, 1, 9, 9]));
+    desk.settle();
+    assert!(!desk.events.iter().any(|event| matches!(event, Event::ConnectionFailed { .. })));
+}
+
+#[test]
+fn old_brokers_are_spoken_to_in_their_versions() {
+    use milena::cluster::Versions;
+    for versions in [Versions::KAFKA_2_1, Versions::KAFKA_3_0, Versions { produce: (0, 12), ..Versions::KAFKA_4_3 }] {
+        let mut desk = Desk::with(&[], Settings { versions, ..Settings::default() });
+        desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+        desk.run(Duration::from_secs(1));
+        assert_eq!(desk.offsets(), [Some(0)], "{versions:?}");
+    }
+}
+
+#[test]
+fn without_topic_ids_produce_stays_below_13() {
+    use milena::cluster::Versions;
+    let versions = Versions { metadata: (0, 9), ..Versions::KAFKA_4_3 };
+    let mut desk = Desk::with(&[], Settings { versions, ..Settings::default() });
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.run(Duration::from_secs(1));
+    assert_eq!(desk.offsets(), [Some(0)]);
+}
+
+#[test]
+fn a_broker_without_a_common_version_is_named() {
+    use milena::cluster::Versions;
+    let versions = Versions { produce: (14, 20), ..Versions::KAFKA_4_3 };
+    let mut desk = Desk::with(&[], Settings { versions, ..Settings::default() });
+    let _ = desk.producer.send(desk.now, &Record::new("t").value("0"));
+    desk.run(Duration::from_secs(1));
+    let words = desk.events.iter().find_map(|event| match event {
+        Event::ConnectionFailed { error, .. } => Some(error.to_string()),
+        _ => None,
+    });
+    assert!(words.is_some_and(|words| words.contains("no version of Produce in common")));
+}
+
+#[test]
+fn topics_that_are_refused_say_so_and_forbidden_ones_are_asked_for_again() {
+    let mut desk = Desk::new(&[]);
+    assert_eq!(
+        desk.send(&Record::new("for/bidden").value("0")).unwrap_err().to_string().contains("INVALID_TOPIC"),
+        true
+    );
+    desk.cluster.create_topic("secret", 1);
+    desk.cluster.set_forbidden("secret", true);
+    let error = desk.send(&Record::new("secret").value("0")).unwrap_err();
+    assert!(error.to_string().contains("TOPIC_AUTHORIZATION_FAILED"), "{error}");
+    desk.cluster.set_forbidden("secret", false);
+    assert!(desk.send(&Record::new("secret").value("0")).is_ok());
+}
+
+#[test]
+fn a_topic_that_must_not_be_created_stays_unknown() {
+    let mut desk = Desk::new(&[("allow.auto.create.topics", "false")]);
+    let error = desk.producer.send(desk.now, &Record::new("t").value("0")).unwrap_err();
+    let SendError::NotReady { topic } = error else { panic!("{error}") };
+    desk.run(Duration::from_secs(10));
+    assert_eq!(desk.producer.topic_error(topic).map(|code| code.name()), Some("UNKNOWN_TOPIC_OR_PARTITION"));
+    assert!(desk.producer.stats().metadata_requests < 25, "asking again backs off");
+}
+
+#[test]
+fn only_topics_asked_for_are_asked_about() {
+    let mut desk = Desk::new(&[]);
+    desk.cluster.create_topic("other", 100);
+    desk.send(&Record::new("t").value("0")).unwrap();
+    assert!(desk.producer.partitions("other").is_none());
+    assert_eq!(desk.producer.partitions("t").map(|partitions| partitions.len()), Some(4));
+}
+
+#[test]
+fn input_for_a_connection_that_is_gone_is_ignored() {
+    let mut desk = Desk::new(&[]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.run(Duration::from_secs(1));
+    let conn = *desk.peers.keys().last().unwrap();
+    desk.producer.handle_input(desk.now, Input::Disconnected(conn, Cause::Closed));
+    desk.producer.handle_input(desk.now, Input::Disconnected(conn, Cause::Closed));
+    desk.producer.handle_input(desk.now, Input::Connected(conn));
+    desk.producer.handle_input(desk.now, Input::Data(conn, &[1, 2, 3]));
+    desk.producer.written(desk.now, conn, 1_000_000);
+    assert!(!desk.producer.transmit(desk.now, conn).has_remaining());
+}
+
+#[test]
+fn time_that_goes_back_counts_as_the_last_one() {
+    let mut desk = Desk::new(&[]);
+    desk.now = Instant::from_millis(10_000);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.producer.handle_input(Instant::ZERO, Input::Timeout);
+    let sent = desk.producer.send(Instant::ZERO, &Record::new("t").value("0").partition(0)).unwrap();
+    assert!(sent.timestamp >= 1_700_000_010_000);
+}
+
+#[test]
+fn a_wake_is_told_once_and_only_if_there_is_something_new() {
+    let mut desk = Desk::new(&[("linger.ms", "10")]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.settle();
+    let _ = desk.producer.take_wake();
+    desk.settle();
+    // The batch that is open already has set the time.
+    desk.producer.send(desk.now, &Record::new("t").value("1").partition(0)).unwrap();
+    assert!(!desk.producer.take_wake());
+    desk.producer.flush(desk.now);
+    assert!(desk.producer.take_wake());
+    assert!(!desk.producer.take_wake());
+}
+
+#[test]
+fn garbage_ends_the_connection_with_words_and_the_record_still_arrives() {
+    let mut desk = Desk::new(&[("linger.ms", "0")]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.run(Duration::from_millis(100));
+    let conn = *desk.peers.keys().last().unwrap();
+    desk.producer.handle_input(desk.now, Input::Data(conn, &[0, 0, 0, 8, 0x7f, 0xff, 0xff, 0xff, 1, 2, 3, 4]));
+    desk.settle();
+    assert!(desk.events.iter().any(|event| matches!(event, Event::ConnectionFailed { .. })));
+    desk.send(&Record::new("t").value("1").partition(0)).unwrap();
+    desk.run(Duration::from_secs(2));
+    assert_eq!(desk.offsets(), [Some(0), Some(1)]);
+}
+
+#[test]
+fn throttling_pauses_the_broker_and_nothing_times_out() {
+    #[derive(Debug)]
+    struct Slow;
+    impl milena::cluster::Mischief for Slow {
+        fn throttle(&mut self, request: Request) -> i32 {
+            if request == Request::Produce { 2000 } else { 0 }
+        }
+    }
+    let mut desk = Desk::new(&[("linger.ms", "0"), ("request.timeout.ms", "1000")]);
+    desk.cluster.set_mischief(Box::new(Slow));
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.run(Duration::from_millis(500));
+    desk.send(&Record::new("t").value("1").partition(0)).unwrap();
+    desk.run(Duration::from_millis(1000));
+    assert_eq!(desk.offsets(), [Some(0)]);
+    desk.run(Duration::from_millis(1000));
+    assert_eq!(desk.offsets(), [Some(0), Some(1)]);
+    assert_eq!(desk.producer.stats().connection_failures, 0);
+}
+
+#[test]
+fn idempotence_that_is_forbidden_is_fatal_and_says_what_to_do() {
+    let mut desk = Desk::new(&[]);
+    desk.cluster.fail_next(Request::InitProducerId, 31, 1);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.run(Duration::from_secs(1));
+    assert!(desk.events.iter().any(|event| matches!(event, Event::Fatal(_))));
+    let deliveries = desk.deliveries();
+    assert!(deliveries[0].outcome.as_ref().unwrap_err().to_string().contains("IdempotentWrite"));
+    assert!(matches!(desk.send(&Record::new("t").value("0")), Err(SendError::Fatal(_))));
+    desk.producer.close(desk.now);
+    desk.settle();
+    assert!(desk.producer.is_closed());
+}
