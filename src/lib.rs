@@ -1,5 +1,21 @@
-//! A Kafka producer as a pure state machine.
-
+//! An Apache Kafka producer as a pure state machine.
+//!
+//! [`Producer`] opens no socket, reads no clock, starts no thread and draws no randomness: it is told what happens and says
+//! what to do. Most programs use it through an adapter that gives it those: `milena::threads` (feature `threads`) or
+//! `milena::tokio` (feature `tokio`). The README below shows both, and the loop of a host that drives the machine itself;
+//! [`Producer`] states the contract.
+//!
+//! Where things are:
+//!
+//! | to | look at |
+//! | --- | --- |
+//! | configure | [`Config`], with Java's option names |
+//! | send | [`Record`], [`Producer::send`], [`Sent`], [`SendError`] |
+//! | drive | [`Input`], [`Output`], [`Producer::transmit`] |
+//! | learn what became of it | [`Event`], [`Delivery`], [`DeliveryError`] |
+//! | test against a cluster | `milena::cluster` (feature `cluster`) |
+//!
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -10,6 +26,8 @@ extern crate std;
 #[cfg(any(feature = "threads", feature = "tokio"))]
 mod adapter;
 mod batch;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod config;
 mod connection;
 mod error;
@@ -20,9 +38,6 @@ mod producer;
 mod record;
 mod time;
 mod wire;
-
-#[cfg(feature = "cluster")]
-pub mod cluster;
 
 #[cfg(feature = "threads")]
 pub use adapter::threads;

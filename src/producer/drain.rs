@@ -313,10 +313,10 @@ impl Producer {
         // The first piece has the frame's length, which is known at the end.
         let mut first = None;
         let timeout = i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX);
-        let topics = entries.chunk_by(|a, b| a.topic == b.topic);
+        let topics = || entries.chunk_by(|a, b| a.topic == b.topic);
         let (client, acks) = (Some(&*self.config.client_id), self.config.acks.code());
-        produce::begin(&mut head, version, correlation, client, None, acks, timeout, topics.clone().count());
-        for entries in topics {
+        produce::begin(&mut head, version, correlation, client, None, acks, timeout, topics().count());
+        for entries in topics() {
             let topic = entries[0].topic;
             produce::topic(&mut head, version, &self.topics[topic].name, &entries[0].topic_id, entries.len());
             for entry in entries {
