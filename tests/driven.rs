@@ -4,164 +4,17 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "tests look at what they are about")]
 
-use std::collections::BTreeMap;
+mod desk;
+
 use std::time::Duration;
 
 use bytes::Buf;
-use milena::cluster::{Cluster, Peer, Request, Settings};
+use desk::Desk;
+use milena::cluster::{Request, Settings};
 use milena::{
     Cause, Config, ConnId, Delivery, DeliveryErrorKind, Event, Header, Input, Instant, Output, Partitioner, Producer,
     Record, SendError, TopicView, UnixTime,
 };
-
-/// A producer and a cluster that hand each other bytes without delay.
-struct Desk {
-    producer: Producer,
-    cluster: Cluster,
-    now: Instant,
-    peers: BTreeMap<ConnId, Peer>,
-    /// Everything that the producer wrote.
-    written: Vec<u8>,
-    events: Vec<Event>,
-    wait: Option<Instant>,
-}
-
-impl Desk {
-    fn new(options: &[(&str, &str)]) -> Self {
-        Self::with(options, Settings::default())
-    }
-
-    fn with(options: &[(&str, &str)], settings: Settings) -> Self {
-        let options = [("bootstrap.servers", "127.0.0.1:9092")].iter().chain(options).copied();
-        let config = Config::from_properties(options).expect("valid options");
-        Self {
-            producer: Producer::new(Instant::ZERO, Some(UnixTime::from_millis(1_700_000_000_000)), config, [7; 32]),
-            cluster: Cluster::new(settings),
-            now: Instant::ZERO,
-            peers: BTreeMap::new(),
-            written: Vec::new(),
-            events: Vec::new(),
-            wait: None,
-        }
-    }
-
-    /// Works until neither side has anything to say.
-    fn settle(&mut self) {
-        loop {
-            let mut busy = false;
-            match self.producer.poll_output() {
-                Output::Connect { conn, host, port, .. } => {
-                    busy = true;
-                    let peer = self.cluster.node_at(&host, port).and_then(|node| self.cluster.connect(node));
-                    match peer {
-                        Some(peer) => {
-                            self.peers.insert(conn, peer);
-                            self.producer.handle_input(self.now, Input::Connected(conn));
-                        }
-                        None => {
-                            let cause = Cause::Connect("refused");
-                            self.producer.handle_input(self.now, Input::Disconnected(conn, cause));
-                        }
-                    }
-                }
-                Output::Disconnect(conn) => {
-                    busy = true;
-                    if let Some(peer) = self.peers.remove(&conn) {
-                        self.cluster.disconnect(peer);
-                    }
-                }
-                Output::Transmit(conn) => {
-                    busy = true;
-                    self.write(conn);
-                }
-                Output::Event(event) => {
-                    busy = true;
-                    self.events.push(event);
-                }
-                Output::Wait(wait) => self.wait = wait,
-            }
-            self.cluster.advance(self.now);
-            for (conn, peer) in self.peers.clone() {
-                let bytes = self.cluster.take_output(peer);
-                if !bytes.is_empty() {
-                    busy = true;
-                    self.producer.handle_input(self.now, Input::Data(conn, &bytes));
-                }
-                if self.cluster.is_closed(peer) {
-                    busy = true;
-                    self.peers.remove(&conn);
-                    self.producer.handle_input(self.now, Input::Disconnected(conn, Cause::Closed));
-                }
-            }
-            if !busy {
-                return;
-            }
-        }
-    }
-
-    fn write(&mut self, conn: ConnId) {
-        loop {
-            let mut transmit = self.producer.transmit(self.now, conn);
-            let bytes = transmit.copy_to_bytes(transmit.remaining());
-            if bytes.is_empty() {
-                return;
-            }
-            self.written.extend_from_slice(&bytes);
-            if let Some(peer) = self.peers.get(&conn) {
-                self.cluster.receive(self.now, *peer, &bytes);
-            }
-        }
-    }
-
-    /// Time goes on, with everything that is due on the way.
-    fn run(&mut self, span: Duration) {
-        let end = self.now + span;
-        loop {
-            self.settle();
-            let next = [self.wait, self.cluster.next_deadline()].into_iter().flatten().min();
-            match next.filter(|next| *next <= end) {
-                Some(next) => {
-                    self.now = self.now.max(next);
-                    self.producer.handle_input(self.now, Input::Timeout);
-                    self.cluster.advance(self.now);
-                }
-                None => break,
-            }
-        }
-        self.now = end;
-    }
-
-    /// Sends, waiting for metadata if need be.
-    fn send(&mut self, record: &Record<'_>) -> Result<milena::Sent, SendError> {
-        for _ in 0..20 {
-            match self.producer.send(self.now, record) {
-                Err(SendError::NotReady { .. }) => self.run(Duration::from_millis(100)),
-                other => return other,
-            }
-        }
-        panic!("the topic never gets ready");
-    }
-
-    fn deliveries(&self) -> Vec<&Delivery> {
-        let delivery = |event: &'_ Event| if let Event::Delivered(_) = event { true } else { false };
-        self.events
-            .iter()
-            .filter(|event| delivery(event))
-            .map(|event| match event {
-                Event::Delivered(delivery) => delivery,
-                _ => unreachable!("filtered"),
-            })
-            .collect()
-    }
-
-    fn offsets(&self) -> Vec<Option<i64>> {
-        self.deliveries()
-            .iter()
-            .filter_map(|delivery| delivery.outcome.as_ref().ok())
-            .map(|written| written.base_offset)
-            .collect()
-    }
-}
 
 fn sends(count: usize, value: &str) -> impl Iterator<Item = Record<'_>> {
     std::iter::repeat_n(Record::new("t").value(value).partition(0), count)

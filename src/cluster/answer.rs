@@ -257,7 +257,9 @@ impl Cluster {
                 response = response.with_error_code(code).with_producer_id((-1).into()).with_producer_epoch(-1)
             }
             None => {
-                response = response.with_producer_id(self.next_producer_id.into()).with_producer_epoch(0);
+                response = response
+                    .with_producer_id(self.next_producer_id.into())
+                    .with_producer_epoch(self.settings.producer_epoch);
                 self.next_producer_id += 1;
             }
         }

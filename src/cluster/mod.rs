@@ -90,6 +90,8 @@ pub struct Settings {
     pub versions: Versions,
     /// The code for a batch that comes again after the broker has forgotten it: 45 as today's Kafka, or 46.
     pub old_duplicate: i16,
+    /// The epoch that a new producer id comes with; Kafka's is 0.
+    pub producer_epoch: i16,
     /// Only count what arrives: no checks, no logs. For measuring producers.
     pub discard: bool,
     /// The time of day at `Instant::ZERO`, in milliseconds since the Unix epoch.
@@ -111,6 +113,7 @@ impl Default for Settings {
             replication_lag: Duration::ZERO,
             versions: Versions::KAFKA_4_3,
             old_duplicate: 45,
+            producer_epoch: 0,
             discard: false,
             unix_time: 1_700_000_000_000,
             seed: 1,

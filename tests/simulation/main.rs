@@ -6,6 +6,8 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+#[path = "../desk/mod.rs"]
+mod desk;
 mod faults;
 mod laws;
 mod plan;
