@@ -127,9 +127,8 @@ impl Sequencing {
         let Standing::Known(identity) = standing else {
             return Next::Nothing;
         };
-        let window = if sequencing.acknowledged && sequencing.identity == Some(identity) { WINDOW } else { 1 };
         let ready = matches!(batches[slot].state, State::Due | State::Closed);
-        if ready && partition.sent_count < window { Next::Fresh(slot) } else { Next::Nothing }
+        if ready && partition.sent_count < window(identity) { Next::Fresh(slot) } else { Next::Nothing }
     }
 
     /// The stamp with which a batch leaves: its old one, or the next of the partition.

@@ -1,5 +1,6 @@
 //! The command line tool: produce records, measure, serve a cluster in memory, look at metadata.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 
 mod cluster;

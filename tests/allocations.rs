@@ -1,0 +1,118 @@
+//! How often the machine allocates once it runs: never for a record, at most twice for a request.
+
+#![allow(unsafe_code, reason = "a global allocator can't be written otherwise")]
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+
+#[path = "../benches/host/mod.rs"]
+mod host;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use host::Host;
+use milena::{Input, Output, Record};
+
+/// Counts allocations while it is told to.
+struct Counting;
+
+static COUNTS: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: hands everything to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if COUNTS.load(Ordering::Relaxed) {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn counted<T>(call: impl FnOnce() -> T) -> (T, u64) {
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    COUNTS.store(true, Ordering::Relaxed);
+    let result = call();
+    COUNTS.store(false, Ordering::Relaxed);
+    (result, ALLOCATIONS.load(Ordering::Relaxed) - before)
+}
+
+/// One test, because the counter is one for the process.
+#[test]
+fn nothing_is_allocated_for_a_record_and_little_for_a_request() {
+    let mut host = Host::new(10, &[("linger.ms", "10000")]);
+    host.load(100_000, 100, true); // until everything has the size that it needs
+    let value = [7; 100];
+    let mut sends = 0;
+    for n in 0..20_000u32 {
+        let key = n.to_le_bytes();
+        let record = Record::new("t").key(&key).value(&value);
+        let (sent, allocations) = counted(|| host.producer.send(host.now, &record));
+        sent.expect("there is room");
+        sends += allocations;
+        if n % 64 == 0 {
+            host.work();
+        }
+    }
+    assert_eq!(sends, 0, "allocations in 20,000 sends");
+
+    // Drains, requests and answers, each call counted.
+    let (mut others, mut requests) = (0, 0);
+    let mut unanswered = Vec::new();
+    for round in 0..200u32 {
+        for n in 0..640u32 {
+            let key = (round * 640 + n).to_le_bytes();
+            let record = Record::new("t").key(&key).value(&value);
+            if host.producer.send(host.now, &record).is_err() {
+                break;
+            }
+        }
+        loop {
+            let (output, allocations) = counted(|| host.producer.poll_output());
+            others += allocations;
+            match output {
+                Output::Transmit(conn) => loop {
+                    let (segments, allocations) = counted(|| {
+                        let transmit = host.producer.transmit(host.now, conn);
+                        transmit.segments().map(bytes::Bytes::len).sum::<usize>()
+                    });
+                    others += allocations;
+                    if segments == 0 {
+                        break;
+                    }
+                    requests += 1;
+                    let bytes: Vec<u8> = host
+                        .producer
+                        .transmit(host.now, conn)
+                        .segments()
+                        .flat_map(|segment| segment.to_vec())
+                        .collect();
+                    unanswered.push((conn, bytes));
+                    let ((), allocations) = counted(|| host.producer.written(host.now, conn, segments));
+                    others += allocations;
+                },
+                Output::Wait(_) if unanswered.is_empty() => break,
+                Output::Wait(_) => {
+                    for (conn, bytes) in unanswered.drain(..) {
+                        let answer = host.serve(conn, &bytes);
+                        let ((), allocations) =
+                            counted(|| host.producer.handle_input(host.now, Input::Data(conn, &answer)));
+                        others += allocations;
+                    }
+                }
+                Output::Event(_) | Output::Connect { .. } | Output::Disconnect(_) => {}
+            }
+        }
+    }
+    assert!(requests > 100, "{requests}");
+    println!("{others} allocations for {requests} requests");
+    assert!(others <= 2 * requests, "{others} allocations for {requests} requests");
+}
