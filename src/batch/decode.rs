@@ -14,7 +14,8 @@ pub(crate) fn for_each(records: &Records, mut each: impl FnMut(&Content<'_>)) {
     for _ in 0..records.count() {
         headers.clear();
         let content = reader.record(base, &mut headers).expect("this crate wrote these bytes");
-        each(&Content { headers: &headers, ..content });
+        let (timestamp, key, value) = content;
+        each(&Content::new(timestamp, key, value, &headers));
     }
 }
 
@@ -31,16 +32,16 @@ pub(crate) fn parts(records: &Records, target: usize) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut measure = Records::default();
     for_each(records, |content| {
-        let next = measure.size_of_next(content);
+        let next = measure.fit(content).size;
         match parts.last_mut() {
             Some(part) if header::SIZE + part.bytes + next <= target => {
-                measure.count_only(content, next);
+                measure.count_only(content);
                 *part = Part { records: part.records + 1, bytes: part.bytes + next };
             }
             _ => {
                 measure = Records::default();
-                let bytes = measure.size_of_next(content);
-                measure.count_only(content, bytes);
+                let bytes = measure.fit(content).size;
+                measure.count_only(content);
                 parts.push(Part { records: 1, bytes });
             }
         }
@@ -48,12 +49,15 @@ pub(crate) fn parts(records: &Records, target: usize) -> Vec<Part> {
     parts
 }
 
+/// A record's timestamp, key and value.
+type Bare<'a> = (i64, Option<&'a [u8]>, Option<&'a [u8]>);
+
 struct Reader<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn record(&mut self, base: i64, headers: &mut Vec<Header<'a>>) -> Option<Content<'a>> {
+    fn record(&mut self, base: i64, headers: &mut Vec<Header<'a>>) -> Option<Bare<'a>> {
         let _body = self.varint()?;
         let _attributes = self.take(1)?;
         let timestamp = base.wrapping_add(self.varint()?);
@@ -63,7 +67,7 @@ impl<'a> Reader<'a> {
             let key = core::str::from_utf8(self.nullable()??).ok()?;
             headers.push(Header { key, value: self.nullable()? });
         }
-        Some(Content { timestamp, key, value, headers: &[] })
+        Some((timestamp, key, value))
     }
 
     fn nullable(&mut self) -> Option<Option<&'a [u8]>> {
@@ -105,13 +109,13 @@ mod tests {
         let large = vec![7; 40_000];
         let headers = [Header::new("h", b"x"), Header::null("n"), Header::new("", b"")];
         let contents = [
-            Content { timestamp: 1000, key: Some(b"k"), value: Some(b"v"), headers: &[] },
-            Content { timestamp: 900, key: None, value: Some(&large), headers: &headers },
-            Content { timestamp: -1, key: Some(b""), value: None, headers: &headers[1..] },
+            Content::new(1000, Some(b"k"), Some(b"v"), &[]),
+            Content::new(900, None, Some(&large), &headers),
+            Content::new(-1, Some(b""), None, &headers[1..]),
         ];
         for content in &contents {
-            let size = records.size_of_next(content);
-            records.append(content, size, &mut pool, Class::FIRST, Reserve::Kept).unwrap();
+            let fit = records.fit(content);
+            records.append(content, fit, &mut pool, Class::FIRST, Reserve::Kept).unwrap();
         }
         records.close();
         assert!(records.shared().len() > 2);

@@ -68,9 +68,9 @@ fn golden_batches_without_codec_are_byte_for_byte_the_same() {
             let headers: Vec<Header<'_>> =
                 record.headers.iter().map(|(key, value)| Header { key, value: value.as_deref() }).collect();
             let (key, value) = (record.key.as_deref(), record.value.as_deref());
-            let content = Content { timestamp: record.timestamp, key, value, headers: &headers };
-            let size = batch.size_of_next(&content);
-            batch.append(&content, size, &mut pool, Class::FIRST, Reserve::Kept).expect("room");
+            let content = Content::new(record.timestamp, key, value, &headers);
+            let fit = batch.fit(&content);
+            batch.append(&content, fit, &mut pool, Class::FIRST, Reserve::Kept).expect("room");
         }
         batch.close();
         let stamp = Stamp {

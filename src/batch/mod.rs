@@ -22,28 +22,46 @@ use crate::record::Header;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Content<'a> {
     /// Milliseconds since the Unix epoch.
-    pub(crate) timestamp: i64,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: &'a [Header<'a>],
+    timestamp: i64,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: &'a [Header<'a>],
+    /// Bytes of everything whose length does not depend on the place in the batch.
+    payload: usize,
 }
 
-impl Content<'_> {
-    /// Bytes of everything whose length does not depend on the place in the batch.
+impl<'a> Content<'a> {
     #[inline]
-    fn payload_size(&self) -> usize {
-        let mut size = nullable_size(self.key) + nullable_size(self.value) + varint_size(self.headers.len() as i32);
-        for header in self.headers {
-            size += nullable_size(Some(header.key.as_bytes())) + nullable_size(header.value);
+    pub(crate) fn new(
+        timestamp: i64,
+        key: Option<&'a [u8]>,
+        value: Option<&'a [u8]>,
+        headers: &'a [Header<'a>],
+    ) -> Self {
+        let mut payload = nullable_size(key) + nullable_size(value) + varint_size(headers.len() as i32);
+        for header in headers {
+            payload += nullable_size(Some(header.key.as_bytes())) + nullable_size(header.value);
         }
-        size
+        Self { timestamp, key, value, headers, payload }
     }
 
     /// The size of a batch with this record alone, at most (Java's upper bound: 61 for the batch, 21 for the record's own
     /// fields), in bytes.
+    #[inline]
     pub(crate) fn alone_at_most(&self) -> usize {
-        header::SIZE + 21 + self.payload_size()
+        header::SIZE + 21 + self.payload
     }
+}
+
+/// How a record fits at the end of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fit {
+    /// All of its bytes.
+    pub(crate) size: usize,
+    /// Those after its length.
+    body: usize,
+    /// Its timestamp, counted from the batch's first.
+    delta: i64,
 }
 
 /// The record section of a batch: chunks of encoded records. Bytes that were written never change.
@@ -99,42 +117,37 @@ impl Records {
         &self.chunks
     }
 
-    /// The size that `content` would have as the next record here, in bytes.
+    /// How `content` would fit as the next record here.
     #[inline]
-    pub(crate) fn size_of_next(&self, content: &Content<'_>) -> usize {
-        let body = self.body_size(content);
-        varint_size(body as i32) + body
+    pub(crate) fn fit(&self, content: &Content<'_>) -> Fit {
+        let delta = if self.count == 0 { 0 } else { content.timestamp.wrapping_sub(self.base_timestamp) };
+        let body = 1 + varlong_size(delta) + varint_size(self.count as i32) + content.payload;
+        Fit { size: varint_size(body as i32) + body, body, delta }
     }
 
-    /// Appends a record. `size` is what [`Records::size_of_next`] said; `first` is the class of the first chunk. Nothing
-    /// changes if the pool has no room, unless `reserve` allows to exceed it.
+    /// Appends a record. `fit` is what [`Records::fit`] said of it; `first` is the class of the first chunk. Nothing changes
+    /// if the pool has no room, unless `reserve` allows to exceed it.
     #[inline]
     pub(crate) fn append(
         &mut self,
         content: &Content<'_>,
-        size: usize,
+        fit: Fit,
         pool: &mut Pool,
         first: Class,
         reserve: Reserve,
     ) -> Result<(), NoRoom> {
-        if self.room() < size {
-            return self.append_across(content, size, pool, first, reserve);
+        if self.room() < fit.size {
+            return self.append_across(content, fit, pool, first, reserve);
         }
-        if self.count == 0 {
-            self.start(content);
-        }
-        let (body, delta, index) = (self.body_size(content), self.delta(content), self.count);
-        encode(&mut self.open, content, body, delta, index);
-        self.finish(content, size);
+        encode(&mut self.open, content, fit, self.count);
+        self.finish(content, fit);
         Ok(())
     }
 
     /// Counts a record without writing it, to see how large a batch would be.
-    fn count_only(&mut self, content: &Content<'_>, size: usize) {
-        if self.count == 0 {
-            self.start(content);
-        }
-        self.finish(content, size);
+    fn count_only(&mut self, content: &Content<'_>) {
+        let fit = self.fit(content);
+        self.finish(content, fit);
     }
 
     /// Ends the batch: no more records; its chunks may be shared.
@@ -166,26 +179,13 @@ impl Records {
     }
 
     #[inline]
-    fn delta(&self, content: &Content<'_>) -> i64 {
-        content.timestamp.wrapping_sub(self.base_timestamp)
-    }
-
-    #[inline]
-    fn body_size(&self, content: &Content<'_>) -> usize {
-        let delta = if self.count == 0 { 0 } else { self.delta(content) };
-        1 + varlong_size(delta) + varint_size(self.count as i32) + content.payload_size()
-    }
-
-    fn start(&mut self, content: &Content<'_>) {
-        self.base_timestamp = content.timestamp;
-        self.max_timestamp = content.timestamp;
-    }
-
-    #[inline]
-    fn finish(&mut self, content: &Content<'_>, size: usize) {
+    fn finish(&mut self, content: &Content<'_>, fit: Fit) {
+        if self.count == 0 {
+            (self.base_timestamp, self.max_timestamp) = (content.timestamp, content.timestamp);
+        }
         self.max_timestamp = self.max_timestamp.max(content.timestamp);
         self.count += 1;
-        self.len += size;
+        self.len += fit.size;
     }
 
     /// The record does not fit into the open chunk: take what it needs, then write across the border.
@@ -193,13 +193,13 @@ impl Records {
     fn append_across(
         &mut self,
         content: &Content<'_>,
-        size: usize,
+        fit: Fit,
         pool: &mut Pool,
         first: Class,
         reserve: Reserve,
     ) -> Result<(), NoRoom> {
         let mut fresh: smallvec::SmallVec<[BytesMut; 2]> = smallvec::SmallVec::new();
-        let mut missing = size - self.room();
+        let mut missing = fit.size - self.room();
         let mut class = match self.len {
             0 => first.max(Class::holding(missing)),
             _ => Class::holding(self.open.capacity()).up().max(Class::holding(missing)),
@@ -229,13 +229,10 @@ impl Records {
             class = class.up().max(Class::holding(missing));
             fresh.push(chunk);
         }
-        if self.count == 0 {
-            self.start(content);
-        }
-        let (body, delta, count) = (self.body_size(content), self.delta(content), self.count);
+        let count = self.count;
         fresh.reverse();
-        encode(&mut Across { records: self, fresh }, content, body, delta, count);
-        self.finish(content, size);
+        encode(&mut Across { records: self, fresh }, content, fit, count);
+        self.finish(content, fit);
         Ok(())
     }
 }
@@ -257,6 +254,10 @@ struct Across<'a> {
 
 trait Write {
     fn put(&mut self, bytes: &[u8]);
+
+    fn put_byte(&mut self, byte: u8) {
+        self.put(&[byte]);
+    }
 }
 
 impl Write for BytesMut {
@@ -284,57 +285,86 @@ impl Write for Across<'_> {
 }
 
 #[inline]
-fn encode(out: &mut impl Write, content: &Content<'_>, body: usize, delta: i64, index: u32) {
-    // Everything before the key's bytes: at most 5 + 1 + 10 + 5 + 5.
-    let mut head = [0; 26];
-    let mut at = put_varint(&mut head, 0, body as i32);
-    at += 1; // the record's attributes: none defined
-    at = put_varlong(&mut head, at, delta);
-    at = put_varint(&mut head, at, index as i32);
-    at = put_varint(&mut head, at, content.key.map_or(-1, |key| key.len() as i32));
-    out.put(&head[..at]);
-    if let Some(key) = content.key {
-        out.put(key);
+fn encode(out: &mut impl Write, content: &Content<'_>, fit: Fit, index: u32) {
+    let mut head = Head::default();
+    head.varint(fit.body as i32);
+    head.uvarint(0); // the record's attributes: none defined
+    head.varlong(fit.delta);
+    head.varint(index as i32);
+    match content.key {
+        None => head.varint(-1),
+        Some(key) => {
+            head.varint(key.len() as i32);
+            out.put(head.bytes());
+            out.put(key);
+            head = Head::default();
+        }
     }
-    put_nullable(out, content.value);
-    let mut count = [0; 5];
-    let at = put_varint(&mut count, 0, content.headers.len() as i32);
-    out.put(&count[..at]);
-    for header in content.headers {
-        put_nullable(out, Some(header.key.as_bytes()));
-        put_nullable(out, header.value);
+    head.varint(content.value.map_or(-1, |value| value.len() as i32));
+    out.put(head.bytes());
+    if let Some(value) = content.value {
+        out.put(value);
     }
-}
-
-#[inline]
-fn put_nullable(out: &mut impl Write, bytes: Option<&[u8]>) {
-    let mut length = [0; 5];
-    let at = put_varint(&mut length, 0, bytes.map_or(-1, |bytes| bytes.len() as i32));
-    out.put(&length[..at]);
-    if let Some(bytes) = bytes {
-        out.put(bytes);
+    if content.headers.is_empty() {
+        out.put_byte(0);
+    } else {
+        encode_headers(out, content.headers);
     }
 }
 
-#[inline]
-fn put_varint(out: &mut [u8], at: usize, value: i32) -> usize {
-    put_uvarint(out, at, u64::from((value << 1 ^ value >> 31) as u32))
-}
-
-#[inline]
-fn put_varlong(out: &mut [u8], at: usize, value: i64) -> usize {
-    put_uvarint(out, at, (value << 1 ^ value >> 63) as u64)
-}
-
-#[inline]
-fn put_uvarint(out: &mut [u8], mut at: usize, mut value: u64) -> usize {
-    while value >= 0x80 {
-        out[at] = value as u8 | 0x80;
-        value >>= 7;
-        at += 1;
+#[inline(never)]
+fn encode_headers(out: &mut impl Write, headers: &[Header<'_>]) {
+    let mut count = Head::default();
+    count.varint(headers.len() as i32);
+    out.put(count.bytes());
+    for header in headers {
+        for bytes in [Some(header.key.as_bytes()), header.value] {
+            let mut length = Head::default();
+            length.varint(bytes.map_or(-1, |bytes| bytes.len() as i32));
+            out.put(length.bytes());
+            out.put(bytes.unwrap_or_default());
+        }
     }
-    out[at] = value as u8;
-    at + 1
+}
+
+/// Some varints in a row: at most 5 + 1 + 10 + 5 + 5 + 5 bytes.
+#[derive(Default)]
+struct Head {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Head {
+    #[inline]
+    fn varint(&mut self, value: i32) {
+        self.uvarint(u64::from((value << 1 ^ value >> 31) as u32));
+    }
+
+    #[inline]
+    fn varlong(&mut self, value: i64) {
+        self.uvarint((value << 1 ^ value >> 63) as u64);
+    }
+
+    #[inline]
+    fn uvarint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.push(value as u8);
+    }
+
+    /// There is always room; the mask spares a check of that.
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.length & 31] = byte;
+        self.length += 1;
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length.min(32)]
+    }
 }
 
 #[inline]
@@ -354,5 +384,6 @@ fn varlong_size(value: i64) -> usize {
 
 #[inline]
 fn uvarint_size(value: u64) -> usize {
-    (70 - (value | 1).leading_zeros() as usize) / 7
+    // Bits divided by seven and rounded up, without a division.
+    ((63 - (value | 1).leading_zeros() as usize) * 9 + 73) / 64
 }

@@ -1,7 +1,5 @@
 //! A record comes in: its topic, its partition, its place in a batch.
 
-use core::time::Duration;
-
 use crate::batch::{Content, NoRoom, Reserve};
 use crate::error::{ErrorCode, SendError};
 use crate::event::{RecordId, Sent, TopicIndex};
@@ -36,7 +34,7 @@ impl Producer {
             Some(timestamp) => timestamp,
             None => self.time_of_day(now),
         };
-        let content = Content { timestamp, key: record.key, value: record.value, headers: record.headers };
+        let content = Content::new(timestamp, record.key, record.value, record.headers);
         self.check_size(&content)?;
         let (number, sticky) = self.choose_partition(now, topic, record)?;
         let index = self.topics[topic].partitions[number as usize];
@@ -57,17 +55,15 @@ impl Producer {
         sticky: bool,
     ) -> Result<u32, SendError> {
         let limit = self.topics[topic].batch_limit;
-        let growth = self.growth_time();
         let partition = &mut self.partitions[index];
         let before = partition.open_batch(&self.batches);
         if let Some(slot) = before {
             let batch = &mut self.batches[slot];
-            let size = batch.records.size_of_next(content);
-            if batch.size() + size <= limit && now < batch.created + growth {
-                let appended =
-                    batch.records.append(content, size, &mut self.pool, partition.first_chunk, Reserve::Kept);
+            let fit = batch.records.fit(content);
+            if batch.size() + fit.size <= limit && now < batch.created + self.growth {
+                let appended = batch.records.append(content, fit, &mut self.pool, partition.first_chunk, Reserve::Kept);
                 appended.map_err(|no_room| self.starve(no_room))?;
-                self.appended(topic, slot, size, sticky);
+                self.appended(topic, slot, fit.size, sticky);
                 return Ok(slot);
             }
             self.seal(slot);
@@ -87,8 +83,8 @@ impl Producer {
         let partition = &mut self.partitions[index];
         let slot = self.batches.open(now, index);
         let records = &mut self.batches[slot].records;
-        let size = records.size_of_next(content);
-        if let Err(no_room) = records.append(content, size, &mut self.pool, partition.first_chunk, Reserve::Kept) {
+        let fit = records.fit(content);
+        if let Err(no_room) = records.append(content, fit, &mut self.pool, partition.first_chunk, Reserve::Kept) {
             self.batches.undo_open(slot);
             return Err(self.starve(no_room));
         }
@@ -96,7 +92,7 @@ impl Producer {
             partition.sequencing.awake(now);
         }
         partition.queued.push_back(&mut self.batches, crate::producer::batches::Chain::Partition, slot);
-        self.appended(topic, slot, size + crate::batch::header::SIZE, sticky);
+        self.appended(topic, slot, fit.size + crate::batch::header::SIZE, sticky);
         if self.config.linger.is_zero() && self.batches[slot].state == State::Open {
             self.make_due(slot);
         }
@@ -122,14 +118,6 @@ impl Producer {
             self.make_due(slot);
         }
         self.close_batch(slot);
-    }
-
-    /// How long after its first record a batch may take more, at most: so that growth never makes a late record expire
-    /// before nine tenths of its own `delivery.timeout.ms` (where `linger.ms` leaves that much).
-    fn growth_time(&self) -> Duration {
-        let linger = self.config.linger;
-        let tenth = self.config.delivery_timeout / 10;
-        (linger + tenth.min(Duration::from_secs(1))).min(linger.max(tenth))
     }
 
     /// No memory: whoever lingers is due, so that some comes back.
@@ -231,8 +219,8 @@ impl Producer {
         match self.wall {
             None => -1,
             Some((at, time)) => {
-                let since = i64::try_from(now.saturating_since(at).as_millis()).unwrap_or(i64::MAX);
-                time.as_millis().saturating_add(since).max(0)
+                let since = now.as_nanos().saturating_sub(at.as_nanos()) / 1_000_000;
+                time.as_millis().saturating_add_unsigned(since).max(0)
             }
         }
     }

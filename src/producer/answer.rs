@@ -401,8 +401,8 @@ impl Producer {
                 parts.push(self.batches.open_part(parent, done));
             }
             let records = &mut self.batches[parts[parts.len() - 1]].records;
-            let (bytes, all) = (records.size_of_next(content), sizes[parts.len() - 1].bytes);
-            let appended = records.append(content, bytes, &mut self.pool, Class::FIRST, Reserve::Used { all });
+            let (fit, all) = (records.fit(content), sizes[parts.len() - 1].bytes);
+            let appended = records.append(content, fit, &mut self.pool, Class::FIRST, Reserve::Used { all });
             appended.expect("the reserve always has room");
             (done, left) = (done + 1, left - 1);
         });

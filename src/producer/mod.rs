@@ -100,6 +100,8 @@ pub struct Producer {
     /// Partitions that can send as soon as there is a producer id.
     without_identity: List,
     partitioner: Option<Box<dyn Partitioner>>,
+    /// How long after its first record a batch may take more.
+    growth: Duration,
     retry_backoff: Backoff,
     reconnect_backoff: Backoff,
     setup_backoff: Backoff,
@@ -150,6 +152,7 @@ impl Producer {
             producer_id: sessions::ProducerIdRequest::default(),
             without_identity: List::EMPTY,
             partitioner: None,
+            growth: growth_time(&config),
             retry_backoff,
             reconnect_backoff: Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max),
             setup_backoff: Backoff::new(config.connection_setup_timeout, config.connection_setup_timeout_max),
@@ -515,6 +518,13 @@ impl Producer {
     fn request_patience(&self) -> Duration {
         self.config.request_timeout + (self.config.request_timeout / 8).min(Duration::from_secs(2))
     }
+}
+
+/// How long after its first record a batch may take more, at most: so that growth never makes a late record expire before
+/// nine tenths of its own `delivery.timeout.ms` (where `linger.ms` leaves that much).
+fn growth_time(config: &Config) -> Duration {
+    let tenth = config.delivery_timeout / 10;
+    (config.linger + tenth.min(Duration::from_secs(1))).min(config.linger.max(tenth))
 }
 
 /// One partition of a topic, as [`Producer::partitions`] tells.
