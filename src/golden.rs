@@ -1,8 +1,8 @@
 //! Where the vectors are that the classes of Kafka's own Java client made (tests/golden), and how they are read.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use std::path::PathBuf;
-use std::string::String;
-use std::vec::Vec;
 
 /// The lines of a file of vectors: those of tests/golden, or of the folder that `MILENA_GOLDEN` names.
 pub(crate) fn lines(file: &str) -> Vec<String> {

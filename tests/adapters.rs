@@ -1,6 +1,7 @@
 //! Both adapters against the cluster in memory on loopback sockets, and against servers that are no Kafka.
 
 #![cfg(all(feature = "cluster", feature = "threads", feature = "tokio"))]
+#![allow(clippy::unwrap_used, reason = "tests look at what they are about")]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 
 use std::io::{Read, Write};

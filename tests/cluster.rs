@@ -51,7 +51,7 @@ impl Bench {
     fn produce_data(&mut self, data: Vec<PartitionProduceData>, acks: i16) -> Option<(i16, i64)> {
         let mut topic = TopicProduceData::default().with_partition_data(data);
         if self.version >= 13 {
-            topic.topic_id = kafka_protocol::messages::produce_request::TopicProduceData::default().topic_id;
+            topic.topic_id = TopicProduceData::default().topic_id;
         } else {
             topic.name = TopicName(StrBytes::from_static_str("t"));
         }

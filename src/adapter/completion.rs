@@ -5,10 +5,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::task::{Context, Poll, Waker};
+use core::task::Waker;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
-use core::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -128,8 +126,9 @@ impl Completion {
         self.lock().outcome(index)
     }
 
+    #[cfg(feature = "threads")]
     /// Waits for the record's outcome.
-    pub(super) fn wait(&self, index: u32, patience: Option<Duration>) -> Option<Outcome> {
+    pub(super) fn wait(&self, index: u32, patience: Option<core::time::Duration>) -> Option<Outcome> {
         let mut state = self.lock();
         state.threads = true;
         let open = |state: &mut State| {
@@ -147,16 +146,17 @@ impl Completion {
     }
 
     /// As [`Completion::wait`], for a task.
-    pub(super) fn poll(&self, index: u32, context: &Context<'_>) -> Poll<Outcome> {
+    #[cfg(feature = "tokio")]
+    pub(super) fn poll(&self, index: u32, context: &core::task::Context<'_>) -> core::task::Poll<Outcome> {
         let mut state = self.lock();
         if let Some(outcome) = state.outcome(index) {
-            return Poll::Ready(outcome);
+            return core::task::Poll::Ready(outcome);
         }
         match state.tasks.iter_mut().find(|(known, _)| *known == index) {
             Some((_, task)) => task.clone_from(context.waker()),
             None => state.tasks.push((index, context.waker().clone())),
         }
-        Poll::Pending
+        core::task::Poll::Pending
     }
 }
 

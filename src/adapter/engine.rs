@@ -379,6 +379,11 @@ impl Engine {
         self.lock().ended
     }
 
+    /// Produce requests without an answer.
+    pub(super) fn in_flight(&self) -> usize {
+        self.lock().producer.in_flight()
+    }
+
     /// The machine's counters.
     pub(super) fn stats(&self) -> Stats {
         self.lock().producer.stats()

@@ -21,6 +21,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -51,6 +52,7 @@ pub struct Producer {
 struct Shared {
     engine: Arc<Engine>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    wakeups: Arc<AtomicU64>,
 }
 
 impl Drop for Shared {
@@ -79,12 +81,13 @@ impl Producer {
     fn start(config: Config, partitioner: Option<Box<dyn Partitioner>>) -> std::io::Result<Self> {
         let sockets = SocketOptions::of(&config);
         let engine = Arc::new(Engine::new(config, partitioner)?);
-        let mut thread = io::IoThread::new(Arc::clone(&engine), sockets)?;
+        let wakeups = Arc::new(AtomicU64::new(0));
+        let mut thread = io::IoThread::new(Arc::clone(&engine), sockets, Arc::clone(&wakeups))?;
         let handle = std::thread::Builder::new().name("milena-io".into()).spawn(move || {
             ON_IO_THREAD.set(true);
             thread.run();
         })?;
-        Ok(Self { shared: Arc::new(Shared { engine, thread: Mutex::new(Some(handle)) }) })
+        Ok(Self { shared: Arc::new(Shared { engine, thread: Mutex::new(Some(handle)), wakeups }) })
     }
 
     fn engine(&self) -> &Engine {
@@ -218,6 +221,16 @@ impl Producer {
     /// The brokers that are known: node id, host, port.
     pub fn brokers(&self) -> Vec<(i32, String, u16)> {
         self.engine().brokers()
+    }
+
+    /// How often the I/O thread was woken, by sockets, time or senders.
+    pub fn wakeups(&self) -> u64 {
+        self.shared.wakeups.load(Ordering::Relaxed)
+    }
+
+    /// Produce requests that wait for an answer, on all connections.
+    pub fn in_flight(&self) -> usize {
+        self.engine().in_flight()
     }
 
     /// Counters.

@@ -225,6 +225,11 @@ impl Producer {
         self.engine().brokers()
     }
 
+    /// Produce requests that wait for an answer, on all connections.
+    pub fn in_flight(&self) -> usize {
+        self.engine().in_flight()
+    }
+
     /// Counters.
     pub fn stats(&self) -> Stats {
         self.engine().stats()

@@ -1,7 +1,6 @@
 //! Someone who waits: a thread on a condition variable, or a task with its waker.
 
-use core::task::{Context, Poll, Waker};
-use core::time::Duration;
+use core::task::Waker;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// A flag that is raised once in a while. Raising it before anyone waits is not lost.
@@ -30,8 +29,9 @@ impl Waiter {
         }
     }
 
+    #[cfg(feature = "threads")]
     /// Waits for the flag and lowers it; false if `patience` ran out first.
-    pub(super) fn wait(&self, patience: Duration) -> bool {
+    pub(super) fn wait(&self, patience: core::time::Duration) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.raised.wait_timeout_while(state, patience, |state| !state.raised);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -39,12 +39,13 @@ impl Waiter {
     }
 
     /// As [`Waiter::wait`], for a task.
-    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<()> {
+    #[cfg(feature = "tokio")]
+    pub(super) fn poll(&self, context: &core::task::Context<'_>) -> core::task::Poll<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if core::mem::take(&mut state.raised) {
-            return Poll::Ready(());
+            return core::task::Poll::Ready(());
         }
         state.task = Some(context.waker().clone());
-        Poll::Pending
+        core::task::Poll::Pending
     }
 }

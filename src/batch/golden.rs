@@ -1,7 +1,7 @@
 //! Our batches against those that Kafka's Java classes built.
 
-use std::string::String;
-use std::vec::Vec;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use serde_json::Value;
 
@@ -15,19 +15,21 @@ fn bytes(value: &Value) -> Option<Vec<u8>> {
     match value {
         Value::Null => None,
         Value::String(digits) => Some(hex(digits)),
-        rule => match rule["repeat"].as_str() {
-            Some(digits) => Some(hex(digits).repeat(number(&rule["times"]) as usize)),
-            None => {
-                let mut x = number(&rule["xorshift32"]) as u32;
-                let mut next = || {
-                    x ^= x << 13;
-                    x ^= x >> 17;
-                    x ^= x << 5;
-                    x as u8
-                };
-                Some((0..number(&rule["len"])).map(|_| next()).collect())
+        rule @ (Value::Object(_) | Value::Array(_) | Value::Bool(_) | Value::Number(_)) => {
+            match rule["repeat"].as_str() {
+                Some(digits) => Some(hex(digits).repeat(number(&rule["times"]) as usize)),
+                None => {
+                    let mut x = number(&rule["xorshift32"]) as u32;
+                    let mut next = || {
+                        x ^= x << 13;
+                        x ^= x >> 17;
+                        x ^= x << 5;
+                        x as u8
+                    };
+                    Some((0..number(&rule["len"])).map(|_| next()).collect())
+                }
             }
-        },
+        }
     }
 }
 

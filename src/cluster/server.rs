@@ -167,6 +167,8 @@ struct Stream {
     /// Bytes on their way to the client.
     outgoing: VecDeque<(Instant, Vec<u8>)>,
     written: usize,
+    /// The socket takes no more for now.
+    blocked: bool,
     ended: bool,
 }
 
@@ -198,11 +200,14 @@ impl Served {
 
     fn wait(&self) -> Option<Duration> {
         let now = self.clock.now();
-        let streams = self.streams.values();
-        let queued = streams.flat_map(|stream| [stream.incoming.front(), stream.outgoing.front()]).flatten();
-        let due = queued.map(|(at, _)| *at).filter(|at| *at > now);
+        let queued = |stream: &Stream| {
+            // What the socket does not take waits for the socket, not for time.
+            let outgoing = stream.outgoing.front().filter(|_| !stream.blocked);
+            [stream.incoming.front(), outgoing].into_iter().flatten().map(|(at, _)| *at).min()
+        };
+        let due = self.streams.values().filter_map(queued);
         let next = due.chain(lock(&self.cluster).next_deadline()).min()?;
-        Some(next.saturating_since(now) + Duration::from_micros(50))
+        Some(next.saturating_since(now))
     }
 
     fn accept(&mut self, node: usize) -> io::Result<()> {
@@ -220,7 +225,7 @@ impl Served {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut socket, Token(self.next), interest)?;
             let (incoming, outgoing) = (VecDeque::new(), VecDeque::new());
-            let stream = Stream { socket, peer, incoming, outgoing, written: 0, ended: false };
+            let stream = Stream { socket, peer, incoming, outgoing, written: 0, blocked: false, ended: false };
             self.streams.insert(self.next, stream);
             self.next += 1;
         }
@@ -285,6 +290,7 @@ impl Served {
 
 impl Stream {
     fn write(&mut self, now: Instant) -> io::Result<()> {
+        self.blocked = false;
         while let Some((at, bytes)) = self.outgoing.front() {
             if *at > now {
                 return Ok(());
@@ -297,7 +303,10 @@ impl Stream {
                         self.written = 0;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return Ok(());
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -280,4 +280,58 @@ mod tests {
             assert!(OPTIONS[..place].iter().all(|other| other.name != entry.name), "{}", entry.name);
         }
     }
+
+    /// The document of all options, as it has to be.
+    fn document() -> alloc::string::String {
+        use core::fmt::Write;
+        let mut text = alloc::string::String::from(
+            "# Options\n\nWith Java's names and meanings, as `Config::from_properties` and the tool's `-X` take them; `Config::builder` \
+             has a method\nfor the usual ones. This page is made from the table that the code uses.\n\n| option | default | values | \
+             what for |\n| --- | --- | --- | --- |\n",
+        );
+        for entry in OPTIONS.iter().filter(|entry| entry.support == Support::Built) {
+            let values = match entry.kind {
+                Kind::Boolean => "true, false".into(),
+                Kind::Number(least, most) if most == i64::MAX => alloc::format!("from {least}"),
+                Kind::Number(least, most) => alloc::format!("{least} to {most}"),
+                Kind::Choice(words) => words.join(", "),
+                Kind::Text => "text".into(),
+                Kind::Servers => "host:port,…".into(),
+            };
+            let default = if entry.default.is_empty() { "" } else { entry.default };
+            let _ = writeln!(text, "| `{}` | {default} | {values} | {} |", entry.name, entry.about);
+        }
+        text.push_str(
+            "\n## Rules between options\n\nAs in Java: `acks` other than all, or `retries=0`, switch idempotence off unless \
+             `enable.idempotence=true` was\ngiven, which then is an error; with idempotence \
+             `max.in.flight.requests.per.connection` is at most 5; a given\n`delivery.timeout.ms` is at least `linger.ms` + \
+             `request.timeout.ms`; `reconnect.backoff.ms` alone is also the maximum.\n\n## Accepted without effect\n\n| option | \
+             why |\n| --- | --- |\n",
+        );
+        for entry in OPTIONS {
+            if let Support::Ignored(_) = entry.support {
+                let _ = writeln!(text, "| `{}` | {} |", entry.name, entry.about);
+            }
+        }
+        text.push_str(
+            "\n## Not built in\n\nRefused with an error, unless it is Java's default. So is every option that begins with `ssl.` or \
+             `sasl.`.\n\n| option | instead |\n| --- | --- |\n",
+        );
+        for entry in OPTIONS {
+            if let Support::NotBuiltIn(instead) = entry.support {
+                let _ = writeln!(text, "| `{}` | {instead} |", entry.name);
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn the_document_is_up_to_date() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+        if std::env::var_os("MILENA_BLESS").is_some() {
+            std::fs::write(&path, document()).expect("the file can be written");
+        }
+        let text = std::fs::read_to_string(&path).expect("docs/configuration.md is there");
+        assert!(text == document(), "MILENA_BLESS=1 cargo test document writes it anew");
+    }
 }

@@ -1,8 +1,8 @@
 //! Our messages against those of Kafka's Java classes, byte for byte and field for field.
 
 use alloc::collections::BTreeMap;
-use std::string::{String, ToString};
-use std::vec::Vec;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use bytes::{BufMut, BytesMut};
 use serde_json::Value;
@@ -12,8 +12,11 @@ use super::versions::Api;
 use super::{api_versions, header, init_producer_id, metadata, produce, response_header};
 use crate::golden::{base64, hex, lines, objects};
 
+/// Whether a line is one of those that are not tried for a reason.
+type Applies = fn(&Value) -> bool;
+
 /// Why a line is not tried. Everything else is.
-const SKIPPED: &[(&str, fn(&Value) -> bool)] = &[
+const SKIPPED: &[(&str, Applies)] = &[
     ("another API than a producer's four", |line| api(line).is_none()),
     ("a version that is not sent", |line| {
         let version = version(line);

@@ -141,15 +141,10 @@ impl Desk {
     }
 
     pub fn deliveries(&self) -> Vec<&Delivery> {
-        let delivery = |event: &'_ Event| if let Event::Delivered(_) = event { true } else { false };
-        self.events
-            .iter()
-            .filter(|event| delivery(event))
-            .map(|event| match event {
-                Event::Delivered(delivery) => delivery,
-                _ => unreachable!("filtered"),
-            })
-            .collect()
+        fn delivery(event: &Event) -> Option<&Delivery> {
+            if let Event::Delivered(delivery) = event { Some(delivery) } else { None }
+        }
+        self.events.iter().filter_map(delivery).collect()
     }
 
     pub fn offsets(&self) -> Vec<Option<i64>> {

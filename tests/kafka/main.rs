@@ -1,6 +1,7 @@
 //! The producer against a real Apache Kafka. Started by `tests/kafka/run`, which fetches Kafka; without that it says so and
 //! does nothing.
 
+#![allow(clippy::needless_pass_by_ref_mut, reason = "tests look at what they are about")]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 

@@ -3,6 +3,12 @@
 //!
 //! `MILENA_SEED=n` replays one seed and prints everything that happened; `MILENA_SEEDS=a..b` runs a range.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::needless_pass_by_ref_mut,
+    clippy::while_let_loop,
+    reason = "tests look at what they are about"
+)]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 

@@ -22,7 +22,7 @@ impl Script {
 
 impl Mischief for Script {
     fn produce(&mut self, _: &ProduceAttempt<'_>) -> Verdict {
-        self.0.lock().expect("nobody panics with it").pop_front().unwrap_or(Verdict::Serve)
+        self.0.lock().expect("nobody panics with it").pop_front().unwrap_or(Serve)
     }
 }
 

@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::ToSocketAddrs;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -31,6 +32,7 @@ const READ: usize = 64 << 10;
 pub(super) struct IoThread {
     engine: Arc<Engine>,
     sockets: SocketOptions,
+    wakeups: Arc<AtomicU64>,
     poll: Poll,
     streams: BTreeMap<ConnId, Stream>,
     resolved: Receiver<(ConnId, io::Result<Vec<SocketAddr>>)>,
@@ -72,7 +74,7 @@ impl Drop for End {
 }
 
 impl IoThread {
-    pub(super) fn new(engine: Arc<Engine>, sockets: SocketOptions) -> io::Result<Self> {
+    pub(super) fn new(engine: Arc<Engine>, sockets: SocketOptions, wakeups: Arc<AtomicU64>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Wake(mio::Waker::new(poll.registry(), WAKE)?));
         engine.set_driver(&Arc::clone(&waker).into());
@@ -80,6 +82,7 @@ impl IoThread {
         Ok(Self {
             engine,
             sockets,
+            wakeups,
             poll,
             streams: BTreeMap::new(),
             resolved,
@@ -122,6 +125,7 @@ impl IoThread {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,
             }
+            self.wakeups.fetch_add(1, Ordering::Relaxed);
             for event in &events {
                 if event.token() != WAKE {
                     self.ready(
