@@ -53,7 +53,7 @@ impl BatchId {
         self.slot as usize
     }
 
-    /// How often the slot was used before.
+    /// Tells apart the batches that use a slot one after the other.
     pub const fn generation(self) -> u32 {
         self.generation
     }

@@ -1,6 +1,9 @@
 //! What is set on every socket.
 
-use std::os::fd::AsFd;
+#[cfg(unix)]
+use std::os::fd::AsFd as Socket;
+#[cfg(windows)]
+use std::os::windows::io::AsSocket as Socket;
 
 use socket2::SockRef;
 
@@ -19,7 +22,7 @@ impl SocketOptions {
     }
 
     /// Sets them, and turns Nagle's delay off. A system that refuses one of them is left alone.
-    pub(super) fn apply(self, socket: &impl AsFd) {
+    pub(super) fn apply(self, socket: &impl Socket) {
         let socket = SockRef::from(socket);
         let set = [
             Some(socket.set_tcp_nodelay(true)),

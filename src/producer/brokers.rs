@@ -159,12 +159,11 @@ impl Brokers {
         }
     }
 
-    /// The server for the next control connection, with its node id (below 0: a bootstrap server).
-    pub(crate) fn control_server(&self, bootstrap_only: bool, known_only: bool) -> (String, u16) {
-        let known = self.entries.iter().filter(|broker| broker.current && !bootstrap_only);
-        let known = known.map(|broker| (&broker.host, broker.port));
+    /// The server for the next control connection. `known_only`: not a bootstrap server, if any broker is known.
+    pub(crate) fn control_server(&self, known_only: bool) -> (String, u16) {
+        let known = self.entries.iter().filter(|broker| broker.current).map(|broker| (&broker.host, broker.port));
+        let any_known = self.entries.iter().any(|broker| broker.current);
         let bootstrap = self.bootstrap.iter().map(|(host, port)| (host, *port));
-        let any_known = self.entries.iter().any(|broker| broker.current) && !bootstrap_only;
         let servers: Vec<_> = known.chain(bootstrap.filter(|_| !(known_only && any_known))).collect();
         let (host, port) = servers[self.control.cursor % servers.len()];
         (host.clone(), port)

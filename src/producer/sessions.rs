@@ -45,7 +45,7 @@ impl Producer {
     }
 
     fn connect_control(&mut self) {
-        let server = self.brokers.control_server(false, !self.config.rebootstrap);
+        let server = self.brokers.control_server(!self.config.rebootstrap);
         let conn = self.connect(Role::Control, server, self.brokers.control.attempts);
         self.brokers.control.attempts.link = Link::Up(conn);
     }

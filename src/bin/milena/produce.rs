@@ -63,7 +63,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let stop = Stop::listen()?;
     let producer = Producer::new(config).map_err(Failure::run)?;
     let (report, outcomes) = channel();
-    let printer = print_outcomes(outcomes, arguments.json, server);
+    let server = server.map(Arc::new); // it has to outlive the producer, whatever becomes of the printer
+    let printer = print_outcomes(outcomes, arguments.json, server.clone());
     let lines = read_lines(input);
     let mut interrupted = false;
     let mut n = 0;
@@ -159,7 +160,7 @@ fn find(line: &[u8], separator: &[u8]) -> Option<usize> {
 fn print_outcomes(
     outcomes: Receiver<Outcome>,
     as_json: bool,
-    server: Option<Server>,
+    server: Option<Arc<Server>>,
 ) -> std::thread::JoinHandle<io::Result<Tally>> {
     let bar = progress(!as_json);
     std::thread::spawn(move || {
