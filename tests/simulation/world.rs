@@ -586,6 +586,8 @@ impl World {
                     let place = (self.producer.topic_name(delivery.topic).to_string(), delivery.partition);
                     soon || self.books.doubtful.contains(&place)
                 }
+                // The topic was created again with fewer; that may be seen late.
+                Kind::PartitionGone => self.plan.faults.recreate > 0,
                 Kind::Aborted => self.ending,
                 // Too large for the topic, each record by itself.
                 Kind::Refused(code) => {
