@@ -509,7 +509,9 @@ impl Cluster {
             answered.waits = None;
         }
         match verdict {
-            Verdict::ApplyThen(code) => (answered.instead, answered.waits) = (Some(code), None),
+            Verdict::ApplyThen(code) => {
+                (answered.instead, answered.waits, answered.message) = (Some(code), None, Some("on demand"));
+            }
             Verdict::LeaveOut => answered.times = 0,
             Verdict::AnswerTwice => answered.times = 2,
             Verdict::Serve | Verdict::Refuse(_) => {}

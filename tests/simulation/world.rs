@@ -574,7 +574,9 @@ impl World {
         // A broker that tells no topic ids can't make the client see that a topic is another one, with fewer partitions.
         let blind = self.plan.faults.recreate > 0 && self.plan.cluster.versions.metadata.1 < 10;
         // Decided while there were faults, told when the batches before it were resolved.
-        let decided = error.message.as_deref() == Some("on demand");
+        // Old versions have no words with an error.
+        let wordless = self.plan.cluster.versions.produce.1 < 8 && matches!(error.kind, Kind::Refused(_));
+        let decided = error.message.as_deref() == Some("on demand") || wordless;
         // By name, what stands behind a refused batch can't be known not to be written.
         let by_name = !self.plan.by_id() && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
         let excused = blind
