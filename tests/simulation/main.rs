@@ -125,7 +125,7 @@ fn laws_hold_on_every_seed() {
         println!("  {what:<60} {seeds}");
     }
     assert!(violations.is_empty(), "{} of {count} seeds:\n{}", violations.len(), violations.join("\n\n"));
-    if count >= 1000 {
+    if count >= 6000 {
         for what in world::SOMETIMES {
             assert!(sometimes.get(what).is_some_and(|seeds| *seeds > 0), "never on any seed: {what}");
         }
