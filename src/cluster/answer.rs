@@ -1,66 +1,25 @@
-//! Requests and what nodes answer.
+//! Requests, and what nodes answer. Produce has a file of its own.
 
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
-
-use core::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::produce_response::{
-    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
-};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, InitProducerIdRequest, InitProducerIdResponse,
-    MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
+    MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use uuid::Uuid;
 
-use super::batch::{self, Limits};
-use super::log::Append;
-use super::mischief::{ProduceAttempt, Request, Treatment, Verdict};
-use super::{Cluster, ConnectionState, NodeState, Peer, TopicId};
+use super::mischief::{Request, Treatment};
+use super::{Cluster, ConnectionState, NodeState, Peer};
 use crate::time::Instant;
-
-/// A Produce request that waits until all in-sync replicas have what it brought.
-#[derive(Debug)]
-pub(super) struct Parked {
-    pub(super) deadline: Instant,
-    version: i16,
-    correlation: i32,
-    treatment: Treatment,
-    topics: Vec<AnsweredTopic>,
-}
-
-#[derive(Debug)]
-struct AnsweredTopic {
-    name: String,
-    id: TopicId,
-    partitions: Vec<Answered>,
-}
-
-/// The answer for one partition, or what it waits for.
-#[derive(Debug)]
-struct Answered {
-    partition: i32,
-    code: i16,
-    message: Option<&'static str>,
-    base_offset: i64,
-    log_append_time: i64,
-    log_start: i64,
-    /// Last offset and leader epoch of what was appended, while that is not on all in-sync replicas.
-    waits: Option<(i64, i32)>,
-    /// The code to answer in place of success.
-    instead: Option<i16>,
-    times: usize,
-}
-
 /// What is wrong with a request: its connection is closed.
-struct Unreadable;
+pub(super) struct Unreadable;
 
 impl Cluster {
     /// Looks at what came in on a connection, request by request, until one has to wait.
@@ -160,12 +119,12 @@ impl Cluster {
         Ok(())
     }
 
-    fn output_len(&self, peer: Peer) -> usize {
+    pub(super) fn output_len(&self, peer: Peer) -> usize {
         self.peers.get(&peer).map_or(0, |connection| connection.output.len())
     }
 
     /// Spoils the answer that was written behind `before`, if that was decided.
-    fn finish(&mut self, peer: Peer, before: usize, treatment: Treatment) {
+    pub(super) fn finish(&mut self, peer: Peer, before: usize, treatment: Treatment) {
         let Some(connection) = self.peers.get_mut(&peer) else {
             return;
         };
@@ -360,276 +319,14 @@ impl Cluster {
         answer.with_topic_id(Uuid::from_bytes(topic.id)).with_partitions(partitions)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a request and where it came from")]
-    fn produce(
+    pub(super) fn answer(
         &mut self,
-        now: Instant,
         peer: Peer,
-        node: i32,
+        api: ApiKey,
         version: i16,
-        header: &RequestHeader,
-        mut body: Bytes,
-        treatment: Treatment,
-    ) -> Result<(), Unreadable> {
-        let request = ProduceRequest::decode(&mut body, version).map_err(|_| Unreadable)?;
-        let mut topics = Vec::new();
-        for topic in request.topic_data {
-            let found = if version >= 13 {
-                let id = *topic.topic_id.as_bytes();
-                let name = self.topics.iter().find(|(_, known)| known.id == id).map(|(name, _)| name.clone());
-                (name.unwrap_or_default(), id)
-            } else {
-                let name = topic.name.0.as_str().to_string();
-                let id = self.topic_id(&name).unwrap_or_default();
-                (name, id)
-            };
-            let (name, id) = found;
-            let mut partitions = Vec::new();
-            for data in topic.partition_data {
-                let records = data.records.unwrap_or_default();
-                self.counters.batches += 1;
-                self.counters.batch_bytes += records.len() as u64;
-                self.counters.records += batch::count(&records).map_or(0, |count| count.max(0) as u64);
-                let answered = if self.settings.discard {
-                    self.count_only(&name, data.index, &records)
-                } else {
-                    self.append(now, node, version, &name, data.index, &records, request.acks)
-                };
-                if answered.code != 0 {
-                    *self.counters.errors.entry(answered.code).or_default() += 1;
-                }
-                partitions.push(answered);
-            }
-            topics.push(AnsweredTopic { name, id, partitions });
-        }
-        let deadline = now + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-        if request.acks == 0 {
-            let failed = topics.iter().flat_map(|topic| &topic.partitions).any(|answered| answered.code != 0);
-            return if failed { Err(Unreadable) } else { Ok(()) }; // the only way to say that something is wrong
-        }
-        let correlation = header.correlation_id;
-        let parked = Parked { deadline, version, correlation, treatment, topics };
-        if let Some(connection) = self.peers.get_mut(&peer) {
-            connection.parked = Some(parked);
-        }
-        self.try_answer(now, peer, node);
-        Ok(())
-    }
-
-    fn count_only(&mut self, name: &str, partition: i32, records: &Bytes) -> Answered {
-        let count = batch::count(records).unwrap_or(0);
-        let topic = self.topics.get_mut(name);
-        let partition_of = |number: i32| usize::try_from(number).ok();
-        let found = topic.and_then(|topic| topic.partitions.get_mut(partition_of(partition)?));
-        match found.and_then(|found| found.replicas.get_mut(&found.leader?)) {
-            Some(log) => Answered::at(partition, log.count(count)),
-            None => Answered::refused(partition, 3, None),
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "a batch and where it came from")]
-    fn append(
-        &mut self,
-        now: Instant,
-        node: i32,
-        version: i16,
-        name: &str,
-        number: i32,
-        records: &Bytes,
-        acks: i16,
-    ) -> Answered {
-        let claimed = batch::count(records).unwrap_or(0);
-        let found = usize::try_from(number).ok().and_then(|number| self.topics.get(name)?.partitions.get(number));
-        let stamp = batch::stamp(records).filter(|stamp| stamp.0 >= 0);
-        let known = found.zip(stamp).is_some_and(|(partition, stamp)| {
-            partition.replicas.values().any(|log| log.knows(stamp.0, stamp.1, stamp.2, stamp.3))
-        });
-        let attempt = ProduceAttempt { node, topic: name, partition: number, records: claimed, known, version };
-        if let Some(code) = self.demanded(Request::Produce) {
-            return Answered::refused(number, code, Some("on demand"));
-        }
-        let verdict = self.mischief.produce(&attempt);
-        if let Verdict::Refuse(code) = verdict {
-            return Answered::refused(number, code, Some("on demand"));
-        }
-        if !matches!(acks, -1..=1) {
-            return Answered::refused(number, 21, None);
-        }
-        if self.forbidden.contains(name) {
-            return Answered::refused(number, 29, None);
-        }
-        let time = self.time_of_day(now);
-        let limits = Limits {
-            max_message_bytes: self.settings.max_message_bytes,
-            latest_timestamp: Some(time.saturating_add(3_600_000)),
-        };
-        let (min_in_sync, old_duplicate) = (self.settings.min_insync_replicas, self.settings.old_duplicate);
-        let at_once = self.settings.replication_lag.is_zero();
-        let unknown = if version >= 13 { 100 } else { 3 };
-        let Some(topic) = self.topics.get_mut(name) else {
-            return Answered::refused(number, unknown, None);
-        };
-        let settings = topic.settings;
-        let found = usize::try_from(number).ok().and_then(|number| topic.partitions.get_mut(number));
-        let Some(partition) = found else {
-            return Answered::refused(number, 3, None);
-        };
-        let Some(epoch) = partition.epoch_of(node) else {
-            return Answered::refused(number, 6, None);
-        };
-        let leads = partition.leader == Some(node);
-        if acks == -1 && leads && partition.in_sync.len() < min_in_sync {
-            return Answered::refused(number, 19, None);
-        }
-        let limits =
-            Limits { max_message_bytes: settings.max_message_bytes.unwrap_or(limits.max_message_bytes), ..limits };
-        let limits = if settings.log_append_time { Limits { latest_timestamp: None, ..limits } } else { limits };
-        let read = match batch::read(records, limits) {
-            Ok(read) => read,
-            Err((code, message)) => return Answered::refused(number, code, Some(message)),
-        };
-        let count = i64::from(read.count);
-        let Some(log) = partition.replicas.get_mut(&node) else {
-            return Answered::refused(number, 6, None);
-        };
-        let appended = log.append(read, epoch, old_duplicate, settings.log_append_time.then_some(time));
-        let log_start = log.start();
-        let mut answered = match appended {
-            Append::At(offset) => Answered { waits: Some((offset + count - 1, epoch)), ..Answered::at(number, offset) },
-            Append::AgainAt(offset) => {
-                Answered { waits: Some((offset + count - 1, epoch)), ..Answered::at(number, offset) }
-            }
-            Append::Refused(code) => return Answered::refused(number, code, None),
-        };
-        answered.log_start = log_start;
-        if settings.log_append_time {
-            answered.log_append_time = time;
-        }
-        if acks != -1 {
-            answered.waits = None;
-        }
-        match verdict {
-            Verdict::ApplyThen(code) => {
-                (answered.instead, answered.waits, answered.message) = (Some(code), None, Some("on demand"));
-            }
-            Verdict::LeaveOut => answered.times = 0,
-            Verdict::AnswerTwice => answered.times = 2,
-            Verdict::Serve | Verdict::Refuse(_) => {}
-        }
-        if leads {
-            if at_once {
-                let states = &self.nodes;
-                let up = states.iter().filter(|(_, node)| node.state == NodeState::Up).map(|(id, _)| *id).collect();
-                partition.replicate(&up);
-            } else {
-                partition.raise_watermark();
-                self.replicate_at.get_or_insert(now + self.settings.replication_lag);
-            }
-        }
-        answered
-    }
-
-    /// Answers the connection's parked request, if it waits for nothing any more.
-    fn try_answer(&mut self, now: Instant, peer: Peer, node: i32) -> bool {
-        if self.nodes[&node].state != NodeState::Up {
-            return false;
-        }
-        let Some(mut parked) = self.peers.get_mut(&peer).and_then(|connection| connection.parked.take()) else {
-            return false;
-        };
-        let late = parked.deadline <= now;
-        let mut waits = false;
-        for topic in &mut parked.topics {
-            for answered in &mut topic.partitions {
-                let Some((last, epoch)) = answered.waits else { continue };
-                let code = match self.partition_by_id(topic.id, answered.partition) {
-                    _ if self.topic_id(&topic.name) != Some(topic.id) => Some(3),
-                    None => Some(3),
-                    Some(partition) if partition.epoch_of(node) != Some(epoch) => Some(6),
-                    Some(partition) if partition.leader == Some(node) && partition.high_watermark > last => {
-                        let enough = partition.in_sync.len() >= self.settings.min_insync_replicas;
-                        Some(if enough { 0 } else { 20 })
-                    }
-                    Some(_) if late => Some(7),
-                    Some(_) => None,
-                };
-                match code {
-                    Some(0) => answered.waits = None,
-                    Some(code) => {
-                        (answered.code, answered.base_offset, answered.waits) = (code, -1, None);
-                        *self.counters.errors.entry(code).or_default() += 1;
-                    }
-                    None => waits = true,
-                }
-            }
-        }
-        if waits {
-            if let Some(connection) = self.peers.get_mut(&peer) {
-                connection.parked = Some(parked);
-            }
-            return false;
-        }
-        let before = self.output_len(peer);
-        self.answer_produce(peer, &parked);
-        self.finish(peer, before, parked.treatment);
-        true
-    }
-
-    /// Answers all requests that wait for nothing any more, and goes on with what came behind them.
-    pub(super) fn unpark(&mut self, now: Instant) {
-        let waiting = self.peers.iter().filter(|(_, connection)| connection.parked.is_some());
-        let waiting: Vec<(Peer, i32)> = waiting.map(|(peer, connection)| (*peer, connection.node)).collect();
-        for (peer, node) in waiting {
-            if self.try_answer(now, peer, node) {
-                self.work(now, peer);
-            }
-        }
-    }
-
-    fn answer_produce(&mut self, peer: Peer, parked: &Parked) {
-        let mut response = ProduceResponse::default();
-        response.throttle_time_ms = self.mischief.throttle(Request::Produce);
-        for topic in &parked.topics {
-            let mut partitions = Vec::new();
-            for answered in &topic.partitions {
-                let code = answered.instead.unwrap_or(answered.code);
-                let offset = if code == 0 { answered.base_offset } else { -1 };
-                let mut partition = PartitionProduceResponse::default()
-                    .with_index(answered.partition)
-                    .with_error_code(code)
-                    .with_base_offset(offset)
-                    .with_log_append_time_ms(if code == 0 { answered.log_append_time } else { -1 })
-                    .with_log_start_offset(answered.log_start);
-                if parked.version >= 8 {
-                    partition.error_message = answered.message.map(StrBytes::from_static_str);
-                }
-                if code == 6 && parked.version >= 10 {
-                    let known = self.partition_by_id(topic.id, answered.partition);
-                    if let Some((leader, epoch)) = known.and_then(|known| Some((known.leader?, known.epoch))) {
-                        let hint = LeaderIdAndEpoch::default().with_leader_id(leader.into()).with_leader_epoch(epoch);
-                        partition.current_leader = hint;
-                        let node = &self.nodes[&leader];
-                        let host = StrBytes::from_string(node.host.clone());
-                        let endpoint = NodeEndpoint::default().with_node_id(leader.into()).with_host(host);
-                        response.node_endpoints.push(endpoint.with_port(i32::from(node.port)));
-                    }
-                }
-                for _ in 0..answered.times {
-                    partitions.push(partition.clone());
-                }
-            }
-            let mut answer = TopicProduceResponse::default().with_partition_responses(partitions);
-            if parked.version >= 13 {
-                answer.topic_id = Uuid::from_bytes(topic.id);
-            } else {
-                answer.name = TopicName(StrBytes::from_string(topic.name.clone()));
-            }
-            response.responses.push(answer);
-        }
-        self.answer(peer, ApiKey::Produce, parked.version, parked.correlation, &response);
-    }
-
-    fn answer(&mut self, peer: Peer, api: ApiKey, version: i16, correlation: i32, response: &impl Encodable) {
+        correlation: i32,
+        response: &impl Encodable,
+    ) {
         let mut frame = BytesMut::new();
         let header = ResponseHeader::default().with_correlation_id(correlation);
         let written = header.encode(&mut frame, api.response_header_version(version));
@@ -641,28 +338,8 @@ impl Cluster {
         }
     }
 
-    fn demanded(&mut self, request: Request) -> Option<i16> {
+    pub(super) fn demanded(&mut self, request: Request) -> Option<i16> {
         self.demanded.get_mut(&request)?.pop_front()
-    }
-}
-
-impl Answered {
-    fn at(partition: i32, base_offset: i64) -> Self {
-        Self {
-            partition,
-            code: 0,
-            message: None,
-            base_offset,
-            log_append_time: -1,
-            log_start: 0,
-            waits: None,
-            instead: None,
-            times: 1,
-        }
-    }
-
-    fn refused(partition: i32, code: i16, message: Option<&'static str>) -> Self {
-        Self { code, message, ..Self::at(partition, -1) }
     }
 }
 

@@ -22,6 +22,7 @@ mod answer;
 mod batch;
 mod log;
 mod mischief;
+mod produce;
 mod server;
 mod topics;
 
@@ -186,7 +187,7 @@ struct Connection {
     input: Vec<u8>,
     output: Vec<u8>,
     /// The request that waits for replicas: nothing else of the connection is looked at until it is answered.
-    parked: Option<answer::Parked>,
+    parked: Option<produce::Parked>,
     state: ConnectionState,
 }
 
