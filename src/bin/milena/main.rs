@@ -9,6 +9,7 @@ mod perf;
 mod produce;
 mod settings;
 mod stop;
+mod warnings;
 
 use std::process::ExitCode;
 
@@ -65,6 +66,7 @@ impl From<milena::ConfigError> for Failure {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    warnings::show();
     let result = match cli.command {
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Perf(arguments) => perf::run(&arguments),
