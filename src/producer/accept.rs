@@ -38,13 +38,12 @@ impl Producer {
         self.check_size(&content)?;
         let (number, sticky) = self.choose_partition(now, topic, record)?;
         let index = self.topics[topic].partitions[number as usize];
-        let slot = self.append(now, topic, index, &content, sticky)?;
+        let id = self.append(now, topic, index, &content, sticky)?;
         self.stats.records_accepted += 1;
-        let id = RecordId { batch: self.batches.id(slot), index: self.batches[slot].records.count() - 1 };
         Ok(Sent { id, topic: TopicIndex(topic), partition: number as i32, timestamp })
     }
 
-    /// Puts the record into the open batch of its partition, or into a new one. Returns the batch.
+    /// Puts the record into the open batch of its partition, or into a new one.
     #[inline]
     fn append(
         &mut self,
@@ -53,7 +52,7 @@ impl Producer {
         index: u32,
         content: &Content<'_>,
         sticky: bool,
-    ) -> Result<u32, SendError> {
+    ) -> Result<RecordId, SendError> {
         let limit = self.topics[topic].batch_limit;
         let partition = &mut self.partitions[index];
         let before = partition.open_batch(&self.batches);
@@ -63,8 +62,7 @@ impl Producer {
             if batch.size() + fit.size <= limit && now < batch.created + self.growth {
                 let appended = batch.records.append(content, fit, &mut self.pool, partition.first_chunk, Reserve::Kept);
                 appended.map_err(|no_room| self.starve(no_room))?;
-                self.appended(topic, slot, fit.size, sticky);
-                return Ok(slot);
+                return Ok(self.appended(topic, slot, fit.size, sticky));
             }
             self.seal(slot);
         }
@@ -79,7 +77,7 @@ impl Producer {
         index: u32,
         content: &Content<'_>,
         sticky: bool,
-    ) -> Result<u32, SendError> {
+    ) -> Result<RecordId, SendError> {
         let partition = &mut self.partitions[index];
         let slot = self.batches.open(now, index);
         let records = &mut self.batches[slot].records;
@@ -92,17 +90,18 @@ impl Producer {
             partition.sequencing.awake(now);
         }
         partition.queued.push_back(&mut self.batches, crate::producer::batches::Chain::Partition, slot);
-        self.appended(topic, slot, fit.size + crate::batch::header::SIZE, sticky);
+        let id = self.appended(topic, slot, fit.size + crate::batch::header::SIZE, sticky);
         if self.config.linger.is_zero() && self.batches[slot].state == State::Open {
             self.make_due(slot);
         }
-        Ok(slot)
+        Ok(id)
     }
 
     /// A record stands in the batch: is it due by its size, and is it time for another partition?
     #[inline]
-    fn appended(&mut self, topic: u32, slot: u32, size: usize, sticky: bool) {
+    fn appended(&mut self, topic: u32, slot: u32, size: usize, sticky: bool) -> RecordId {
         let batch = &self.batches[slot];
+        let id = RecordId { batch: batch.id(), index: batch.records.count() - 1 };
         let full = batch.size() >= self.config.batch_size;
         if full && batch.state == State::Open {
             self.make_due(slot);
@@ -110,6 +109,7 @@ impl Producer {
         if sticky {
             self.topics[topic].stuck(size, full, self.config.batch_size);
         }
+        id
     }
 
     /// The batch takes no more records.
@@ -228,7 +228,7 @@ impl Producer {
     #[inline]
     fn check_size(&self, content: &Content<'_>) -> Result<(), SendError> {
         let size = content.alone_at_most();
-        if size <= self.config.max_request_size.min(self.pool.largest()) {
+        if size <= self.largest_record {
             return Ok(());
         }
         if size > self.config.max_request_size {

@@ -87,6 +87,12 @@ impl Batch {
         crate::batch::header::SIZE + self.records.len()
     }
 
+    /// The id by which the host knows it.
+    #[inline]
+    pub(crate) fn id(&self) -> BatchId {
+        self.origin
+    }
+
     /// Its records, as places in the batch that the host knows.
     pub(crate) fn range(&self) -> Range<u32> {
         self.first_record..self.first_record + self.records.count()
@@ -217,11 +223,6 @@ impl Batches {
         linger.remove(self, Chain::Linger, slot);
         self.linger = linger;
         self.slots[slot as usize].state = State::Due;
-    }
-
-    /// The id by which the host knows the batch in `slot`.
-    pub(crate) fn id(&self, slot: u32) -> BatchId {
-        self.slots[slot as usize].origin
     }
 
     /// Tells apart the batches that use a slot one after the other.

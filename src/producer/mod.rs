@@ -102,6 +102,8 @@ pub struct Producer {
     partitioner: Option<Box<dyn Partitioner>>,
     /// How long after its first record a batch may take more.
     growth: Duration,
+    /// The largest record that can be taken, in bytes.
+    largest_record: usize,
     retry_backoff: Backoff,
     reconnect_backoff: Backoff,
     setup_backoff: Backoff,
@@ -133,6 +135,8 @@ impl Producer {
         let start = random.below(config.bootstrap_servers.len() as u32) as usize;
         let retry_backoff = Backoff::new(config.retry_backoff, config.retry_backoff_max);
         let batch_limit = (config.max_request_size / 2).max(config.batch_size).min(config.max_request_size);
+        let pool = Pool::new(config.buffer_memory);
+        let largest_record = pool.largest().min(config.max_request_size);
         let batch_limit = batch_limit.min(config.batch_size_max.max(config.batch_size));
         Self {
             now,
@@ -144,7 +148,7 @@ impl Producer {
             topics: Topics::new(batch_limit, config.metadata_max_age, retry_backoff),
             partitions: Partitions::default(),
             batches: Batches::new(),
-            pool: Pool::new(config.buffer_memory),
+            pool,
             brokers: Brokers::new(config.bootstrap_servers.clone(), start),
             connections: BTreeMap::new(),
             next_conn: 0,
@@ -153,6 +157,7 @@ impl Producer {
             without_identity: List::EMPTY,
             partitioner: None,
             growth: growth_time(&config),
+            largest_record,
             retry_backoff,
             reconnect_backoff: Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max),
             setup_backoff: Backoff::new(config.connection_setup_timeout, config.connection_setup_timeout_max),
@@ -270,7 +275,7 @@ impl Producer {
                     let batch = &self.batches[slot];
                     let partition = &self.partitions[batch.partition];
                     let delivery = Delivery {
-                        batch: self.batches.id(slot),
+                        batch: batch.id(),
                         records: batch.range(),
                         topic: TopicIndex(partition.topic),
                         partition: partition.number,

@@ -121,7 +121,7 @@ impl Producer {
             return;
         };
         match connection.deadline(self.config.connections_max_idle) {
-            Some(at) => self.timers.set(Timer::Connection(conn), at),
+            Some(at) => self.timers.set_if_sooner(Timer::Connection(conn), at),
             None => self.timers.clear(Timer::Connection(conn)),
         }
     }
