@@ -1,6 +1,7 @@
 //! What goes into the machine ([`Input`]) and what comes out of it ([`Output`], [`Event`], [`Delivery`]).
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
@@ -160,8 +161,8 @@ pub enum Event {
         /// The topic.
         topic: TopicIndex,
     },
-    /// Metadata came that was asked for by [`refresh_metadata`](crate::Producer::refresh_metadata).
-    MetadataReceived,
+    /// The answer to [`list_topics`](crate::Producer::list_topics), in the cluster's order.
+    TopicsListed(Vec<TopicListing>),
     /// The cluster refuses the topic. Sends to it fail until it is asked for again and found.
     TopicFailed {
         /// The topic.
@@ -196,6 +197,28 @@ pub enum Event {
         /// How long.
         pause: Duration,
     },
+}
+
+/// A topic of the cluster, as [`list_topics`](crate::Producer::list_topics) finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicListing {
+    /// Its name.
+    pub name: String,
+    /// Its partitions, by number.
+    pub partitions: Vec<PartitionInfo>,
+}
+
+/// One partition of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionInfo {
+    /// Its number.
+    pub partition: i32,
+    /// The node id of its leader, if it has one.
+    pub leader: Option<i32>,
+    /// The leader's epoch; −1 where brokers don't tell.
+    pub leader_epoch: i32,
 }
 
 /// What became of some neighbouring records of one batch. Every accepted record is named by exactly one.

@@ -47,7 +47,10 @@ pub use adapter::tokio;
 pub use adapter::{Delivered, Error};
 pub use config::{Acks, Config, ConfigBuilder, ConfigError, parse_properties};
 pub use error::{ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, FatalError, SendError};
-pub use event::{BatchId, Cause, ConnId, Delivery, Event, FlushId, Input, Output, RecordId, Sent, TopicIndex, Written};
-pub use producer::{PartitionInfo, Partitioner, Producer, Stats, TopicView, Transmit, partition_for_key};
+pub use event::{
+    BatchId, Cause, ConnId, Delivery, Event, FlushId, Input, Output, PartitionInfo, RecordId, Sent, TopicIndex,
+    TopicListing, Written,
+};
+pub use producer::{Partitioner, Producer, Stats, TopicView, Transmit, partition_for_key};
 pub use record::{Header, Record};
 pub use time::{Instant, UnixTime};

@@ -401,9 +401,17 @@ fn a_server_that_speaks_tls_is_named() {
     assert!(words.contains("TLS"), "{words}");
 }
 
+/// An address where nobody listens, and nobody else can while the socket is kept.
+fn closed_port() -> (::tokio::net::TcpSocket, String) {
+    let socket = ::tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
+}
+
 #[test]
 fn an_unreachable_server_is_named() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (_kept, closed) = closed_port();
     let words = refusal(&closed);
     assert!(words.contains(&closed) && words.contains("refused"), "{words}");
 }
@@ -417,7 +425,7 @@ fn a_name_that_does_not_resolve_is_named() {
 #[test]
 fn a_dead_bootstrap_server_is_passed_over() {
     let server = server();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_kept, closed) = closed_port();
     for _ in 0..4 {
         let servers = format!("{closed},{}", server.bootstrap());
         let producer = threads::Producer::new(config(&servers, &[("max.block.ms", "5000")])).unwrap();
@@ -427,12 +435,12 @@ fn a_dead_bootstrap_server_is_passed_over() {
 
 #[test]
 fn tokio_an_unreachable_server_is_named() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (_kept, closed) = closed_port();
     runtime().block_on(async {
         let producer = milena::tokio::Producer::spawn(config(&closed, &[("max.block.ms", "500")])).unwrap();
         let words = producer.send(&Record::new("t").value("v")).await.unwrap_err().to_string();
         assert!(words.contains(&closed) && words.contains("refused"), "{words}");
-        let words = producer.refresh_metadata().await.unwrap_err().to_string();
+        let words = producer.list_topics().await.unwrap_err().to_string();
         assert!(words.contains("no metadata"), "{words}");
     });
 }
@@ -444,8 +452,12 @@ fn what_two_adapters_say_of_a_topic_is_the_same() {
     let threads = producer.partitions_for("t").unwrap();
     let tokio = runtime().block_on(async {
         let producer = milena::tokio::Producer::spawn(config(&server.bootstrap(), &[])).unwrap();
-        producer.partitions_for("t").await.unwrap()
+        let partitions = producer.partitions_for("t").await.unwrap();
+        let listed = producer.list_topics().await.unwrap();
+        assert_eq!((listed.len(), &*listed[0].name, &listed[0].partitions), (1, "t", &partitions));
+        partitions
     });
     assert_eq!(threads, tokio);
+    assert_eq!(producer.list_topics().unwrap()[0].partitions, threads);
     assert_eq!((threads.len(), producer.brokers().len()), (4, 3));
 }

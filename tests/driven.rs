@@ -396,6 +396,32 @@ fn topics_that_are_refused_say_so_and_forbidden_ones_are_asked_for_again() {
 }
 
 #[test]
+fn all_topics_are_listed_even_if_the_first_server_asked_dies() {
+    let mut desk = Desk::with(&[("bootstrap.servers", "127.0.0.1:9092,127.0.0.1:9093")], Settings::default());
+    desk.cluster.create_topic("b", 2);
+    desk.cluster.create_topic("a", 1);
+    desk.swallow = true;
+    desk.producer.list_topics(desk.now).unwrap();
+    desk.settle();
+    for conn in desk.peers.keys().copied().collect::<Vec<_>>() {
+        desk.producer.handle_input(desk.now, Input::Disconnected(conn, Cause::Closed));
+    }
+    desk.peers.clear();
+    desk.swallow = false;
+    desk.run(Duration::from_secs(5));
+    let lists = desk.events.iter().filter_map(|event| match event {
+        Event::TopicsListed(topics) => Some(topics.clone()),
+        _ => None,
+    });
+    let lists: Vec<_> = lists.collect();
+    assert_eq!(lists.len(), 1, "answered once");
+    let found: Vec<_> = lists[0].iter().map(|topic| (topic.name.as_str(), topic.partitions.len())).collect();
+    assert_eq!(found, [("a", 1), ("b", 2)]);
+    assert!(lists[0][0].partitions[0].leader.is_some());
+    assert_eq!(desk.producer.partitions("a"), None, "looking is not wanting");
+}
+
+#[test]
 fn a_topic_that_must_not_be_created_stays_unknown() {
     let mut desk = Desk::new(&[("allow.auto.create.topics", "false")]);
     let error = desk.producer.send(desk.now, &Record::new("t").value("0")).unwrap_err();

@@ -18,8 +18,8 @@ use super::error::Error;
 use super::waiter::Waiter;
 use crate::config::Config;
 use crate::error::{ErrorCode, SendError};
-use crate::event::{Event, FlushId, Input, Output, TopicIndex, Written};
-use crate::producer::{PartitionInfo, Partitioner, Producer, Stats};
+use crate::event::{Event, FlushId, Input, Output, PartitionInfo, TopicIndex, TopicListing, Written};
+use crate::producer::{Partitioner, Producer, Stats};
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -42,7 +42,7 @@ struct State {
     /// By topic index.
     names: Vec<Option<Arc<str>>>,
     topics: BTreeMap<TopicIndex, Vec<Arc<Waiter>>>,
-    metadata: Vec<Arc<Waiter>>,
+    listings: Vec<Arc<Listing>>,
     memory: VecDeque<Arc<Waiter>>,
     flushes: BTreeMap<FlushId, Arc<Flush>>,
     closing: Vec<Arc<Waiter>>,
@@ -100,18 +100,33 @@ impl Flush {
     }
 }
 
-/// What a sender has to wait for.
+/// A list of topics that someone waits for.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    waiter: Waiter,
+    topics: Mutex<Option<Vec<TopicListing>>>,
+}
+
+impl Listing {
+    /// The topics, once they came: then the wait is over.
+    pub(super) fn topics(&self) -> Option<Vec<TopicListing>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What a caller has to wait for.
 #[derive(Clone, Debug)]
 pub(super) enum Wait {
     Topic(TopicIndex, Arc<Waiter>),
-    Metadata(Arc<Waiter>),
+    Listing(Arc<Listing>),
     Memory(Arc<Waiter>),
 }
 
 impl Wait {
     pub(super) fn waiter(&self) -> &Waiter {
         match self {
-            Self::Topic(_, waiter) | Self::Metadata(waiter) | Self::Memory(waiter) => waiter,
+            Self::Topic(_, waiter) | Self::Memory(waiter) => waiter,
+            Self::Listing(listing) => &listing.waiter,
         }
     }
 }
@@ -128,6 +143,7 @@ pub(super) struct Effects {
     calls: Calls,
     waiters: Vec<Arc<Waiter>>,
     flushes: Vec<Arc<Flush>>,
+    listings: Vec<Arc<Listing>>,
 }
 
 impl Effects {
@@ -137,6 +153,9 @@ impl Effects {
         }
         for flush in self.flushes.drain(..) {
             flush.waiter.raise();
+        }
+        for listing in self.listings.drain(..) {
+            listing.waiter.raise();
         }
         self.calls.run();
     }
@@ -155,7 +174,7 @@ impl Engine {
             completions: Vec::new(),
             names: Vec::new(),
             topics: BTreeMap::new(),
-            metadata: Vec::new(),
+            listings: Vec::new(),
             memory: VecDeque::new(),
             flushes: BTreeMap::new(),
             closing: Vec::new(),
@@ -275,8 +294,8 @@ impl Engine {
         let mut state = self.lock();
         let next = match wait {
             Wait::Memory(_) => state.leave_memory(Some(wait)),
-            Wait::Metadata(waiter) => {
-                state.metadata.retain(|other| !Arc::ptr_eq(other, waiter));
+            Wait::Listing(listing) => {
+                state.listings.retain(|other| !Arc::ptr_eq(other, listing));
                 None
             }
             Wait::Topic(topic, waiter) => {
@@ -296,7 +315,7 @@ impl Engine {
         let after = self.max_block;
         match wait {
             Wait::Memory(_) => Error::BufferFull { after, why: state.trouble.clone() },
-            Wait::Metadata(_) => Error::NoMetadata { after, why: state.trouble.clone() },
+            Wait::Listing(_) => Error::NoMetadata { after, why: state.trouble.clone() },
             Wait::Topic(index, _) => {
                 let said =
                     state.producer.topic_error(*index).map(|code: ErrorCode| std::format!("the cluster says {code}"));
@@ -323,17 +342,17 @@ impl Engine {
         Ok(Err(wait))
     }
 
-    /// Asks for metadata; what to wait for.
-    pub(super) fn refresh_metadata(&self) -> Result<Wait, SendError> {
+    /// Asks for the list of topics.
+    pub(super) fn list_topics(&self) -> Result<Arc<Listing>, SendError> {
         let now = self.clock.now();
         let mut state = self.lock();
-        state.producer.refresh_metadata(now)?;
-        let waiter = Arc::new(Waiter::default());
-        state.metadata.push(Arc::clone(&waiter));
+        state.producer.list_topics(now)?;
+        let listing = Arc::new(Listing::default());
+        state.listings.push(Arc::clone(&listing));
         let wake = state.wake();
         drop(state);
         finish(None, wake);
-        Ok(Wait::Metadata(waiter))
+        Ok(listing)
     }
 
     /// Begins a flush.
@@ -451,7 +470,7 @@ impl Engine {
         }
         effects.waiters.append(&mut state.closing);
         effects.waiters.extend(state.memory.drain(..));
-        effects.waiters.append(&mut state.metadata);
+        effects.listings.append(&mut state.listings);
         let topics = core::mem::take(&mut state.topics);
         effects.waiters.extend(topics.into_values().flatten());
         for (_, flush) in core::mem::take(&mut state.flushes) {
@@ -559,18 +578,24 @@ impl State {
             Event::TopicReady { topic } | Event::TopicFailed { topic, .. } => {
                 effects.waiters.extend(self.topics.remove(&topic).into_iter().flatten());
             }
-            Event::MetadataReceived => effects.waiters.append(&mut self.metadata),
+            Event::TopicsListed(topics) => {
+                for listing in &self.listings {
+                    *listing.topics.lock().unwrap_or_else(PoisonError::into_inner) = Some(topics.clone());
+                }
+                effects.listings.append(&mut self.listings);
+            }
             Event::Writable { .. } => effects.waiters.extend(self.memory.front().cloned()),
             Event::Closed => {
                 self.ended = true;
                 effects.waiters.append(&mut self.closing);
                 effects.waiters.extend(self.memory.drain(..));
-                effects.waiters.append(&mut self.metadata);
+                effects.listings.append(&mut self.listings);
                 let topics = core::mem::take(&mut self.topics);
                 effects.waiters.extend(topics.into_values().flatten());
             }
             Event::Fatal(error) => {
                 self.trouble = Some(error.to_string());
+                effects.listings.append(&mut self.listings);
                 let topics = core::mem::take(&mut self.topics);
                 effects.waiters.extend(topics.into_values().flatten());
                 effects.waiters.extend(self.memory.front().cloned());

@@ -31,7 +31,8 @@ use super::engine::{Accepted, Attempt, Engine, Wait};
 use super::error::Error;
 use super::sockets::SocketOptions;
 use crate::config::Config;
-use crate::producer::{PartitionInfo, Partitioner, Stats};
+use crate::event::{PartitionInfo, TopicListing};
+use crate::producer::{Partitioner, Stats};
 use crate::record::Record;
 
 std::thread_local! {
@@ -208,14 +209,19 @@ impl Producer {
         result
     }
 
-    /// Asks for the brokers and for all topics in use, waiting at most `max.block.ms` for the answer.
+    /// The topics of the cluster; waits at most `max.block.ms` for the answer of a server.
     ///
     /// # Errors
-    /// If no server answers.
-    pub fn refresh_metadata(&self) -> Result<(), Error> {
+    /// [`Error::NoMetadata`] if none answers.
+    pub fn list_topics(&self) -> Result<Vec<TopicListing>, Error> {
         let mut patience = Patience::new(self.engine());
-        let wait = self.engine().refresh_metadata()?;
-        patience.wait(self.engine(), "", &wait)
+        loop {
+            let listing = self.engine().list_topics()?;
+            patience.wait(self.engine(), "", &Wait::Listing(Arc::clone(&listing)))?;
+            if let Some(topics) = listing.topics() {
+                return Ok(topics);
+            }
+        }
     }
 
     /// The brokers that are known: node id, host, port.

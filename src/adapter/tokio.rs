@@ -30,7 +30,8 @@ use super::completion::Delivered;
 use super::engine::{Accepted, Attempt, Engine, Wait};
 use super::error::Error;
 use crate::config::Config;
-use crate::producer::{PartitionInfo, Partitioner, Stats};
+use crate::event::{PartitionInfo, TopicListing};
+use crate::producer::{Partitioner, Stats};
 use crate::record::Record;
 
 pub use driver::Driver;
@@ -208,16 +209,20 @@ impl Producer {
         Err(Error::TimedOut(timeout))
     }
 
-    /// Asks for the brokers and for all topics in use, waiting at most `max.block.ms` for the answer.
+    /// The topics of the cluster; waits at most `max.block.ms` for the answer of a server.
     ///
     /// # Errors
-    /// If no server answers.
-    pub async fn refresh_metadata(&self) -> Result<(), Error> {
+    /// [`Error::NoMetadata`] if none answers.
+    pub async fn list_topics(&self) -> Result<Vec<TopicListing>, Error> {
         let mut waiting = Waiting::new(self.engine());
-        let wait = self.engine().refresh_metadata()?;
-        waiting.wait_for("", wait).await?;
-        waiting.wait = None;
-        Ok(())
+        loop {
+            let listing = self.engine().list_topics()?;
+            waiting.wait_for("", Wait::Listing(Arc::clone(&listing))).await?;
+            if let Some(topics) = listing.topics() {
+                waiting.wait = None;
+                return Ok(topics);
+            }
+        }
     }
 
     /// The brokers that are known: node id, host, port.

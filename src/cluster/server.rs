@@ -84,7 +84,8 @@ impl Server {
         for node in 1..=nodes {
             let mut address = settings.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
             if address.port() != 0 {
-                address.set_port(address.port() + node as u16 - 1);
+                let port = i32::from(address.port()) + node - 1;
+                address.set_port(u16::try_from(port).map_err(|_| io::Error::other("ports end at 65535"))?);
             }
             let listener = TcpListener::bind(address)?;
             let address = listener.local_addr()?;

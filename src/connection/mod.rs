@@ -69,8 +69,10 @@ pub(crate) struct Request {
 pub(crate) enum RequestKind {
     /// The first on a connection.
     ApiVersions,
-    /// Metadata.
+    /// Metadata of topics in use.
     Metadata,
+    /// Metadata of all topics.
+    TopicList,
     /// A producer id.
     InitProducerId,
     /// Batches.
@@ -224,15 +226,12 @@ impl Connection {
         if !self.segments.is_empty() {
             return None;
         }
-        // Requests are laid out one at a time, so the last is the one that is now complete.
-        let last = self.requests.back_mut()?;
-        last.written.get_or_insert(now);
-        match last.kind {
-            RequestKind::ProduceUnanswered => self.requests.pop_back(),
-            RequestKind::ApiVersions | RequestKind::Metadata | RequestKind::InitProducerId | RequestKind::Produce => {
-                None
-            }
+        for request in self.requests.iter_mut().rev().take_while(|request| request.written.is_none()) {
+            request.written = Some(now);
         }
+        // Produce requests are laid out one at a time, so the last is the one that is now complete.
+        let unanswered = self.requests.back()?.kind == RequestKind::ProduceUnanswered;
+        if unanswered { self.requests.pop_back() } else { None }
     }
 
     /// Requests without an answer.

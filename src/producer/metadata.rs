@@ -1,15 +1,18 @@
 //! Who leads what: metadata responses, and the hints in Produce responses (KIP-951).
 
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
 use crate::connection::Role;
-use crate::error::{DeliveryErrorKind, ErrorCode};
-use crate::event::{ConnId, Event, TopicIndex};
+use crate::error::{ConnectionError, DeliveryErrorKind, ErrorCode};
+use crate::event::{ConnId, Event, PartitionInfo, TopicIndex, TopicListing};
 use crate::producer::Producer;
 use crate::producer::batches::State;
 use crate::producer::idempotence::Standing as Identity;
 use crate::producer::timers::Timer;
 use crate::producer::topics::Standing;
 use crate::time::Instant;
-use crate::wire::metadata::{Response, Topic};
+use crate::wire::metadata::{self, Response, Topic};
 
 /// `REBOOTSTRAP_REQUIRED`: forget the cluster, and ask the bootstrap servers (KIP-1102).
 const REBOOTSTRAP: i16 = 129;
@@ -30,12 +33,7 @@ impl Producer {
             self.topics.refresh.failed(now, &mut self.random);
             return;
         }
-        self.brokers.begin_update();
-        for broker in &response.brokers {
-            if let Ok(port) = u16::try_from(broker.port) {
-                self.learn_broker(now, broker.id, broker.host, port);
-            }
-        }
+        self.learn_brokers(now, response);
         let mut news = false;
         for topic in &response.topics {
             let Some(index) = topic.name.and_then(|name| self.topics.look(name)) else {
@@ -50,8 +48,36 @@ impl Producer {
             };
             self.tell_topic(index);
         }
-        if core::mem::take(&mut self.metadata_awaited) {
-            self.outbox.event(Event::MetadataReceived);
+    }
+
+    /// The answer to the question for all topics.
+    pub(super) fn topics_listed(&mut self, now: Instant, response: &Response<'_>) -> Result<(), ConnectionError> {
+        if response.error != 0 || response.brokers.is_empty() {
+            let code = ErrorCode(response.error);
+            return Err(ConnectionError::Protocol(alloc::format!("the list of topics was answered {code}")));
+        }
+        self.learn_brokers(now, response);
+        let partition = |told: &metadata::Partition| PartitionInfo {
+            partition: told.index,
+            leader: (told.leader >= 0).then_some(told.leader),
+            leader_epoch: told.leader_epoch,
+        };
+        let listing = |topic: &Topic<'_>| {
+            let mut partitions: Vec<PartitionInfo> = topic.partitions.iter().map(partition).collect();
+            partitions.sort_unstable_by_key(|info| info.partition);
+            topic.name.map(|name| TopicListing { name: name.to_string(), partitions })
+        };
+        let topics = response.topics.iter().filter_map(listing).collect();
+        self.outbox.event(Event::TopicsListed(topics));
+        Ok(())
+    }
+
+    fn learn_brokers(&mut self, now: Instant, response: &Response<'_>) {
+        self.brokers.begin_update();
+        for broker in &response.brokers {
+            if let Ok(port) = u16::try_from(broker.port) {
+                self.learn_broker(now, broker.id, broker.host, port);
+            }
         }
     }
 

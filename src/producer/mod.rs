@@ -40,7 +40,7 @@ use crate::batch::Pool;
 use crate::config::Config;
 use crate::connection::{Connection, Entry};
 use crate::error::{DeliveryErrorKind, ErrorCode, SendError};
-use crate::event::{ConnId, Delivery, Event, FlushId, Input, Output, Sent, TopicIndex};
+use crate::event::{ConnId, Delivery, Event, FlushId, Input, Output, PartitionInfo, Sent, TopicIndex};
 use crate::record::Record;
 use crate::time::{Instant, UnixTime};
 
@@ -119,8 +119,7 @@ pub struct Producer {
     last_wait: Option<Instant>,
     /// The draining party was woken and has not come to `Wait` yet.
     awake: bool,
-    /// Someone waits for metadata as such.
-    metadata_awaited: bool,
+    listing: sessions::Listing,
     stats: Stats,
 }
 
@@ -168,7 +167,7 @@ impl Producer {
             spare_entries: Vec::new(),
             last_wait: None,
             awake: false,
-            metadata_awaited: false,
+            listing: sessions::Listing::default(),
             stats: Stats::default(),
             config,
         }
@@ -202,15 +201,15 @@ impl Producer {
         Ok(TopicIndex(index))
     }
 
-    /// Asks for the brokers and for all topics in use; [`Event::MetadataReceived`] follows.
+    /// Asks which topics the cluster has, for those who want to look; [`Event::TopicsListed`] follows when a server
+    /// answers. Creates none, and keeps nothing of the answer but the brokers.
     ///
     /// # Errors
     /// [`SendError::Closed`] or [`SendError::Fatal`].
-    pub fn refresh_metadata(&mut self, now: Instant) -> Result<(), SendError> {
+    pub fn list_topics(&mut self, now: Instant) -> Result<(), SendError> {
         self.clock(now);
         self.check_running()?;
-        self.topics.refresh.want();
-        self.metadata_awaited = true;
+        self.listing.want();
         Ok(())
     }
 
@@ -530,16 +529,4 @@ impl Producer {
 fn growth_time(config: &Config) -> Duration {
     let tenth = config.delivery_timeout / 10;
     (config.linger + tenth.min(Duration::from_secs(1))).min(config.linger.max(tenth))
-}
-
-/// One partition of a topic, as [`Producer::partitions`] tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PartitionInfo {
-    /// Its number.
-    pub partition: i32,
-    /// The node id of its leader, if it has one.
-    pub leader: Option<i32>,
-    /// The leader's epoch; −1 where brokers don't tell.
-    pub leader_epoch: i32,
 }

@@ -2,7 +2,7 @@
 
 use alloc::string::{String, ToString};
 
-use crate::connection::{Connection, Phase, RequestKind, Role};
+use crate::connection::{Connection, Phase, Request, RequestKind, Role};
 use crate::error::{ConnectionError, ErrorCode, FatalError};
 use crate::event::{Cause, ConnId, Event, Output};
 use crate::producer::Producer;
@@ -33,6 +33,27 @@ pub(crate) enum ProducerIdRequest {
     InFlight(u32),
     /// Not before this time; after so many failures.
     BackingOff(Instant, u32),
+}
+
+/// Whether the list of all topics was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Listing {
+    /// Nobody wants it.
+    #[default]
+    Idle,
+    /// It is to be asked for.
+    Wanted,
+    /// It was.
+    InFlight,
+}
+
+impl Listing {
+    /// Someone wants it; whoever wants it while it is on its way gets the same.
+    pub(crate) fn want(&mut self) {
+        if *self == Self::Idle {
+            *self = Self::Wanted;
+        }
+    }
 }
 
 impl Producer {
@@ -166,12 +187,7 @@ impl Producer {
             self.outbox.event(Event::ConnectionFailed { conn, host, port, error });
         }
         for request in connection.take_requests() {
-            match request.kind {
-                RequestKind::Produce | RequestKind::ProduceUnanswered => self.lost(now, request.entries),
-                RequestKind::Metadata => self.topics.refresh.failed(now, &mut self.random),
-                RequestKind::InitProducerId => self.producer_id = ProducerIdRequest::Idle,
-                RequestKind::ApiVersions => {}
-            }
+            self.forget(now, request);
             if role == Role::Control {
                 self.brokers.control.unanswered = self.brokers.control.unanswered.saturating_add(1);
             }
@@ -222,7 +238,7 @@ impl Producer {
         };
         let api = match request.kind {
             RequestKind::ApiVersions => Api::ApiVersions,
-            RequestKind::Metadata => Api::Metadata,
+            RequestKind::Metadata | RequestKind::TopicList => Api::Metadata,
             RequestKind::InitProducerId => Api::InitProducerId,
             RequestKind::Produce | RequestKind::ProduceUnanswered => Api::Produce,
         };
@@ -237,14 +253,21 @@ impl Producer {
                 let response = api_versions::decode(version, body).map_err(malformed)?;
                 self.versions_known(now, conn, version, &response)?;
             }
-            RequestKind::Metadata => {
+            RequestKind::Metadata | RequestKind::TopicList => {
                 let response = match metadata::decode(version, body) {
                     Ok(response) => response,
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
                 self.throttle(conn, response.throttle_ms);
                 self.brokers.control.unanswered = 0;
-                self.metadata_known(now, conn, &response);
+                if request.kind == RequestKind::TopicList {
+                    if let Err(error) = self.topics_listed(now, &response) {
+                        return self.give_back(now, request, error);
+                    }
+                    self.listing = Listing::Idle;
+                } else {
+                    self.metadata_known(now, conn, &response);
+                }
             }
             RequestKind::InitProducerId => {
                 let response = match init_producer_id::decode(version, body) {
@@ -277,19 +300,20 @@ impl Producer {
     }
 
     /// The answer to a request can't be read: it counts as unanswered, with all others on the connection.
-    fn give_back(
-        &mut self,
-        now: Instant,
-        request: crate::connection::Request,
-        error: ConnectionError,
-    ) -> Result<(), ConnectionError> {
+    fn give_back(&mut self, now: Instant, request: Request, error: ConnectionError) -> Result<(), ConnectionError> {
+        self.forget(now, request);
+        Err(error)
+    }
+
+    /// No answer will be had to a request.
+    fn forget(&mut self, now: Instant, request: Request) {
         match request.kind {
             RequestKind::Produce | RequestKind::ProduceUnanswered => self.lost(now, request.entries),
             RequestKind::Metadata => self.topics.refresh.failed(now, &mut self.random),
+            RequestKind::TopicList => self.listing = Listing::Wanted,
             RequestKind::InitProducerId => self.producer_id = ProducerIdRequest::Idle,
             RequestKind::ApiVersions => {}
         }
-        Err(error)
     }
 
     fn versions_known(
@@ -344,7 +368,7 @@ impl Producer {
 
     /// Whether [`pursue_control`](Self::pursue_control) has something to do.
     pub(super) fn control_is_due(&self) -> bool {
-        if !self.may_ask() || !(self.metadata_is_due() || self.producer_id_is_due()) {
+        if !self.may_ask() || !self.wants_control() {
             return false;
         }
         match self.brokers.control.attempts.link {
@@ -375,7 +399,7 @@ impl Producer {
             }
         }
         if let Link::Down(until) = self.brokers.control.attempts.link {
-            if until > self.now && (self.metadata_is_due() || self.producer_id_is_due()) {
+            if until > self.now && self.wants_control() {
                 self.timers.set(Timer::Control, until);
             }
         }
@@ -384,6 +408,11 @@ impl Producer {
 
     fn may_ask(&self) -> bool {
         matches!(self.phase, lifecycle::Phase::Running | lifecycle::Phase::Closing)
+    }
+
+    /// Whether there is something to ask a server for.
+    fn wants_control(&self) -> bool {
+        self.metadata_is_due() || self.producer_id_is_due() || self.listing == Listing::Wanted
     }
 
     fn metadata_is_due(&self) -> bool {
@@ -412,7 +441,7 @@ impl Producer {
         if self.metadata_is_due() {
             let wanted = self.topics.take_wanted(now, self.config.metadata_max_idle);
             self.topics.refresh.sent(now);
-            let names = wanted.iter().map(|index| &*self.topics[*index].name);
+            let names = Some(wanted.iter().map(|index| &*self.topics[*index].name));
             let Some(connection) = self.connections.get_mut(&conn) else {
                 return;
             };
@@ -423,6 +452,21 @@ impl Producer {
             let (client, kind) = (&*self.config.client_id, RequestKind::Metadata);
             connection.request(now, Api::Metadata, kind, version, client, patience, |out| {
                 metadata::encode(out, version, names, create);
+            });
+            self.stats.metadata_requests += 1;
+        }
+        if self.listing == Listing::Wanted {
+            let Some(connection) = self.connections.get_mut(&conn) else {
+                return;
+            };
+            let Some(version) = connection.versions.metadata else {
+                return;
+            };
+            self.listing = Listing::InFlight;
+            let (client, kind, all) =
+                (&*self.config.client_id, RequestKind::TopicList, None::<core::iter::Empty<&str>>);
+            connection.request(now, Api::Metadata, kind, version, client, patience, |out| {
+                metadata::encode(out, version, all, false);
             });
             self.stats.metadata_requests += 1;
         }

@@ -5,19 +5,22 @@ use alloc::vec::Vec;
 use bytes::{BufMut, BytesMut};
 
 use crate::wire::Uuid;
-use crate::wire::primitives::{Malformed, Reader, put_count, put_string, put_tags};
+use crate::wire::primitives::{Malformed, Reader, put_count, put_null, put_string, put_tags};
 use crate::wire::versions::Api;
 
-/// Asks for the topics of these names; for the brokers alone if there are none.
+/// Asks for the topics of these names, for the brokers alone if there are none, for all topics with `None`.
 pub(crate) fn encode<'a>(
     out: &mut BytesMut,
     version: i16,
-    topics: impl ExactSizeIterator<Item = &'a str>,
+    topics: Option<impl ExactSizeIterator<Item = &'a str>>,
     allow_auto_create: bool,
 ) {
     let flexible = Api::Metadata.is_flexible(version);
-    put_count(out, flexible, topics.len());
-    for name in topics {
+    match &topics {
+        Some(topics) => put_count(out, flexible, topics.len()),
+        None => put_null(out, flexible),
+    }
+    for name in topics.into_iter().flatten() {
         if version >= 10 {
             out.put_slice(&Uuid::default());
         }

@@ -213,6 +213,15 @@ pub(crate) fn put_count(out: &mut BytesMut, flexible: bool, count: usize) {
     }
 }
 
+/// No array, where one may be missing.
+pub(crate) fn put_null(out: &mut BytesMut, flexible: bool) {
+    if flexible {
+        out.put_u8(0);
+    } else {
+        out.put_i32(-1);
+    }
+}
+
 /// No tagged fields.
 #[inline]
 pub(crate) fn put_tags(out: &mut BytesMut, flexible: bool) {

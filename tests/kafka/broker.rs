@@ -188,7 +188,7 @@ impl Kafka {
             let options = [("bootstrap.servers", server.as_str()), ("max.block.ms", "500")];
             let config = milena::Config::from_properties(options).expect("valid options");
             let producer = milena::threads::Producer::new(config).expect("a producer");
-            let answers = producer.refresh_metadata().is_ok() && producer.brokers().len() == self.nodes.len();
+            let answers = producer.list_topics().is_ok() && producer.brokers().len() == self.nodes.len();
             if answers {
                 return;
             }

@@ -1,5 +1,6 @@
 //! `milena cluster`: a Kafka cluster in memory.
 
+use std::io::{Write, stdout};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::stop::Stop;
 /// Serves a Kafka cluster in memory.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The first node's address; the others get the ports after it
+    /// The first node's address; the others get the ports after it. With port 0, all get free ones
     #[arg(long, default_value = "127.0.0.1:9092", value_name = "ADDRESS")]
     listen: SocketAddr,
     /// Number of nodes
@@ -41,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let server = Server::start_with(ServerSettings { cluster, listen: Some(arguments.listen), delay });
     let server =
         server.map_err(|error| Failure::Run(Some(format!("can't listen on {}: {error}", arguments.listen))))?;
-    println!("{}", server.bootstrap());
+    writeln!(stdout(), "{}", server.bootstrap()).map_err(|error| Failure::output(&error))?;
     while !stop.is_asked() {
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -12,7 +12,7 @@ use crate::settings::{ProducerArguments, Target};
 /// Shows brokers, topics, partitions and leaders.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A topic to show; may be given several times. Without one, the brokers are shown
+    /// A topic to show; may be given several times. Without one, all are shown
     #[arg(long)]
     topic: Vec<String>,
     #[command(flatten)]
@@ -29,12 +29,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut topics = Vec::new();
     for topic in &arguments.topic {
         match producer.partitions_for(topic) {
-            Ok(partitions) => topics.push((topic, partitions)),
+            Ok(partitions) => topics.push((topic.clone(), partitions)),
             Err(error) => failed = Some(Failure::Run(Some(error.to_string()))),
         }
     }
-    if topics.is_empty() && failed.is_none() {
-        producer.refresh_metadata().map_err(Failure::run)?;
+    if arguments.topic.is_empty() {
+        let all = producer.list_topics().map_err(Failure::run)?;
+        topics.extend(all.into_iter().map(|topic| (topic.name, topic.partitions)));
     }
     let printed = (|| {
         for (id, host, port) in producer.brokers() {
