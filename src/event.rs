@@ -7,6 +7,7 @@ use core::ops::Range;
 use core::time::Duration;
 
 use crate::error::{ConnectionError, DeliveryError, ErrorCode, FatalError};
+use crate::producer::{Job, JobDone};
 use crate::time::{Instant, UnixTime};
 
 /// One connection that the machine asked for. Never reused: input for a connection that is gone is ignored.
@@ -87,7 +88,7 @@ pub struct Sent {
 pub struct FlushId(pub(crate) u64);
 
 /// What the world tells the machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Input<'a> {
     /// The connection asked for by [`Output::Connect`] stands.
     Connected(ConnId),
@@ -98,6 +99,8 @@ pub enum Input<'a> {
     /// The time of the last [`Output::Wait`] has come. Hand in all bytes that can be read first: nothing expires
     /// except here. Harmless when early.
     Timeout,
+    /// What came out of an [`Output::Job`].
+    Done(JobDone),
     /// The time of day at this moment. Corrects the stamps of records sent from now on.
     WallClock(UnixTime),
 }
@@ -137,6 +140,9 @@ pub enum Output {
     Disconnect(ConnId),
     /// There is something to write: call [`transmit`](crate::Producer::transmit) until it is empty or the socket blocks.
     Transmit(ConnId),
+    /// Run this job on some thread, then answer [`Input::Done`]. Only if
+    /// [`ConfigBuilder::jobs`](crate::ConfigBuilder::jobs) asked for jobs.
+    Job(Job),
     /// Something that the application wants to know.
     Event(Event),
     /// Nothing to do until this time, or for ever, unless a call or an input comes. Always the last output of a drain.

@@ -45,12 +45,13 @@ pub use adapter::threads;
 pub use adapter::tokio;
 #[cfg(any(feature = "threads", feature = "tokio"))]
 pub use adapter::{Delivered, Error};
+pub use batch::{Compression, Compressor};
 pub use config::{Acks, Config, ConfigBuilder, ConfigError, parse_properties};
 pub use error::{ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, FatalError, SendError};
 pub use event::{
     BatchId, Cause, ConnId, Delivery, Event, FlushId, Input, Output, PartitionInfo, RecordId, Sent, TopicIndex,
     TopicListing, Written,
 };
-pub use producer::{Partitioner, Producer, Stats, TopicView, Transmit, partition_for_key};
+pub use producer::{Job, JobDone, Partitioner, Producer, Stats, TopicView, Transmit, partition_for_key};
 pub use record::{Header, Record};
 pub use time::{Instant, UnixTime};

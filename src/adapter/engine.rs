@@ -8,6 +8,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZero;
 use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,12 +20,15 @@ use super::waiter::Waiter;
 use crate::config::Config;
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Event, FlushId, Input, Output, PartitionInfo, TopicIndex, TopicListing, Written};
-use crate::producer::{Partitioner, Producer, Stats};
+use crate::producer::{JobDone, Partitioner, Producer, Stats};
 use crate::record::Record;
 use crate::time::Instant;
 
 /// How often the time of day is looked at again, so that timestamps follow it.
 const TIME_OF_DAY_EVERY: Duration = Duration::from_secs(10);
+
+/// Threads for compression, at most, where `compression.jobs` does not say.
+const MOST_JOBS: usize = 4;
 
 /// The shared part of an adapter.
 #[derive(Debug)]
@@ -32,6 +36,7 @@ pub(super) struct Engine {
     state: Mutex<State>,
     clock: Clock,
     max_block: Duration,
+    jobs: usize,
 }
 
 #[derive(Debug)]
@@ -162,8 +167,10 @@ impl Effects {
 }
 
 impl Engine {
-    pub(super) fn new(config: Config, partitioner: Option<Box<dyn Partitioner>>) -> std::io::Result<Self> {
+    pub(super) fn new(mut config: Config, partitioner: Option<Box<dyn Partitioner>>) -> std::io::Result<Self> {
         let clock = Clock::start();
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        let jobs = *config.jobs.get_or_insert_with(|| cores().min(MOST_JOBS));
         let max_block = config.max_block();
         let mut producer = Producer::new(clock.now(), Some(clock::time_of_day()), config, clock::seed()?);
         if let Some(partitioner) = partitioner {
@@ -183,7 +190,7 @@ impl Engine {
             told_time_at: Instant::ZERO,
             ended: false,
         };
-        Ok(Self { state: Mutex::new(state), clock, max_block })
+        Ok(Self { state: Mutex::new(state), clock, max_block, jobs })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -428,6 +435,21 @@ impl Engine {
         self.lock().producer.handle_input(now, input);
     }
 
+    /// Hands in what came out of a job, from any thread.
+    pub(super) fn done(&self, done: JobDone) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.producer.handle_input(now, Input::Done(done));
+        let wake = state.wake();
+        drop(state);
+        finish(None, wake);
+    }
+
+    /// How many jobs are out at most.
+    pub(super) fn jobs(&self) -> usize {
+        self.jobs
+    }
+
     /// Hands `use_producer` the machine and the time, for reading and writing.
     pub(super) fn with_producer<T>(&self, use_producer: impl FnOnce(&mut Producer, Instant) -> T) -> T {
         let now = self.clock.now();
@@ -447,9 +469,10 @@ impl Engine {
             match state.producer.poll_output() {
                 Output::Event(event) => state.event(event, effects),
                 Output::Wait(until) => return until,
-                command @ (Output::Connect { .. } | Output::Disconnect(_) | Output::Transmit(_)) => {
-                    commands.push(command)
-                }
+                command @ (Output::Connect { .. }
+                | Output::Disconnect(_)
+                | Output::Transmit(_)
+                | Output::Job(_)) => commands.push(command),
             }
         }
     }
@@ -465,7 +488,7 @@ impl Engine {
             match state.producer.poll_output() {
                 Output::Event(event) => state.event(event, &mut effects),
                 Output::Wait(_) => break,
-                Output::Connect { .. } | Output::Disconnect(_) | Output::Transmit(_) => {}
+                Output::Connect { .. } | Output::Disconnect(_) | Output::Transmit(_) | Output::Job(_) => {}
             }
         }
         effects.waiters.append(&mut state.closing);

@@ -11,6 +11,7 @@ pub mod threads;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod waiter;
+mod workers;
 
 pub use completion::Delivered;
 pub use error::Error;

@@ -5,18 +5,11 @@ use alloc::vec::Vec;
 use crate::batch::{Content, Records, header};
 use crate::record::Header;
 
-/// Calls `each` with every record of a closed batch, in order.
-pub(crate) fn for_each(records: &Records, mut each: impl FnMut(&Content<'_>)) {
-    let bytes: Vec<u8> = records.chunks().flatten().copied().collect();
-    let base = records.base_timestamp();
-    let mut reader = Reader { bytes: &bytes };
-    let mut headers = Vec::new();
-    for _ in 0..records.count() {
-        headers.clear();
-        let content = reader.record(base, &mut headers).expect("this crate wrote these bytes");
-        let (timestamp, key, value) = content;
-        each(&Content::new(timestamp, key, value, &headers));
-    }
+/// The records of a closed batch, uncompressed.
+pub(crate) struct Section {
+    bytes: Vec<u8>,
+    base_timestamp: i64,
+    count: u32,
 }
 
 /// One of the batches that a batch is split into.
@@ -27,26 +20,45 @@ pub(crate) struct Part {
     pub(crate) bytes: usize,
 }
 
-/// How to split a closed batch into batches of at most `target` bytes, or of one record where that is larger.
-pub(crate) fn parts(records: &Records, target: usize) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
-    let mut measure = Records::default();
-    for_each(records, |content| {
-        let next = measure.fit(content).size;
-        match parts.last_mut() {
-            Some(part) if header::SIZE + part.bytes + next <= target => {
-                measure.count_only(content);
-                *part = Part { records: part.records + 1, bytes: part.bytes + next };
-            }
-            _ => {
-                measure = Records::default();
-                let bytes = measure.fit(content).size;
-                measure.count_only(content);
-                parts.push(Part { records: 1, bytes });
-            }
+impl Section {
+    /// Reads the records of a batch back.
+    pub(crate) fn of(records: &Records) -> Self {
+        Self { bytes: records.raw(), base_timestamp: records.base_timestamp(), count: records.count() }
+    }
+
+    /// Calls `each` with every record, in order.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&Content<'_>)) {
+        let mut reader = Reader { bytes: &self.bytes };
+        let mut headers = Vec::new();
+        for _ in 0..self.count {
+            headers.clear();
+            let content = reader.record(self.base_timestamp, &mut headers).expect("this crate wrote these bytes");
+            let (timestamp, key, value) = content;
+            each(&Content::new(timestamp, key, value, &headers));
         }
-    });
-    parts
+    }
+
+    /// How to split them into batches of at most `target` bytes, or of one record where that is larger.
+    pub(crate) fn parts(&self, target: usize) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut measure = Records::default();
+        self.for_each(|content| {
+            let next = measure.fit(content).size;
+            match parts.last_mut() {
+                Some(part) if header::SIZE + part.bytes + next <= target => {
+                    measure.count_only(content);
+                    *part = Part { records: part.records + 1, bytes: part.bytes + next };
+                }
+                _ => {
+                    measure = Records::default();
+                    let bytes = measure.fit(content).size;
+                    measure.count_only(content);
+                    parts.push(Part { records: 1, bytes });
+                }
+            }
+        });
+        parts
+    }
 }
 
 /// A record's timestamp, key and value.
@@ -120,7 +132,7 @@ mod tests {
         records.close();
         assert!(records.shared().len() > 2);
         let mut seen = 0;
-        for_each(&records, |content| {
+        Section::of(&records).for_each(|content| {
             assert_eq!(content, &contents[seen]);
             seen += 1;
         });

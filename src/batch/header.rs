@@ -38,7 +38,7 @@ pub(crate) fn encode(records: &Records, stamp: Stamp) -> [u8; SIZE] {
     put(&(-1i32).to_be_bytes()); // partition leader epoch: likewise
     put(&[2]); // magic
     put(&[0; 4]); // checksum, below
-    put(&0i16.to_be_bytes()); // attributes: no codec, create time
+    put(&records.codec().id().to_be_bytes()); // attributes: the codec, create time
     put(&(records.count().wrapping_sub(1) as i32).to_be_bytes());
     put(&records.base_timestamp().to_be_bytes());
     put(&records.max_timestamp().to_be_bytes());

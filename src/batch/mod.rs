@@ -3,6 +3,7 @@
 //! [`Records`] is the record section of one batch, a chain of chunks from the [`Pool`]; `header` makes the 61 bytes that
 //! go before it; `decode` reads a section back where a batch has to be split.
 
+pub(crate) mod codec;
 pub(crate) mod crc;
 pub(crate) mod decode;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use alloc::vec::Vec;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+pub use codec::{Compression, Compressor};
 pub(crate) use pool::{Class, Pool};
 
 use crate::record::Header;
@@ -71,8 +73,11 @@ pub(crate) struct Records {
     chunks: Vec<Bytes>,
     /// The chunk being written.
     open: BytesMut,
-    /// Bytes written into all chunks.
+    /// Bytes in all chunks.
     len: usize,
+    /// The codec of those bytes, and how many there were before.
+    codec: Compression,
+    raw_len: usize,
     count: u32,
     base_timestamp: i64,
     max_timestamp: i64,
@@ -86,7 +91,7 @@ pub(crate) struct NoRoom {
 }
 
 impl Records {
-    /// Bytes of all records.
+    /// Bytes of all records, as they are now: compressed or not.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -96,6 +101,16 @@ impl Records {
     #[inline]
     pub(crate) fn count(&self) -> u32 {
         self.count
+    }
+
+    /// How the records are compressed.
+    pub(crate) fn codec(&self) -> Compression {
+        self.codec
+    }
+
+    /// Bytes of all records, before compression.
+    pub(crate) fn raw_len(&self) -> usize {
+        if self.codec == Compression::None { self.len } else { self.raw_len }
     }
 
     pub(crate) fn base_timestamp(&self) -> i64 {
@@ -157,6 +172,51 @@ impl Records {
         }
     }
 
+    /// Replaces the records of a closed batch by their compressed form, which is smaller.
+    pub(crate) fn replace(&mut self, codec: Compression, compressed: &[u8], pool: &mut Pool) {
+        (self.codec, self.raw_len) = (codec, self.raw_len());
+        self.rewrite(compressed, pool);
+    }
+
+    /// Undoes the compression.
+    pub(crate) fn decompress(&mut self, pool: &mut Pool) {
+        if self.codec != Compression::None {
+            let raw = self.raw();
+            self.codec = Compression::None;
+            self.rewrite(&raw, pool);
+        }
+    }
+
+    /// The records of a closed batch before compression, in one piece.
+    pub(crate) fn raw(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len);
+        self.chunks().for_each(|chunk| bytes.extend_from_slice(chunk));
+        match self.codec {
+            Compression::None => bytes,
+            codec => codec::decompress(codec, &bytes, self.raw_len).expect("this crate compressed these bytes"),
+        }
+    }
+
+    /// Whether someone holds clones of the chunks.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.chunks.iter().any(|chunk| !chunk.is_unique())
+    }
+
+    fn rewrite(&mut self, bytes: &[u8], pool: &mut Pool) {
+        for chunk in self.chunks.drain(..) {
+            pool.give_back(chunk);
+        }
+        let mut left = bytes;
+        while !left.is_empty() {
+            let mut chunk = pool.take_reserve(Class::filled_by(left.len()));
+            let (now, later) = left.split_at(left.len().min(chunk.capacity()));
+            chunk.put_slice(now);
+            self.chunks.push(chunk.freeze());
+            left = later;
+        }
+        self.len = bytes.len();
+    }
+
     /// Gives all chunks back. How many records and bytes there were is still told.
     pub(crate) fn release(&mut self, pool: &mut Pool) {
         if self.open.capacity() > 0 {
@@ -170,7 +230,7 @@ impl Records {
     /// Begins a new batch, after the chunks of the last one were released. Keeps the table for chunks.
     pub(crate) fn restart(&mut self) {
         debug_assert!(self.chunks.is_empty() && self.open.is_empty(), "the last batch's chunks are given back");
-        (self.len, self.count) = (0, 0);
+        (self.len, self.count, self.codec) = (0, 0, Compression::None);
     }
 
     #[inline]

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
+use crate::batch::Compression;
 use crate::config::options::{self, Entry, Kind, Support};
 use crate::config::{Acks, Config};
 
@@ -136,8 +137,22 @@ impl ConfigBuilder {
         connection_setup_timeout("socket.connection.setup.timeout.ms", Duration, millis);
         /// `metadata.max.age.ms`: after how long metadata is asked for again. Default 5 min.
         metadata_max_age("metadata.max.age.ms", Duration, millis);
+        /// `compression.jobs` (ours): how many jobs may be out; 0 for none. Adapters set it where it is not given.
+        jobs("compression.jobs", usize, |jobs| jobs.to_string());
         /// `allow.auto.create.topics` (ours): whether asking for a topic may create it. Default true.
         allow_auto_create_topics("allow.auto.create.topics", bool, |on| on.to_string());
+    }
+
+    /// `compression.type` and its level: the codec for batches. Default none.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.pairs.push(("compression.type", compression.name().to_string()));
+        match compression {
+            Compression::Gzip { level } => self.pairs.push(("compression.gzip.level", level.to_string())),
+            Compression::Zstd { level } => self.pairs.push(("compression.zstd.level", level.to_string())),
+            Compression::None | Compression::Snappy | Compression::Lz4 => {}
+        }
+        self
     }
 
     /// Checks everything.
@@ -279,6 +294,8 @@ impl Given {
             linger,
             delivery_timeout,
             request_timeout,
+            compression: self.compression()?,
+            jobs: self.texts.get("compression.jobs").and_then(|jobs| jobs.parse().ok()),
             max_block: self.span("max.block.ms"),
             buffer_memory: self.size("buffer.memory"),
             retry_backoff: self.span("retry.backoff.ms"),
@@ -299,6 +316,22 @@ impl Given {
             send_buffer: usize::try_from(self.number("send.buffer.bytes")).ok(),
             receive_buffer: usize::try_from(self.number("receive.buffer.bytes")).ok(),
         })
+    }
+
+    fn compression(&self) -> Result<Compression, ConfigError> {
+        let level = |name| self.number(name) as i32;
+        let compression = match self.text("compression.type") {
+            "gzip" => Compression::Gzip { level: level("compression.gzip.level") },
+            "snappy" => Compression::Snappy,
+            "lz4" => Compression::Lz4,
+            "zstd" => Compression::Zstd { level: level("compression.zstd.level") },
+            _ => Compression::None,
+        };
+        if compression.is_built_in() {
+            return Ok(compression);
+        }
+        let option = alloc::format!("compression.type={}", compression.name());
+        Err(ConfigError::NotBuiltIn { option, instead: "compile milena with the feature of that name" })
     }
 
     /// Idempotence is on unless switched off, or unless an option that it can't go with was given.
@@ -349,6 +382,10 @@ fn check(entry: &Entry, value: &str) -> Result<(), ConfigError> {
             Ok(number) if (least..=most).contains(&number) => None,
             _ if most == i64::MAX => Some(alloc::format!("a whole number from {least}")),
             _ => Some(alloc::format!("a whole number from {least} to {most}")),
+        },
+        Kind::Level(least, most) => match value.parse::<i64>() {
+            Ok(number) if number == -1 || (least..=most).contains(&number) => None,
+            _ => Some(alloc::format!("-1, or a whole number from {least} to {most}")),
         },
         Kind::Choice(words) => {
             // Java compares acks as it is written, and the strategy in any case.

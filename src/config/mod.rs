@@ -8,6 +8,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::batch::Compression;
+
 pub use build::{ConfigBuilder, ConfigError};
 pub use properties::parse_properties;
 
@@ -71,6 +73,10 @@ pub struct Config {
     pub(crate) delivery_timeout: Duration,
     /// `request.timeout.ms`.
     pub(crate) request_timeout: Duration,
+    /// `compression.type` with its level.
+    pub(crate) compression: Compression,
+    /// `compression.jobs` (ours): how many jobs may be out; without it none, everything is done inline.
+    pub(crate) jobs: Option<usize>,
     /// `max.block.ms`: for adapters; the machine never waits.
     pub(crate) max_block: Duration,
     /// `buffer.memory`, bytes.
@@ -191,6 +197,11 @@ impl Config {
     /// `request.timeout.ms`.
     pub fn request_timeout(&self) -> Duration {
         self.request_timeout
+    }
+
+    /// `compression.type`, with its level.
+    pub fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// `max.in.flight.requests.per.connection`.

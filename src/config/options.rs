@@ -7,6 +7,8 @@ pub(crate) enum Kind {
     Boolean,
     /// A whole number in this range.
     Number(i64, i64),
+    /// −1, or a whole number in this range.
+    Level(i64, i64),
     /// One of these words.
     Choice(&'static [&'static str]),
     /// Any text.
@@ -103,6 +105,27 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "60000",
         "How long a send may wait for metadata and memory (adapters).",
     ),
+    built(
+        "compression.type",
+        Kind::Choice(&["none", "gzip", "snappy", "lz4", "zstd"]),
+        "none",
+        "The codec for batches. Each needs the feature of its name.",
+    ),
+    built("compression.gzip.level", Kind::Level(1, 9), "-1", "1 is fast, 9 is small; -1 for the usual 6."),
+    built(
+        "compression.lz4.level",
+        Kind::Number(1, 17),
+        "9",
+        "Accepted, without effect: there is one compressor, Java's fast one (9).",
+    ),
+    built("compression.zstd.level", Kind::Number(-131_072, 22), "3", "Negative ones are fast, 22 is small."),
+    built(
+        "compression.jobs",
+        Kind::Number(0, 1024),
+        "",
+        "How many batches are compressed at a time on other threads; 0 for none, then they are compressed as they are sent. \
+         Ours; adapters take the number of cores, up to 4, where it is not given.",
+    ),
     built("buffer.memory", Kind::Number(0, LONG), "33554432", "Bytes for records that are not delivered yet."),
     built(
         "retry.backoff.ms",
@@ -192,10 +215,6 @@ pub(crate) static OPTIONS: &[Entry] = &[
     ignored("metrics.recording.level", "INFO", &[], "See `Producer::stats`."),
     ignored("auto.include.jmx.reporter", "true", &[], "There is no JMX."),
     missing("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter", "read Producer::stats"),
-    missing("compression.type", "none", "this version sends records uncompressed; leave it out or set it to none"),
-    missing("compression.gzip.level", "-1", "this version sends records uncompressed"),
-    missing("compression.lz4.level", "9", "this version sends records uncompressed"),
-    missing("compression.zstd.level", "3", "this version sends records uncompressed"),
     missing("security.protocol", "PLAINTEXT", SECURITY),
     missing("transactional.id", "", TRANSACTIONS),
     missing("transaction.timeout.ms", "60000", TRANSACTIONS),
@@ -294,6 +313,7 @@ mod tests {
                 Kind::Boolean => "true, false".into(),
                 Kind::Number(least, most) if most == i64::MAX => alloc::format!("from {least}"),
                 Kind::Number(least, most) => alloc::format!("{least} to {most}"),
+                Kind::Level(least, most) => alloc::format!("-1, {least} to {most}"),
                 Kind::Choice(words) => words.join(", "),
                 Kind::Text => "text".into(),
                 Kind::Servers => "host:port,…".into(),

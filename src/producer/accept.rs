@@ -53,7 +53,7 @@ impl Producer {
         content: &Content<'_>,
         sticky: bool,
     ) -> Result<RecordId, SendError> {
-        let limit = self.topics[topic].batch_limit;
+        let limit = self.topics[topic].raw_limit;
         let partition = &mut self.partitions[index];
         let before = partition.open_batch(&self.batches);
         if let Some(slot) = before {
@@ -102,12 +102,13 @@ impl Producer {
     fn appended(&mut self, topic: u32, slot: u32, size: usize, sticky: bool) -> RecordId {
         let batch = &self.batches[slot];
         let id = RecordId { batch: batch.id(), index: batch.records.count() - 1 };
-        let full = batch.size() >= self.config.batch_size;
+        let due_at = self.topics[topic].due_at;
+        let full = batch.size() >= due_at;
         if full && batch.state == State::Open {
             self.make_due(slot);
         }
         if sticky {
-            self.topics[topic].stuck(size, full, self.config.batch_size);
+            self.topics[topic].stuck(size, full, due_at);
         }
         id
     }

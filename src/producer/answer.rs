@@ -3,12 +3,13 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::batch::{Class, Reserve, decode};
+use crate::batch::decode::Section;
+use crate::batch::{Class, Compression, Reserve, header};
 use crate::connection::{Entry, Request};
 use crate::error::{DeliveryError, DeliveryErrorKind, ErrorCode, FatalError};
 use crate::event::{Event, Written};
 use crate::producer::Producer;
-use crate::producer::batches::State;
+use crate::producer::batches::{Stage, State};
 use crate::producer::idempotence::{self, Standing};
 use crate::producer::lifecycle::Phase;
 use crate::producer::timers::Timer;
@@ -386,16 +387,17 @@ impl Producer {
     fn split(&mut self, parent: u32) {
         let batch = &self.batches[parent];
         let index = batch.partition;
-        let size = batch.size();
-        let target = if size > self.config.batch_size { self.config.batch_size } else { size / 2 };
-        let topic = &mut self.topics[self.partitions[index].topic];
-        topic.batch_limit = topic.batch_limit.min(target.max(self.config.batch_size.min(size / 2)).max(1));
+        let (size, raw_size) = (batch.size(), header::SIZE + batch.records.raw_len());
+        let smaller = |size: usize| if size > self.config.batch_size { self.config.batch_size } else { size / 2 };
+        let (limit, target) = (smaller(size), smaller(raw_size));
+        self.topics.found_too_large(self.partitions[index].topic, limit);
         self.stats.splits += 1;
         let mut whole = core::mem::take(&mut self.batches[parent].records);
-        let sizes = decode::parts(&whole, target);
+        let section = Section::of(&whole);
+        let sizes = section.parts(target);
         let mut parts: Vec<u32> = Vec::new();
         let (mut done, mut left) = (0, 0);
-        decode::for_each(&whole, |content| {
+        section.for_each(|content| {
             if left == 0 {
                 left = sizes[parts.len()].records;
                 parts.push(self.batches.open_part(parent, done));
@@ -413,6 +415,11 @@ impl Producer {
             self.batches[*part].records.close();
             self.batches[*part].stamp = stamp;
             self.batches[*part].state = state.clone();
+            // Parts are sent as retries are, ahead of others: no time for jobs.
+            if whole.codec() != Compression::None {
+                self.batches[*part].stage = Stage::Inline;
+                self.compress_inline(*part);
+            }
         }
         self.partitions[index].replace_by_parts(&mut self.batches, parent, &parts);
         whole.release(&mut self.pool);

@@ -44,12 +44,26 @@ pub(crate) enum State {
     Split,
 }
 
+/// Whether a batch has to be compressed before it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It may leave as it is.
+    Ready,
+    /// It is compressed when it leaves.
+    Inline,
+    /// It waits for a job.
+    Wanted,
+    /// A job has it.
+    Out,
+}
+
 /// One batch.
 #[derive(Debug)]
 pub(crate) struct Batch {
     generation: u32,
     links: [Links; 3],
     pub(crate) state: State,
+    pub(crate) stage: Stage,
     /// Index of its partition.
     pub(crate) partition: u32,
     /// Order of creation; the parts of a split batch keep their parent's.
@@ -87,6 +101,11 @@ impl Batch {
         crate::batch::header::SIZE + self.records.len()
     }
 
+    /// Whether it may leave for the first time: it is due, and no job has to compress it first.
+    pub(crate) fn may_leave(&self) -> bool {
+        matches!(self.state, State::Due | State::Closed) && matches!(self.stage, Stage::Ready | Stage::Inline)
+    }
+
     /// The id by which the host knows it.
     #[inline]
     pub(crate) fn id(&self) -> BatchId {
@@ -112,6 +131,8 @@ pub(crate) struct Batches {
     age: List,
     linger: List,
     next_serial: u64,
+    /// The stage in which batches begin.
+    first_stage: Stage,
 }
 
 impl Table<Chain> for Batches {
@@ -137,8 +158,9 @@ impl core::ops::IndexMut<u32> for Batches {
 }
 
 impl Batches {
-    pub(crate) fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), age: List::EMPTY, linger: List::EMPTY, next_serial: 0 }
+    pub(crate) fn new(first_stage: Stage) -> Self {
+        let (age, linger) = (List::EMPTY, List::EMPTY);
+        Self { slots: Vec::new(), free: Vec::new(), age, linger, next_serial: 0, first_stage }
     }
 
     /// A new open batch, the youngest of all. `records` already holds its first record.
@@ -263,6 +285,7 @@ impl Batches {
                 generation: 0,
                 links: [Links::UNLINKED; 3],
                 state: State::Free,
+                stage: Stage::Ready,
                 partition: 0,
                 serial: 0,
                 created: Instant::ZERO,
@@ -281,11 +304,13 @@ impl Batches {
             });
             slot
         });
+        let stage = if state == State::Open { self.first_stage } else { Stage::Ready };
         let batch = &mut self.slots[slot as usize];
         batch.generation = batch.generation.wrapping_add(1);
         batch.records.restart();
         batch.origin = BatchId { slot, generation: batch.generation };
         (batch.state, batch.partition, batch.serial, batch.created) = (state, partition, serial, created);
+        batch.stage = stage;
         (batch.first_record, batch.parts, batch.stamp) = (0, 1, None);
         (batch.attempt, batch.retries, batch.outstanding) = (0, 0, 0);
         (batch.tainted, batch.maybe_written, batch.proven, batch.last_error) = (false, false, false, None);

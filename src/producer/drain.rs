@@ -2,12 +2,12 @@
 
 use bytes::BufMut;
 
-use crate::batch::Class;
 use crate::batch::header;
+use crate::batch::{Class, Compression};
 use crate::connection::{Entry, Phase, RequestKind, Role};
 use crate::event::ConnId;
 use crate::producer::Producer;
-use crate::producer::batches::State;
+use crate::producer::batches::{Stage, State};
 use crate::producer::brokers::Link;
 use crate::producer::idempotence::{self, Bump, Next, Sequencing, Standing};
 use crate::producer::partitions::Ready;
@@ -20,6 +20,9 @@ const COPIED_UP_TO: usize = 1024;
 
 /// Batches in one request, at most: what a host may have to write at once stays a bounded number of segments.
 const BATCHES_A_REQUEST: usize = 512;
+
+/// The first version of Produce in which brokers take zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
 
 /// `Partition::listed` for those that wait for a producer id.
 const WITHOUT_IDENTITY: u32 = u32::MAX;
@@ -49,22 +52,14 @@ impl Producer {
         let muted = self.config.max_in_flight == 1 && !partition.sent.is_empty();
         let backing_off = partition.backoff.is_some_and(|until| until > self.now);
         match partition.queued.first() {
-            Some(slot) if !muted && !backing_off => match self.batches[slot].state {
-                State::Due | State::Closed => Next::Fresh(slot),
-                State::Open
-                | State::InFlight(_)
-                | State::Waiting
-                | State::Resolved(_)
-                | State::Delivering
-                | State::Split
-                | State::Free => Next::Nothing,
-            },
+            Some(slot) if !muted && !backing_off && self.batches[slot].may_leave() => Next::Fresh(slot),
             _ => Next::Nothing,
         }
     }
 
     /// Something about the partition has changed: if it can send now, its leader's connection learns of it.
     pub(super) fn list_if_ready(&mut self, index: u32) {
+        self.list_for_job(index);
         if self.partitions[index].listed.is_some() {
             return;
         }
@@ -205,6 +200,7 @@ impl Producer {
                     continue;
                 }
             };
+            self.make_ready(slot, version);
             let partition = &self.partitions[index];
             let topic = &self.topics[partition.topic];
             let more = self.batches[slot].size() + produce::entry_size(topic.name.len());
@@ -279,6 +275,20 @@ impl Producer {
             records: batch.records.count(),
             attempt: batch.attempt,
             stamp: batch.stamp,
+        }
+    }
+
+    /// The batch is in its final form for a Produce request of this version.
+    fn make_ready(&mut self, slot: u32, version: i16) {
+        if self.batches[slot].stage == Stage::Inline {
+            if self.batches[slot].state == State::Due {
+                self.close_batch(slot);
+            }
+            self.compress_inline(slot);
+        }
+        let zstd = matches!(self.batches[slot].records.codec(), Compression::Zstd { .. });
+        if zstd && version < ZSTD_FROM {
+            self.decompress(slot);
         }
     }
 

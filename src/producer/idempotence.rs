@@ -127,8 +127,7 @@ impl Sequencing {
         let Standing::Known(identity) = standing else {
             return Next::Nothing;
         };
-        let ready = matches!(batches[slot].state, State::Due | State::Closed);
-        if ready && partition.sent_count < window(identity) { Next::Fresh(slot) } else { Next::Nothing }
+        if batches[slot].may_leave() && partition.sent_count < window(identity) { Next::Fresh(slot) } else { Next::Nothing }
     }
 
     /// The stamp with which a batch leaves: its old one, or the next of the partition.

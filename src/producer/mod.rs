@@ -1,8 +1,8 @@
 //! The state machine. This file: the public type, its contract, and what its calls do.
 //!
 //! The parts of the machine are rooms that don't know each other: `topics`, `partitions`, `batches`, `brokers`, `timers`,
-//! `outbox`, `idempotence`, `lifecycle`, `partitioner`. They are joined in `impl Producer` blocks, one file for each way
-//! that things flow: `accept` (a record comes in), `drain` (batches go out), `answer` (a response says what became of
+//! `outbox`, `idempotence`, `jobs`, `lifecycle`, `partitioner`. They are joined in `impl Producer` blocks, one file for each way
+//! that things flow: `accept` (a record comes in), `compress`, `drain` (batches go out), `answer` (a response says what became of
 //! them), `sessions` (connections and control requests), `metadata` (who leads what).
 
 mod accept;
@@ -10,8 +10,10 @@ mod answer;
 mod backoff;
 mod batches;
 mod brokers;
+mod compress;
 mod drain;
 mod idempotence;
+mod jobs;
 mod lifecycle;
 mod list;
 mod metadata;
@@ -32,11 +34,12 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+pub use jobs::{Job, JobDone};
 pub use partitioner::{Partitioner, TopicView, partition_for_key};
 pub use stats::Stats;
 pub use transmit::Transmit;
 
-use crate::batch::Pool;
+use crate::batch::{Compression, Compressor, Pool};
 use crate::config::Config;
 use crate::connection::{Connection, Entry};
 use crate::error::{DeliveryErrorKind, ErrorCode, SendError};
@@ -48,13 +51,14 @@ use backoff::Backoff;
 use batches::Batches;
 use brokers::Brokers;
 use idempotence::Standing;
+use jobs::Jobs;
 use lifecycle::{Flushes, Phase};
 use list::List;
 use outbox::{Item, Outbox};
 use partitions::Partitions;
 use random::Random;
 use timers::Timers;
-use topics::Topics;
+use topics::{Sizes, Topics};
 
 /// A Kafka producer without sockets, clock, threads or randomness of its own.
 ///
@@ -99,6 +103,11 @@ pub struct Producer {
     producer_id: sessions::ProducerIdRequest,
     /// Partitions that can send as soon as there is a producer id.
     without_identity: List,
+    jobs: Jobs,
+    /// Partitions whose next batch waits for a job.
+    without_job: List,
+    /// For what is compressed here.
+    compressor: Compressor,
     partitioner: Option<Box<dyn Partitioner>>,
     /// How long after its first record a batch may take more.
     growth: Duration,
@@ -137,6 +146,13 @@ impl Producer {
         let pool = Pool::new(config.buffer_memory);
         let largest_record = pool.largest().min(config.max_request_size);
         let batch_limit = batch_limit.min(config.batch_size_max.max(config.batch_size));
+        let jobs = config.jobs.unwrap_or(0);
+        let sizes = Sizes {
+            due: config.batch_size,
+            limit: batch_limit,
+            raw_limit: config.max_request_size,
+            compressed: config.compression != Compression::None,
+        };
         Self {
             now,
             wall: unix_time.map(|time| (now, time)),
@@ -144,9 +160,9 @@ impl Producer {
             phase: Phase::Running,
             outbox: Outbox::default(),
             timers: Timers::default(),
-            topics: Topics::new(batch_limit, config.metadata_max_age, retry_backoff),
+            topics: Topics::new(sizes, config.metadata_max_age, retry_backoff),
             partitions: Partitions::default(),
-            batches: Batches::new(),
+            batches: Batches::new(Self::first_stage(config.compression, jobs)),
             pool,
             brokers: Brokers::new(config.bootstrap_servers.clone(), start),
             connections: BTreeMap::new(),
@@ -154,6 +170,9 @@ impl Producer {
             standing: if config.idempotence { Standing::Needed } else { Standing::Off },
             producer_id: sessions::ProducerIdRequest::default(),
             without_identity: List::EMPTY,
+            jobs: Jobs::new(jobs),
+            without_job: List::EMPTY,
+            compressor: Compressor::default(),
             partitioner: None,
             growth: growth_time(&config),
             largest_record,
@@ -260,6 +279,7 @@ impl Producer {
             Input::Connected(conn) => self.connected(now, conn),
             Input::Disconnected(conn, cause) => self.disconnected(now, conn, cause),
             Input::Data(conn, bytes) => self.received(now, conn, bytes),
+            Input::Done(job) => self.job_done(job),
             Input::Timeout => self.timed_out(now),
             Input::WallClock(time) => self.wall = Some((now, time)),
         }
@@ -427,6 +447,7 @@ impl Producer {
                     self.partitions[partition].backoff = None;
                     self.list_if_ready(partition);
                 }
+                timers::Timer::Jobs => self.look_after_jobs(now),
                 // Seen by the next step.
                 timers::Timer::Metadata | timers::Timer::ProducerId | timers::Timer::Control => {}
             }
@@ -444,6 +465,7 @@ impl Producer {
             None => {}
         }
         self.batches.oldest_lingering().is_some_and(|slot| self.is_due(slot))
+            || (self.jobs.has_room() && !self.without_job.is_empty())
             || self.flush_is_complete()
             || self.control_is_due()
     }
@@ -466,6 +488,9 @@ impl Producer {
         }
         if let Some(slot) = self.batches.oldest_lingering().filter(|slot| self.is_due(*slot)) {
             self.make_due(slot);
+            return true;
+        }
+        if self.start_job() {
             return true;
         }
         let oldest = self.batches.oldest().map(|slot| self.batches[slot].serial);

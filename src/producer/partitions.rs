@@ -8,9 +8,13 @@ use crate::producer::idempotence::Sequencing;
 use crate::producer::list::{Links, List, Table};
 use crate::time::Instant;
 
-/// The one kind of list that partitions are in: those ready to be sent, of one broker.
+/// A kind of list that partitions are in: those ready to be sent, of one broker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready;
+
+/// Those whose next batch waits to be compressed by a job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting;
 
 /// One partition.
 #[derive(Debug)]
@@ -39,6 +43,9 @@ pub(crate) struct Partition {
     /// The broker in whose ready list it is.
     pub(crate) listed: Option<u32>,
     ready: Links,
+    /// Whether it is in line for a job.
+    pub(crate) waits_for_job: bool,
+    waiting: Links,
     /// The class of the first chunk of its next batch: as large as the last batch was.
     pub(crate) first_chunk: Class,
     /// Producer id, epoch and sequence.
@@ -54,6 +61,12 @@ pub(crate) struct Partitions {
 impl Table<Ready> for Partitions {
     fn links(&mut self, _: Ready, index: u32) -> &mut Links {
         &mut self.entries[index as usize].ready
+    }
+}
+
+impl Table<Waiting> for Partitions {
+    fn links(&mut self, _: Waiting, index: u32) -> &mut Links {
+        &mut self.entries[index as usize].waiting
     }
 }
 
@@ -90,6 +103,8 @@ impl Partitions {
             backoff: None,
             listed: None,
             ready: Links::UNLINKED,
+            waits_for_job: false,
+            waiting: Links::UNLINKED,
             first_chunk: Class::FIRST,
             sequencing: Sequencing::default(),
         });

@@ -14,6 +14,10 @@ pub struct Stats {
     pub batches_sent: u64,
     /// Bytes of those batches, headers included.
     pub batch_bytes_sent: u64,
+    /// Batches that were sent smaller than they were.
+    pub batches_compressed: u64,
+    /// Compression jobs handed out.
+    pub jobs: u64,
     /// Produce requests sent.
     pub produce_requests: u64,
     /// Metadata requests sent.

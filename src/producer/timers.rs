@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Metadata,
     /// A producer id may be asked for again.
     ProducerId,
+    /// It is to be seen whether a job was dropped.
+    Jobs,
     /// The control connection may be tried again.
     Control,
 }

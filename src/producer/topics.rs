@@ -6,6 +6,8 @@ use core::time::Duration;
 
 use hashbrown::HashTable;
 
+use crate::batch::codec::Ratio;
+use crate::batch::header;
 use crate::error::ErrorCode;
 use crate::producer::backoff::Backoff;
 use crate::producer::random::Random;
@@ -44,10 +46,29 @@ pub(crate) struct Topic {
     last_used: Instant,
     /// The partition (its number) that records without key go to, and how many bytes went there.
     sticky: Option<(u32, usize)>,
-    /// The largest size of a batch, in bytes.
-    pub(crate) batch_limit: usize,
+    /// The largest size of a batch as it is sent, in bytes.
+    batch_limit: usize,
+    /// How well its records compress.
+    pub(crate) ratio: Ratio,
+    /// The size, before compression, from which on a batch is due.
+    pub(crate) due_at: usize,
+    /// The largest size of a batch before compression.
+    pub(crate) raw_limit: usize,
     /// Whether it is in the list of those to be asked for although nothing else is to be refreshed.
     fresh: bool,
+}
+
+/// How large batches are to be, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// `batch.size`.
+    pub(crate) due: usize,
+    /// The largest as it is sent.
+    pub(crate) limit: usize,
+    /// The largest before compression.
+    pub(crate) raw_limit: usize,
+    /// Whether batches are compressed.
+    pub(crate) compressed: bool,
 }
 
 /// All topics.
@@ -57,7 +78,7 @@ pub(crate) struct Topics {
     by_name: HashTable<u32>,
     /// The topic of the last look-up: most sends are to the same one again.
     last: u32,
-    batch_limit: usize,
+    sizes: Sizes,
     /// Topics to be asked for at once.
     fresh: Vec<u32>,
     pub(crate) refresh: Refresh,
@@ -80,7 +101,7 @@ impl core::ops::IndexMut<u32> for Topics {
 }
 
 impl Topics {
-    pub(crate) fn new(batch_limit: usize, max_age: Duration, backoff: Backoff) -> Self {
+    pub(crate) fn new(sizes: Sizes, max_age: Duration, backoff: Backoff) -> Self {
         let refresh = Refresh {
             state: RefreshState::Idle,
             all: false,
@@ -92,7 +113,7 @@ impl Topics {
             max_age,
             backoff,
         };
-        Self { entries: Vec::new(), by_name: HashTable::new(), last: 0, batch_limit, fresh: Vec::new(), refresh }
+        Self { entries: Vec::new(), by_name: HashTable::new(), last: 0, sizes, fresh: Vec::new(), refresh }
     }
 
     /// The topic of this name, if it was ever asked for.
@@ -128,9 +149,13 @@ impl Topics {
             last_error: None,
             last_used: now,
             sticky: None,
-            batch_limit: self.batch_limit,
+            batch_limit: self.sizes.limit,
+            ratio: Ratio::ONE,
+            due_at: 0,
+            raw_limit: 0,
             fresh: false,
         });
+        self.estimate(index);
         let entries = &self.entries;
         self.by_name.insert_unique(hash(name), index, |index| hash(&entries[*index as usize].name));
         self.make_fresh(index);
@@ -152,12 +177,33 @@ impl Topics {
         }
     }
 
+    /// A broker found a batch of the topic too large: `limit` is what is tried next.
+    pub(crate) fn found_too_large(&mut self, index: u32, limit: usize) {
+        let topic = &mut self.entries[index as usize];
+        topic.batch_limit = topic.batch_limit.min(limit.max(1));
+        topic.ratio.reset();
+        self.estimate(index);
+    }
+
     /// Whether the largest batch of the topic has room to grow again after a broker refused one.
     pub(crate) fn recover_batch_limit(&mut self, index: u32) {
-        let limit = self.batch_limit;
+        let limit = self.sizes.limit;
         let topic = &mut self.entries[index as usize];
         if topic.batch_limit < limit {
             topic.batch_limit = (topic.batch_limit + topic.batch_limit / 64 + 1).min(limit);
+            self.estimate(index);
+        }
+    }
+
+    /// From sizes as they are sent to sizes before compression, by the topic's ratio.
+    pub(crate) fn estimate(&mut self, index: u32) {
+        let sizes = self.sizes;
+        let topic = &mut self.entries[index as usize];
+        (topic.due_at, topic.raw_limit) = (sizes.due, topic.batch_limit);
+        if sizes.compressed {
+            let raw = |sent: usize| header::SIZE + topic.ratio.raw(sent.saturating_sub(header::SIZE));
+            topic.due_at = raw(sizes.due).min(sizes.raw_limit);
+            topic.raw_limit = raw(topic.batch_limit).min(sizes.raw_limit);
         }
     }
 

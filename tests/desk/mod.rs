@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Buf;
 use milena::cluster::{Cluster, Peer, Settings};
-use milena::{Cause, Config, ConnId, Delivery, Event, Input, Instant, Output, Producer, Record, SendError, UnixTime};
+use milena::{
+    Cause, Compressor, Config, ConnId, Delivery, Event, Input, Instant, Job, Output, Producer, Record, SendError, UnixTime,
+};
 
 /// A producer and a cluster that hand each other bytes without delay.
 pub struct Desk {
@@ -21,6 +23,9 @@ pub struct Desk {
     pub wait: Option<Instant>,
     /// What is written is lost on its way.
     pub swallow: bool,
+    /// Jobs are kept here; without it they are run at once.
+    pub jobs: Option<Vec<Job>>,
+    compressor: Compressor,
 }
 
 impl Desk {
@@ -40,6 +45,8 @@ impl Desk {
             events: Vec::new(),
             wait: None,
             swallow: false,
+            jobs: None,
+            compressor: Compressor::default(),
         }
     }
 
@@ -75,6 +82,16 @@ impl Desk {
                 Output::Event(event) => {
                     busy = true;
                     self.events.push(event);
+                }
+                Output::Job(job) => {
+                    busy = true;
+                    match &mut self.jobs {
+                        Some(jobs) => jobs.push(job),
+                        None => {
+                            let done = job.run(&mut self.compressor);
+                            self.producer.handle_input(self.now, Input::Done(done));
+                        }
+                    }
                 }
                 Output::Wait(wait) => self.wait = wait,
             }

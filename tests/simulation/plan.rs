@@ -85,6 +85,12 @@ pub struct Faults {
     pub clock_step: u64,
     /// ApiVersions is answered 35 with nonsense behind it.
     pub odd_versions: bool,
+    /// A compression job is dropped without a word.
+    pub job_dropped: u64,
+    /// A job is handed back undone.
+    pub job_failed: u64,
+    /// A job takes so long that its batch may be gone.
+    pub job_late: u64,
 }
 
 /// Everything that is drawn from a seed.
@@ -213,6 +219,26 @@ impl Plan {
         f.stall = chance(d, &[300, 1000]);
         f.clock_step = chance(d, &[300]);
         f.odd_versions = d.once_in(10);
+        // With dice of their own, so that seeds mean the same whatever codecs are compiled in.
+        let own = &mut Dice::new(seed ^ 0x00c0_dec5);
+        if own.once_in(2) {
+            let codecs = [
+                cfg!(feature = "gzip").then_some("gzip"),
+                cfg!(feature = "snappy").then_some("snappy"),
+                cfg!(feature = "lz4").then_some("lz4"),
+                cfg!(feature = "zstd").then_some("zstd"),
+            ];
+            let codecs: Vec<&str> = codecs.into_iter().flatten().collect();
+            if !codecs.is_empty() {
+                options.push(("compression.type", own.pick(&codecs).into()));
+                options.push(("compression.gzip.level", own.pick(&[1, 6]).to_string()));
+                options.push(("compression.zstd.level", own.pick(&[1, 3]).to_string()));
+                options.push(("compression.jobs", own.pick(&[0, 1, 3]).to_string()));
+            }
+        }
+        f.job_dropped = chance(own, &[3, 20]);
+        f.job_failed = chance(own, &[3, 20]);
+        f.job_late = chance(own, &[3, 20]);
         // A broker can't answer within less than the network and its followers take.
         let slow = 20 * (f.delay + cluster.replication_lag.as_millis() as u64) + 50;
         for (name, value) in &mut options {

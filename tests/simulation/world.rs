@@ -7,7 +7,9 @@ use core::time::Duration;
 
 use bytes::Buf;
 use milena::cluster::{Cluster, Peer, TopicId, TopicSettings};
-use milena::{Cause, Config, ConnId, Event, FlushId, Input, Instant, Output, Producer, Record, SendError, UnixTime};
+use milena::{
+    Cause, Compressor, Config, ConnId, Event, FlushId, Input, Instant, Job, Output, Producer, Record, SendError, UnixTime,
+};
 
 use crate::faults::{Gremlin, Switch};
 use crate::laws::{Accepted, Books};
@@ -20,6 +22,9 @@ pub const SOMETIMES: &[&str] = &[
     "a record failed, possibly written",
     "a batch was retried",
     "a batch was split",
+    "a batch was compressed",
+    "a compression job went out",
+    "a compression job was dropped",
     "an epoch was bumped",
     "a send found the buffer full",
     "an answer came too late",
@@ -84,6 +89,9 @@ pub struct World {
     on: Switch,
     wires: BTreeMap<ConnId, Wire>,
     pub books: Books,
+    /// Compression jobs that are out, with the time of their end.
+    jobs: Vec<(Instant, Job)>,
+    compressor: Compressor,
     wait: Option<Instant>,
     /// How many drains in a row ended in a wait that was over already.
     idle_drains: u32,
@@ -140,6 +148,8 @@ impl World {
             on,
             wires: BTreeMap::new(),
             books: Books::default(),
+            jobs: Vec::new(),
+            compressor: Compressor::default(),
             wait: Some(Instant::ZERO),
             idle_drains: 0,
             flushes: Vec::new(),
@@ -237,6 +247,8 @@ impl World {
         if !self.flushes.is_empty() {
             return Err(format!("flushes never ended: {:?}", self.flushes));
         }
+        self.jobs.clear(); // the latest of all; they held memory
+        self.producer.poll_output();
         if self.producer.buffered() > 0 {
             return Err(format!("{} bytes of memory never came back", self.producer.buffered()));
         }
@@ -250,6 +262,8 @@ impl World {
             (stats.records_failed, "a record failed"),
             (stats.retries, "a batch was retried"),
             (stats.splits, "a batch was split"),
+            (stats.batches_compressed, "a batch was compressed"),
+            (stats.jobs, "a compression job went out"),
             (stats.epoch_bumps, "an epoch was bumped"),
             (stats.buffer_full, "a send found the buffer full"),
             (stats.late_answers, "an answer came too late"),
@@ -275,7 +289,8 @@ impl World {
         });
         let waits = [self.wait, self.cluster.next_deadline()].into_iter().flatten();
         let sends = (!self.ending).then_some(self.next_send);
-        let next = wires.chain(waits).chain(sends).min();
+        let jobs = self.jobs.iter().map(|(at, _)| *at);
+        let next = wires.chain(waits).chain(sends).chain(jobs).min();
         match next {
             Some(at) => {
                 self.now = at.max(tick);
@@ -292,9 +307,10 @@ impl World {
             return Err("more in flight than allowed".into());
         }
         let memory = self.plan.millis("buffer.memory", 33_554_432) as usize;
-        // The parts of split batches may take a little more than their parents.
-        let splits = 256 * self.books.records.len();
-        if self.producer.buffered() > memory + if self.producer.stats().splits > 0 { splits } else { 0 } {
+        // The parts of split batches may take a little more than their parents, and so may batches that hardly shrink.
+        let stats = self.producer.stats();
+        let reserve = if stats.splits + stats.batches_compressed > 0 { 256 * self.books.records.len() } else { 0 };
+        if self.producer.buffered() > memory + reserve {
             return Err(format!("{} bytes buffered, of {memory}", self.producer.buffered()));
         }
         Ok(())
@@ -393,6 +409,7 @@ impl World {
     /// The driver: hands in what came, says when time is over, drains when it is told to, writes when it is told to.
     fn drive(&mut self) -> Result<(), String> {
         self.read();
+        self.finish_jobs();
         if self.wait.is_some_and(|at| at <= self.now) {
             self.producer.handle_input(self.now, Input::Timeout);
         }
@@ -434,6 +451,7 @@ impl World {
                         self.write(conn);
                     }
                 }
+                Output::Job(job) => self.start_job(job),
                 Output::Event(event) => self.event(event)?,
                 Output::Wait(wait) => {
                     self.wait = wait;
@@ -453,6 +471,34 @@ impl World {
             }
         }
         Err("a drain without end".into())
+    }
+
+    /// A job goes to its thread, where it may meet with an accident.
+    fn start_job(&mut self, job: Job) {
+        let faults = &self.plan.faults;
+        let on = self.calm.is_none();
+        let (dropped, failed, late) = (faults.job_dropped, faults.job_failed, faults.job_late);
+        if on && self.dice.once_in(dropped) {
+            self.note(|| "a job is dropped".into());
+            self.sometimes("a compression job was dropped");
+            drop(job);
+        } else if on && self.dice.once_in(failed) {
+            self.note(|| "a job fails".into());
+            self.producer.handle_input(self.now, Input::Done(job.give_up()));
+        } else {
+            let most = if on && self.dice.once_in(late) { 30_000 } else { 20 };
+            let at = self.now + Duration::from_millis(self.dice.range(0, most));
+            self.note(|| format!("a job takes until {at:?}"));
+            self.jobs.push((at, job));
+        }
+    }
+
+    fn finish_jobs(&mut self) {
+        while let Some(place) = self.jobs.iter().position(|(at, _)| *at <= self.now) {
+            let (_, job) = self.jobs.swap_remove(place);
+            self.note(|| "a job is done".into());
+            self.producer.handle_input(self.now, Input::Done(job.run(&mut self.compressor)));
+        }
     }
 
     fn connect(&mut self, conn: ConnId, host: &str, port: u16) -> Result<(), String> {
@@ -816,6 +862,9 @@ impl World {
         let time = self.plan.cluster.unix_time + (self.now.as_nanos() / 1_000_000) as i64;
         self.producer.handle_input(self.now, Input::WallClock(UnixTime::from_millis(time)));
         self.stalled_until = self.now;
+        for (at, _) in &mut self.jobs {
+            *at = (*at).min(self.now);
+        }
         for wire in self.wires.values_mut() {
             if let Some(until) = &mut wire.blocked_until {
                 *until = (*until).min(self.now);

@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::super::engine::{Effects, Engine};
 use super::super::sockets::SocketOptions;
+use super::super::workers::Workers;
 use crate::event::{Cause, ConnId, Input, Output};
 use crate::time::Instant;
 
@@ -40,6 +41,7 @@ pub(super) struct IoThread {
     waker: Arc<Wake>,
     buffer: Vec<u8>,
     segments: Vec<Bytes>,
+    workers: Workers,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl IoThread {
         engine.set_driver(&Arc::clone(&waker).into());
         let (resolver, resolved) = channel();
         Ok(Self {
+            workers: Workers::new(Arc::clone(&engine)),
             engine,
             sockets,
             wakeups,
@@ -152,6 +155,7 @@ impl IoThread {
             }
             Output::Disconnect(conn) => self.forget(conn),
             Output::Transmit(conn) => self.write(conn),
+            Output::Job(job) => self.workers.run(job),
             Output::Event(_) | Output::Wait(_) => unreachable!("the engine keeps these"),
         }
     }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use super::super::engine::{Effects, Engine};
 use super::super::sockets::SocketOptions;
+use super::super::workers::Workers;
 use crate::event::{Cause, ConnId, Input, Output};
 use crate::time::Instant;
 
@@ -41,6 +42,7 @@ pub struct Driver {
     effects: Effects,
     buffer: Vec<u8>,
     segments: Vec<Bytes>,
+    workers: Workers,
 }
 
 impl core::fmt::Debug for Driver {
@@ -89,6 +91,7 @@ async fn open(host: String, port: u16, attempt: u32, sockets: SocketOptions) -> 
 impl Driver {
     pub(super) fn new(engine: Arc<Engine>, sockets: SocketOptions) -> Self {
         Self {
+            workers: Workers::new(Arc::clone(&engine)),
             engine,
             sockets,
             streams: BTreeMap::new(),
@@ -116,6 +119,7 @@ impl Driver {
                     self.streams.remove(&conn);
                 }
                 Output::Transmit(conn) => self.write(conn, context),
+                Output::Job(job) => self.workers.run(job),
                 Output::Event(_) | Output::Wait(_) => unreachable!("the engine keeps these"),
             }
         }

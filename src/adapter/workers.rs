@@ -1,0 +1,59 @@
+//! Threads for the machine's jobs: as many as may be out at a time, started when there is work, kept until the driver ends.
+
+use alloc::sync::Arc;
+use core::panic::AssertUnwindSafe;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+use super::engine::Engine;
+use crate::batch::Compressor;
+use crate::producer::Job;
+
+/// Belongs to a driver. Dropping it ends the threads, once they have done what they are at.
+#[derive(Debug)]
+pub(super) struct Workers {
+    engine: Arc<Engine>,
+    jobs: Sender<Job>,
+    queue: Arc<Mutex<Receiver<Job>>>,
+    started: usize,
+}
+
+impl Workers {
+    pub(super) fn new(engine: Arc<Engine>) -> Self {
+        let (jobs, queue) = channel();
+        Self { engine, jobs, queue: Arc::new(Mutex::new(queue)), started: 0 }
+    }
+
+    /// Runs the job on one of the threads. Where the system gives none, the batch leaves uncompressed.
+    pub(super) fn run(&mut self, job: Job) {
+        if self.started < self.engine.jobs() {
+            let (engine, queue) = (Arc::clone(&self.engine), Arc::clone(&self.queue));
+            let worker = std::thread::Builder::new().name("milena-compress".into());
+            match worker.spawn(move || work(&engine, &queue)) {
+                Ok(_) => self.started += 1,
+                Err(error) => log::warn!("no thread for compression: {error}"),
+            }
+        }
+        if self.started == 0 {
+            self.engine.done(job.give_up());
+            return;
+        }
+        self.jobs.send(job).expect("the queue's other end is kept here");
+    }
+}
+
+fn work(engine: &Engine, queue: &Mutex<Receiver<Job>>) {
+    let mut compressor = Compressor::default();
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        // A job that panics is missed by the machine after a while, and its batch leaves uncompressed.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| job.run(&mut compressor))) {
+            Ok(done) => engine.done(done),
+            Err(_) => {
+                log::error!("a codec has panicked");
+                compressor = Compressor::default();
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Batches are compressed: by jobs, one ahead of each partition's window, or when they are sent.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::batch::Compression;
+use crate::event::Output;
+use crate::producer::Producer;
+use crate::producer::batches::{Stage, State};
+use crate::producer::jobs::{Job, JobDone, JobId};
+use crate::producer::partitions::Waiting;
+use crate::producer::timers::Timer;
+use crate::time::Instant;
+
+/// How often it is looked whether a job was dropped.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Producer {
+    /// If the partition's next batch is due and is to be compressed by a job, it gets in line for that.
+    pub(super) fn list_for_job(&mut self, index: u32) {
+        let partition = &self.partitions[index];
+        if partition.waits_for_job {
+            return;
+        }
+        let Some(slot) = partition.queued.first() else { return };
+        let batch = &self.batches[slot];
+        if batch.stage == Stage::Wanted && matches!(batch.state, State::Due | State::Closed) {
+            self.partitions[index].waits_for_job = true;
+            self.without_job.push_back(&mut self.partitions, Waiting, index);
+        }
+    }
+
+    /// Hands out the next job. False if there is none to be, or enough are out.
+    pub(super) fn start_job(&mut self) -> bool {
+        if self.without_job.is_empty() || !self.jobs.has_room() {
+            return false;
+        }
+        let Some(index) = self.without_job.first() else { return false };
+        self.without_job.remove(&mut self.partitions, Waiting, index);
+        self.partitions[index].waits_for_job = false;
+        let Some(slot) = self.partitions[index].queued.first() else { return true };
+        if self.batches[slot].stage != Stage::Wanted {
+            return true; // the batch that waited is gone
+        }
+        match self.batches[slot].state {
+            State::Due => self.close_batch(slot),
+            State::Closed => {}
+            State::Open
+            | State::InFlight(_)
+            | State::Waiting
+            | State::Resolved(_)
+            | State::Delivering
+            | State::Split
+            | State::Free => return true,
+        }
+        let id = JobId { slot, generation: self.batches.generation(slot) };
+        let batch = &mut self.batches[slot];
+        batch.stage = Stage::Out;
+        let job = Job::new(id, self.config.compression, batch.records.shared());
+        self.jobs.begin(id);
+        self.stats.jobs += 1;
+        self.outbox.output(Output::Job(job));
+        self.timers.set_if_sooner(Timer::Jobs, self.now + LOOK_EVERY);
+        true
+    }
+
+    /// A job has come back.
+    pub(super) fn job_done(&mut self, done: JobDone) {
+        let JobDone { id, compressed, chunks } = done;
+        drop(chunks); // so that their memory comes back at once
+        if !self.jobs.end(id) {
+            return; // given up before
+        }
+        if self.is_out(id) {
+            self.compressed(id.slot, compressed);
+        }
+    }
+
+    /// Whether the batch that a job was for is alive and still waits for it.
+    fn is_out(&self, id: JobId) -> bool {
+        self.batches.generation(id.slot) == id.generation
+            && self.batches[id.slot].stage == Stage::Out
+            && self.batches[id.slot].state == State::Closed
+    }
+
+    /// The batch is as small as it gets, and may leave.
+    fn compressed(&mut self, slot: u32, compressed: Option<Vec<u8>>) {
+        self.shrink(slot, compressed);
+        let index = self.batches[slot].partition;
+        self.list_if_ready(index);
+    }
+
+    /// Jobs of which nobody holds the bytes any more were dropped: their batches leave uncompressed.
+    pub(super) fn look_after_jobs(&mut self, now: Instant) {
+        let mut at = 0;
+        while let Some(id) = self.jobs.out().get(at).copied() {
+            let alive = self.is_out(id);
+            if alive && !self.batches[id.slot].records.is_lent() {
+                self.jobs.end(id);
+                log::warn!("a compression job was dropped: the batch leaves uncompressed");
+                self.compressed(id.slot, None);
+            } else if !alive {
+                self.jobs.end(id);
+            } else {
+                at += 1;
+            }
+        }
+        if !self.jobs.out().is_empty() {
+            self.timers.set(Timer::Jobs, now + LOOK_EVERY);
+        }
+    }
+
+    /// Compresses a closed batch here and now, if it is to be and is not yet.
+    pub(super) fn compress_inline(&mut self, slot: u32) {
+        if self.batches[slot].stage != Stage::Inline {
+            return;
+        }
+        let chunks = self.batches[slot].records.chunks();
+        let compressed = self.compressor.compress(self.config.compression, chunks);
+        self.shrink(slot, compressed);
+    }
+
+    /// The broker does not know the codec: the batch goes out as it was.
+    pub(super) fn decompress(&mut self, slot: u32) {
+        self.batches[slot].records.decompress(&mut self.pool);
+    }
+
+    fn shrink(&mut self, slot: u32, compressed: Option<Vec<u8>>) {
+        let batch = &mut self.batches[slot];
+        batch.stage = Stage::Ready;
+        let topic = self.partitions[batch.partition].topic;
+        let raw = batch.records.len();
+        let small = compressed.as_ref().map_or(raw, Vec::len);
+        self.topics[topic].ratio.observe(small, raw);
+        self.topics.estimate(topic);
+        if let Some(compressed) = compressed {
+            self.stats.batches_compressed += 1;
+            batch.records.replace(self.config.compression, &compressed, &mut self.pool);
+            self.tell_writable();
+        }
+    }
+
+    /// The stage in which batches begin.
+    pub(super) fn first_stage(compression: Compression, jobs: usize) -> Stage {
+        match (compression, jobs) {
+            (Compression::None, _) => Stage::Ready,
+            (_, 0) => Stage::Inline,
+            (_, _) => Stage::Wanted,
+        }
+    }
+}
