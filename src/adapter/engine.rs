@@ -469,10 +469,9 @@ impl Engine {
             match state.producer.poll_output() {
                 Output::Event(event) => state.event(event, effects),
                 Output::Wait(until) => return until,
-                command @ (Output::Connect { .. }
-                | Output::Disconnect(_)
-                | Output::Transmit(_)
-                | Output::Job(_)) => commands.push(command),
+                command @ (Output::Connect { .. } | Output::Disconnect(_) | Output::Transmit(_) | Output::Job(_)) => {
+                    commands.push(command)
+                }
             }
         }
     }

@@ -191,10 +191,10 @@ impl Records {
     pub(crate) fn raw(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len);
         self.chunks().for_each(|chunk| bytes.extend_from_slice(chunk));
-        match self.codec {
-            Compression::None => bytes,
-            codec => codec::decompress(codec, &bytes, self.raw_len).expect("this crate compressed these bytes"),
+        if self.codec == Compression::None {
+            return bytes;
         }
+        codec::decompress(self.codec, &bytes, self.raw_len).expect("this crate compressed these bytes")
     }
 
     /// Whether someone holds clones of the chunks.

@@ -127,7 +127,11 @@ impl Sequencing {
         let Standing::Known(identity) = standing else {
             return Next::Nothing;
         };
-        if batches[slot].may_leave() && partition.sent_count < window(identity) { Next::Fresh(slot) } else { Next::Nothing }
+        if batches[slot].may_leave() && partition.sent_count < window(identity) {
+            Next::Fresh(slot)
+        } else {
+            Next::Nothing
+        }
     }
 
     /// The stamp with which a batch leaves: its old one, or the next of the partition.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Buf;
 use milena::cluster::{Cluster, Peer, Settings};
 use milena::{
-    Cause, Compressor, Config, ConnId, Delivery, Event, Input, Instant, Job, Output, Producer, Record, SendError, UnixTime,
+    Cause, Compressor, Config, ConnId, Delivery, Event, Input, Instant, Job, Output, Producer, Record, SendError,
+    UnixTime,
 };
 
 /// A producer and a cluster that hand each other bytes without delay.

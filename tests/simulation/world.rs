@@ -8,7 +8,8 @@ use core::time::Duration;
 use bytes::Buf;
 use milena::cluster::{Cluster, Peer, TopicId, TopicSettings};
 use milena::{
-    Cause, Compressor, Config, ConnId, Event, FlushId, Input, Instant, Job, Output, Producer, Record, SendError, UnixTime,
+    Cause, Compressor, Config, ConnId, Event, FlushId, Input, Instant, Job, Output, Producer, Record, SendError,
+    UnixTime,
 };
 
 use crate::faults::{Gremlin, Switch};

@@ -97,6 +97,7 @@ impl core::fmt::Debug for Compressor {
 impl Compressor {
     /// The compressed form of the concatenated `chunks`; `None` if it is not smaller, or the codec fails or is not built
     /// in.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the codecs that are not built in")]
     pub(crate) fn compress<'a>(
         &mut self,
         with: Compression,
@@ -106,7 +107,7 @@ impl Compressor {
         let mut raw = core::mem::take(&mut self.raw);
         raw.clear();
         chunks.for_each(|chunk| raw.extend_from_slice(chunk));
-        let compressed = match with {
+        let compressed: Option<Vec<u8>> = match with {
             #[cfg(feature = "gzip")]
             Compression::Gzip { level } => self.gzip.compress(level, &raw),
             #[cfg(feature = "snappy")]
@@ -124,8 +125,9 @@ impl Compressor {
 }
 
 /// What [`Compressor::compress`] made of `length` bytes, undone; `None` if it is no such thing.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the codecs that are not built in")]
 pub(crate) fn decompress(with: Compression, bytes: &[u8], length: usize) -> Option<Vec<u8>> {
-    let raw = match with {
+    let raw: Option<Vec<u8>> = match with {
         Compression::None => Some(bytes.to_vec()),
         #[cfg(feature = "gzip")]
         Compression::Gzip { .. } => gzip::decompress(bytes, length),
