@@ -43,7 +43,7 @@ static ALLOCATOR: Peak = Peak;
 fn server(partitions: i32, delay: u64) -> Server {
     let cluster = Settings { discard: true, default_partitions: partitions, ..Settings::default() };
     let delay = Duration::from_millis(delay);
-    Server::start_with(ServerSettings { cluster, delay, listen: None }).expect("loopback sockets")
+    Server::start_with(ServerSettings { cluster, delay, ..ServerSettings::default() }).expect("loopback sockets")
 }
 
 fn row(what: &str, value: String, budget: &str) {

@@ -222,6 +222,10 @@ pub enum SendError {
     /// The cluster refuses the topic: its name is not valid, or the user may not write to it.
     #[error("the cluster refuses the topic: {0}")]
     TopicFailed(ErrorCode),
+    /// No server lets this client in: authentication or TLS fails. The topic is still asked for, slowly; a later send tells
+    /// whether that has changed.
+    #[error("no server lets this client in: {0}")]
+    AccessDenied(ConnectionError),
     /// The producer is closing or closed.
     #[error("the producer is closed")]
     Closed,
@@ -362,6 +366,15 @@ pub enum ConnectionError {
     /// It was closed because it was not used for `connections.max.idle.ms`, or is not needed any more.
     #[error("closed: not needed any more")]
     Idle,
+    /// The broker is not convinced of who this client is, or the client of who the broker is.
+    #[error("authentication failed: {0}")]
+    Authentication(String),
+    /// The TLS handshake failed: a certificate, a version, or the other side does not speak TLS.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The other side speaks TLS, and this client does not.
+    #[error("the server speaks TLS: set security.protocol=SSL or SASL_SSL")]
+    SpeaksTls,
     /// What came in is not what a Kafka broker says.
     #[error("not a Kafka broker, or a broken one: {0}")]
     Protocol(String),
@@ -375,4 +388,12 @@ pub enum ConnectionError {
         /// The broker's highest version; −1 for none.
         max: i16,
     },
+}
+
+impl ConnectionError {
+    /// Whether the server does not let the client in, or the client does not trust the server: trying again soon is of no
+    /// use.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Authentication(_) | Self::Tls(_) | Self::SpeaksTls)
+    }
 }

@@ -6,6 +6,7 @@ use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
 
+use crate::connection::sasl::oauth::Token;
 use crate::error::{ConnectionError, DeliveryError, ErrorCode, FatalError};
 use crate::producer::{Job, JobDone};
 use crate::time::{Instant, UnixTime};
@@ -101,6 +102,8 @@ pub enum Input<'a> {
     Timeout,
     /// What came out of an [`Output::Job`].
     Done(JobDone),
+    /// A token for OAUTHBEARER, or why there is none: the answer to [`Output::Token`].
+    Token(Result<Token, &'a str>),
     /// The time of day at this moment. Corrects the stamps of records sent from now on.
     WallClock(UnixTime),
 }
@@ -115,6 +118,8 @@ pub enum Cause<'a> {
     Resolve(&'a str),
     /// It could not be made, with the system's words («connection refused»).
     Connect(&'a str),
+    /// The TLS handshake failed, with the reason: the producer does not try again soon.
+    Tls(&'a str),
     /// Reading or writing failed, with the system's words.
     Io(&'a str),
     /// The host closed it, because it was told to or of its own will.
@@ -140,6 +145,12 @@ pub enum Output {
     Disconnect(ConnId),
     /// There is something to write: call [`transmit`](crate::Producer::transmit) until it is empty or the socket blocks.
     Transmit(ConnId),
+    /// Get a token for OAUTHBEARER and answer [`Input::Token`], until this time; whoever waits for it gives up then. Only with
+    /// `sasl.mechanism=OAUTHBEARER`, and again before a token's life is over.
+    Token {
+        /// When it is too late.
+        until: Instant,
+    },
     /// Run this job on some thread, then answer [`Input::Done`]. Only if
     /// [`ConfigBuilder::jobs`](crate::ConfigBuilder::jobs) asked for jobs.
     Job(Job),
@@ -176,6 +187,9 @@ pub enum Event {
         /// `INVALID_TOPIC_EXCEPTION` or `TOPIC_AUTHORIZATION_FAILED`.
         error: ErrorCode,
     },
+    /// All servers were tried, and at least one does not let this client in (authentication, TLS): whoever waits for a topic
+    /// should give up. Records that were accepted wait on, and the machine goes on trying, slowly.
+    AccessDenied(ConnectionError),
     /// There is room again after a [`SendError::BufferFull`](crate::SendError::BufferFull).
     Writable {
         /// Free bytes of `buffer.memory`.

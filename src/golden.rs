@@ -46,3 +46,16 @@ pub(crate) fn base64(text: &str) -> Vec<u8> {
     }
     bytes
 }
+
+/// The name of a deliberate difference, and which vectors show it.
+pub(crate) type Difference<T> = (&'static str, fn(&T) -> bool);
+
+/// Whether one of the deliberate differences applies to a vector. Each has to stand, by its name, in docs/differences.md.
+pub(crate) fn differs_deliberately<T>(differences: &[Difference<T>], vector: &T) -> bool {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/differences.md");
+    let page = std::fs::read_to_string(path).expect("docs/differences.md is there");
+    differences.iter().any(|(name, applies)| {
+        assert!(page.contains(&std::format!("| `{name}` |")), "docs/differences.md has no row {name}");
+        applies(vector)
+    })
+}

@@ -23,7 +23,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-#[cfg(any(feature = "threads", feature = "tokio"))]
+#[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
 mod adapter;
 mod batch;
 #[cfg(feature = "cluster")]
@@ -39,19 +39,30 @@ mod record;
 mod time;
 mod wire;
 
+#[cfg(feature = "smol")]
+pub use adapter::smol;
+#[cfg(any(feature = "tokio", feature = "smol"))]
+pub use adapter::task;
 #[cfg(feature = "threads")]
 pub use adapter::threads;
 #[cfg(feature = "tokio")]
 pub use adapter::tokio;
-#[cfg(any(feature = "threads", feature = "tokio"))]
-pub use adapter::{Delivered, Error};
+#[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+pub use adapter::{Delivered, Error, Setup, TokenProvider};
 pub use batch::{Compression, Compressor};
-pub use config::{Acks, Config, ConfigBuilder, ConfigError, parse_properties};
+pub use config::{
+    Acks, Config, ConfigBuilder, ConfigError, Sasl, ScramHash, Secret, SecurityProtocol, TlsOptions, UnsecuredToken,
+    parse_properties,
+};
+pub use connection::sasl::oauth::Token;
+pub use connection::sasl::{SaslExchange, SaslMechanism};
 pub use error::{ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, FatalError, SendError};
 pub use event::{
     BatchId, Cause, ConnId, Delivery, Event, FlushId, Input, Output, PartitionInfo, RecordId, Sent, TopicIndex,
     TopicListing, Written,
 };
-pub use producer::{Job, JobDone, Partitioner, Producer, Stats, TopicView, Transmit, partition_for_key};
+pub use producer::{
+    Job, JobDone, Partitioner, Producer, RoundRobinPartitioner, Stats, TopicView, Transmit, partition_for_key,
+};
 pub use record::{Header, Record};
 pub use time::{Instant, UnixTime};

@@ -108,7 +108,11 @@ fn nothing_is_allocated_for_a_record_and_little_for_a_request() {
                         others += allocations;
                     }
                 }
-                Output::Event(_) | Output::Connect { .. } | Output::Disconnect(_) | Output::Job(_) => {}
+                Output::Event(_)
+                | Output::Connect { .. }
+                | Output::Disconnect(_)
+                | Output::Job(_)
+                | Output::Token { .. } => {}
             }
         }
     }

@@ -106,7 +106,7 @@ impl Host {
                 Output::Transmit(conn) => self.write(conn),
                 Output::Event(Event::Delivered(delivery)) => self.delivered += delivery.records.len() as u64,
                 Output::Event(_) => {}
-                Output::Job(_) => unreachable!("no jobs were asked for"),
+                Output::Job(_) | Output::Token { .. } => unreachable!("neither jobs nor OAUTHBEARER were asked for"),
                 Output::Wait(until) => {
                     if !self.answer() {
                         if until.is_some_and(|until| until <= self.now) {

@@ -42,7 +42,7 @@ impl World {
                 }
                 Output::Event(Event::Delivered(delivery)) => self.named += delivery.records.len() as u64,
                 Output::Event(_) => {}
-                Output::Job(_) => unreachable!("no jobs were asked for"),
+                Output::Job(_) | Output::Token { .. } => unreachable!("neither jobs nor OAUTHBEARER were asked for"),
                 Output::Wait(_) => return,
             }
         }

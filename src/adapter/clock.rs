@@ -21,7 +21,7 @@ impl Clock {
     }
 
     /// A point of this clock as one of the standard library's.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "tokio", feature = "smol"))]
     pub(super) fn to_std(self, at: Instant) -> std::time::Instant {
         self.0 + Duration::from_nanos(at.as_nanos())
     }

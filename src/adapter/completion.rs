@@ -146,7 +146,7 @@ impl Completion {
     }
 
     /// As [`Completion::wait`], for a task.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "tokio", feature = "smol"))]
     pub(super) fn poll(&self, index: u32, context: &core::task::Context<'_>) -> core::task::Poll<Outcome> {
         let mut state = self.lock();
         if let Some(outcome) = state.outcome(index) {

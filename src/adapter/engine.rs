@@ -16,11 +16,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::clock::{self, Clock};
 use super::completion::{Calls, Completion, Delivered, Outcome, gone};
 use super::error::Error;
+use super::setup::{Setup, TokenProvider};
 use super::waiter::Waiter;
-use crate::config::Config;
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Event, FlushId, Input, Output, PartitionInfo, TopicIndex, TopicListing, Written};
-use crate::producer::{JobDone, Partitioner, Producer, Stats};
+use crate::producer::{JobDone, Producer, Stats};
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -37,6 +37,10 @@ pub(super) struct Engine {
     clock: Clock,
     max_block: Duration,
     jobs: usize,
+    tokens: Mutex<Option<Box<dyn TokenProvider>>>,
+    /// For the next connection; `None` if they are not encrypted.
+    #[cfg(feature = "tls")]
+    tls: Mutex<Option<Arc<rustls::ClientConfig>>>,
 }
 
 #[derive(Debug)]
@@ -167,7 +171,12 @@ impl Effects {
 }
 
 impl Engine {
-    pub(super) fn new(mut config: Config, partitioner: Option<Box<dyn Partitioner>>) -> std::io::Result<Self> {
+    pub(super) fn new(setup: Setup) -> std::io::Result<Self> {
+        #[cfg(feature = "tls")]
+        let tls = Mutex::new(setup.tls_config()?);
+        #[cfg(not(feature = "tls"))]
+        setup.check_tls()?;
+        let Setup { mut config, partitioner, mechanism, tokens, .. } = setup;
         let clock = Clock::start();
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let jobs = *config.jobs.get_or_insert_with(|| cores().min(MOST_JOBS));
@@ -175,6 +184,9 @@ impl Engine {
         let mut producer = Producer::new(clock.now(), Some(clock::time_of_day()), config, clock::seed()?);
         if let Some(partitioner) = partitioner {
             producer.set_partitioner(partitioner);
+        }
+        if let Some(mechanism) = mechanism {
+            producer.set_sasl_mechanism(mechanism);
         }
         let state = State {
             producer,
@@ -190,7 +202,15 @@ impl Engine {
             told_time_at: Instant::ZERO,
             ended: false,
         };
-        Ok(Self { state: Mutex::new(state), clock, max_block, jobs })
+        Ok(Self {
+            state: Mutex::new(state),
+            clock,
+            max_block,
+            jobs,
+            tokens: Mutex::new(tokens),
+            #[cfg(feature = "tls")]
+            tls,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -445,6 +465,51 @@ impl Engine {
         finish(None, wake);
     }
 
+    /// Asks the application for a token and hands it in, or why there is none.
+    pub(super) fn fetch_token(&self) {
+        let token = match &mut *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Err("sasl.mechanism=OAUTHBEARER needs a milena::TokenProvider".to_string()),
+            Some(tokens) => tokens.token(),
+        };
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let result = match &token {
+            Ok(token) => Ok(token.clone()),
+            Err(words) => Err(&**words),
+        };
+        state.producer.handle_input(now, Input::Token(result));
+        let wake = state.wake();
+        drop(state);
+        finish(None, wake);
+    }
+
+    /// The TLS configuration for the next connection.
+    #[cfg(feature = "tls")]
+    pub(super) fn tls(&self) -> Option<Arc<rustls::ClientConfig>> {
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the credentials, certificates and trust of another configuration, from the next connection on.
+    pub(super) fn renew(&self, setup: Setup) -> std::io::Result<()> {
+        #[cfg(feature = "tls")]
+        {
+            let made = setup.tls_config()?;
+            let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+            if tls.is_some() != made.is_some() {
+                return Err(std::io::Error::other("security.protocol can't be changed while the producer runs"));
+            }
+            *tls = made;
+        }
+        let Setup { config, tokens, .. } = setup;
+        if let Some(tokens) = tokens {
+            *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokens);
+        }
+        if let Some(sasl) = config.sasl {
+            self.lock().producer.set_sasl(sasl);
+        }
+        Ok(())
+    }
+
     /// How many jobs are out at most.
     pub(super) fn jobs(&self) -> usize {
         self.jobs
@@ -469,9 +534,11 @@ impl Engine {
             match state.producer.poll_output() {
                 Output::Event(event) => state.event(event, effects),
                 Output::Wait(until) => return until,
-                command @ (Output::Connect { .. } | Output::Disconnect(_) | Output::Transmit(_) | Output::Job(_)) => {
-                    commands.push(command)
-                }
+                command @ (Output::Connect { .. }
+                | Output::Disconnect(_)
+                | Output::Transmit(_)
+                | Output::Job(_)
+                | Output::Token { .. }) => commands.push(command),
             }
         }
     }
@@ -487,7 +554,11 @@ impl Engine {
             match state.producer.poll_output() {
                 Output::Event(event) => state.event(event, &mut effects),
                 Output::Wait(_) => break,
-                Output::Connect { .. } | Output::Disconnect(_) | Output::Transmit(_) | Output::Job(_) => {}
+                Output::Connect { .. }
+                | Output::Disconnect(_)
+                | Output::Transmit(_)
+                | Output::Job(_)
+                | Output::Token { .. } => {}
             }
         }
         effects.waiters.append(&mut state.closing);
@@ -624,6 +695,12 @@ impl State {
             }
             Event::ConnectionFailed { host, port, error, .. } => {
                 self.trouble = Some(std::format!("{host}:{port}: {error}"));
+            }
+            Event::AccessDenied(error) => {
+                self.trouble = Some(error.to_string());
+                effects.listings.append(&mut self.listings);
+                let topics = core::mem::take(&mut self.topics);
+                effects.waiters.extend(topics.into_values().flatten());
             }
             Event::Throttled { .. } => {}
         }

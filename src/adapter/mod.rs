@@ -1,13 +1,22 @@
 //! Sockets and clocks for the machine, each behind a feature. What they share: [`engine`] (the machine behind a lock, with
-//! its waiters), [`completion`] (who waits for a batch), [`clock`], [`error`].
+//! its waiters), [`completion`] (who waits for a batch), [`channel`] (one connection, with TLS or without), [`workers`]
+//! (threads for jobs), [`setup`], [`clock`], [`error`]; and, for those that give futures, [`task`].
 
+mod channel;
 mod clock;
 mod completion;
 mod engine;
 mod error;
+mod setup;
+#[cfg(feature = "smol")]
+pub mod smol;
 mod sockets;
+#[cfg(any(feature = "tokio", feature = "smol"))]
+pub mod task;
 #[cfg(feature = "threads")]
 pub mod threads;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod waiter;
@@ -15,3 +24,4 @@ mod workers;
 
 pub use completion::Delivered;
 pub use error::Error;
+pub use setup::{Setup, TokenProvider};

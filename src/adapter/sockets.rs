@@ -11,7 +11,8 @@ use crate::config::Config;
 
 /// `send.buffer.bytes` and `receive.buffer.bytes`; `None` for the system's choice.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SocketOptions {
+#[cfg_attr(not(any(feature = "tokio", feature = "smol")), allow(unreachable_pub, reason = "public by milena::task"))]
+pub struct SocketOptions {
     send: Option<usize>,
     receive: Option<usize>,
 }
@@ -22,7 +23,11 @@ impl SocketOptions {
     }
 
     /// Sets them, and turns Nagle's delay off. A system that refuses one of them is left alone.
-    pub(super) fn apply(self, socket: &impl Socket) {
+    #[cfg_attr(
+        not(any(feature = "tokio", feature = "smol")),
+        allow(unreachable_pub, reason = "public by milena::task")
+    )]
+    pub fn apply(self, socket: &impl Socket) {
         let socket = SockRef::from(socket);
         let set = [
             Some(socket.set_tcp_nodelay(true)),

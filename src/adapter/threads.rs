@@ -16,7 +16,6 @@
 
 mod io;
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -29,10 +28,10 @@ use std::thread::JoinHandle;
 use super::completion::Delivered;
 use super::engine::{Accepted, Attempt, Engine, Wait};
 use super::error::Error;
+use super::setup::Setup;
 use super::sockets::SocketOptions;
-use crate::config::Config;
 use crate::event::{PartitionInfo, TopicListing};
-use crate::producer::{Partitioner, Stats};
+use crate::producer::Stats;
 use crate::record::Record;
 
 std::thread_local! {
@@ -66,22 +65,11 @@ impl Producer {
     /// Starts a producer. It connects when a topic is first asked for.
     ///
     /// # Errors
-    /// If the system refuses a thread, a poll instance or randomness.
-    pub fn new(config: Config) -> std::io::Result<Self> {
-        Self::start(config, None)
-    }
-
-    /// As [`new`](Self::new), with a choice of partitions of one's own.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn with_partitioner(config: Config, partitioner: Box<dyn Partitioner>) -> std::io::Result<Self> {
-        Self::start(config, Some(partitioner))
-    }
-
-    fn start(config: Config, partitioner: Option<Box<dyn Partitioner>>) -> std::io::Result<Self> {
-        let sockets = SocketOptions::of(&config);
-        let engine = Arc::new(Engine::new(config, partitioner)?);
+    /// If the system refuses a thread, a poll instance or randomness, or TLS can't be set up as the configuration wants it.
+    pub fn new(setup: impl Into<Setup>) -> std::io::Result<Self> {
+        let setup = setup.into();
+        let sockets = SocketOptions::of(&setup.config);
+        let engine = Arc::new(Engine::new(setup)?);
         let wakeups = Arc::new(AtomicU64::new(0));
         let mut thread = io::IoThread::new(Arc::clone(&engine), sockets, Arc::clone(&wakeups))?;
         let handle = std::thread::Builder::new().name("milena-io".into()).spawn(move || {
@@ -222,6 +210,14 @@ impl Producer {
                 return Ok(topics);
             }
         }
+    }
+
+    /// Takes the credentials, certificates and trust of another setup, from the next connection or re-authentication on.
+    ///
+    /// # Errors
+    /// If they can't be read, or `security.protocol` would change.
+    pub fn renew_security(&self, setup: impl Into<Setup>) -> std::io::Result<()> {
+        self.engine().renew(setup.into())
     }
 
     /// The brokers that are known: node id, host, port.

@@ -15,302 +15,75 @@
 //! # }
 //! ```
 
-mod driver;
-
-use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::future::{Future, poll_fn};
-use core::pin::Pin;
+use core::future::Future;
 use core::task::{Context, Poll};
-use core::time::Duration;
+use std::io::{self, IoSlice};
 
-use super::completion::Delivered;
-use super::engine::{Accepted, Attempt, Engine, Wait};
-use super::error::Error;
-use crate::config::Config;
-use crate::event::{PartitionInfo, TopicListing};
-use crate::producer::{Partitioner, Stats};
-use crate::record::Record;
+use ::tokio::net::{TcpStream, lookup_host};
 
-pub use driver::Driver;
+use super::setup::Setup;
+use super::task::{Failure, Runtime, Socket, SocketOptions, Stream, first_of};
 
-/// A handle to a producer. Clones share it; any number of tasks may send.
-///
-/// Dropping the last handle does not block: what is accepted is still sent, as long as the driver runs.
-/// [`close`](Self::close) is the way to be sure. Dropping the driver resolves every acknowledgement, as possibly written.
-#[derive(Clone, Debug)]
-pub struct Producer {
-    shared: Arc<Shared>,
-}
+pub use super::task::Ack;
 
+/// A producer on tokio: see [`task::Producer`](crate::task::Producer) for what it can do.
+pub type Producer = super::task::Producer<Tokio>;
+
+/// The future that does a producer's work.
+pub type Driver = super::task::Driver<Tokio>;
+
+/// tokio's sockets and time.
 #[derive(Debug)]
-struct Shared {
-    engine: Arc<Engine>,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.engine.close(false);
-    }
-}
+pub struct Tokio;
 
 impl Producer {
-    /// A producer, and the driver that does its work: spawn it, or poll it beside other things. It ends when the producer
-    /// is closed.
+    /// As `new`, with the driver spawned on the current runtime.
     ///
     /// # Errors
-    /// If the system has no randomness.
-    pub fn new(config: Config) -> std::io::Result<(Self, Driver)> {
-        Self::make(config, None)
-    }
-
-    /// As [`new`](Self::new), with a choice of partitions of one's own.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn with_partitioner(config: Config, partitioner: Box<dyn Partitioner>) -> std::io::Result<(Self, Driver)> {
-        Self::make(config, Some(partitioner))
-    }
-
-    /// As [`new`](Self::new), with the driver spawned on the current runtime.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
+    /// As `new`.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn spawn(config: Config) -> std::io::Result<Self> {
-        let (producer, driver) = Self::new(config)?;
+    pub fn spawn(setup: impl Into<Setup>) -> io::Result<Self> {
+        let (producer, driver) = Self::new(setup)?;
         ::tokio::spawn(driver);
         Ok(producer)
     }
+}
 
-    fn make(config: Config, partitioner: Option<Box<dyn Partitioner>>) -> std::io::Result<(Self, Driver)> {
-        let sockets = super::sockets::SocketOptions::of(&config);
-        let engine = Arc::new(Engine::new(config, partitioner)?);
-        let driver = Driver::new(Arc::clone(&engine), sockets);
-        Ok((Self { shared: Arc::new(Shared { engine }) }, driver))
+impl Runtime for Tokio {
+    type Stream = TcpStream;
+
+    async fn open(host: String, port: u16, attempt: u32, options: SocketOptions) -> Result<TcpStream, Failure> {
+        let addresses = lookup_host((&*host, port)).await.map(Iterator::collect::<Vec<_>>);
+        let stream = first_of(addresses, attempt, TcpStream::connect).await?;
+        options.apply(&stream);
+        Ok(stream)
     }
 
-    fn engine(&self) -> &Engine {
-        &self.shared.engine
-    }
-
-    /// Takes a record, waiting at most `max.block.ms` for its topic's metadata and for memory. The acknowledgement is a
-    /// future. If this one is dropped before it is done, the record is not sent.
-    ///
-    /// # Errors
-    /// If the record can't be taken; nothing was kept of it.
-    pub async fn enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        self.accept(record).await.map(Ack)
-    }
-
-    /// Takes a record and waits until it is delivered.
-    ///
-    /// # Errors
-    /// If the record can't be taken, or was not delivered.
-    pub async fn send(&self, record: &Record<'_>) -> Result<Delivered, Error> {
-        self.enqueue(record).await?.await
-    }
-
-    /// Takes a record if that is possible at once.
-    ///
-    /// # Errors
-    /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
-    /// memory, and others.
-    pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        Ok(Ack(self.engine().send_now(record)?))
-    }
-
-    /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
-    ///
-    /// # Errors
-    /// At the first record that can't be taken; the acknowledgements of those before it are lost with it, they are sent
-    /// nevertheless.
-    pub async fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Result<Vec<Ack>, Error> {
-        let mut records = records.into_iter().peekable();
-        let mut acks = Vec::with_capacity(records.size_hint().0);
-        let mut waiting = Waiting::new(self.engine());
-        loop {
-            let waited = waiting.wait.as_ref();
-            let sent = self.engine().send_many(&mut records, waited, |accepted| acks.push(Ack(accepted)))?;
-            let Some(wait) = sent else {
-                waiting.wait = None;
-                return Ok(acks);
-            };
-            let topic = records.peek().map_or("", |record| record.topic);
-            waiting.wait_for(topic, wait).await?;
-        }
-    }
-
-    /// Takes a record as [`enqueue`](Self::enqueue) does, and calls `callback` with what became of it: in the driver, so it
-    /// must be quick. Callbacks of one partition come in the order of its records.
-    ///
-    /// # Errors
-    /// If the record can't be taken; then the callback is not called.
-    pub async fn send_with(
-        &self,
-        record: &Record<'_>,
-        callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static,
-    ) -> Result<(), Error> {
-        self.accept(record).await?.call(callback);
-        Ok(())
-    }
-
-    /// A topic's partitions, waiting at most `max.block.ms` for them (Java's `partitionsFor`).
-    ///
-    /// # Errors
-    /// If the topic does not exist or may not be written.
-    pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, Error> {
-        let mut waiting = Waiting::new(self.engine());
-        loop {
-            match self.engine().partitions(topic, waiting.until.is_some())? {
-                Ok(partitions) => {
-                    waiting.wait = None;
-                    return Ok(partitions);
-                }
-                Err(wait) => waiting.wait_for(topic, wait).await?,
-            }
-        }
-    }
-
-    /// Waits until everything taken before is delivered or has failed. Returns how many of those records failed since the
-    /// call.
-    ///
-    /// # Errors
-    /// None today.
-    pub async fn flush(&self) -> Result<u64, Error> {
-        let flush = self.engine().flush();
-        loop {
-            if let Some(failed) = flush.failed() {
-                return Ok(failed);
-            }
-            poll_fn(|context| flush.waiter.poll(context)).await;
-        }
-    }
-
-    /// Takes no more records, waits at most `timeout` until all are delivered, and fails what is left.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`] if something was left.
-    pub async fn close(&self, timeout: Duration) -> Result<(), Error> {
-        let Some(waiter) = self.engine().close(false) else {
-            return Ok(());
-        };
-        let closed = poll_fn(|context| waiter.poll(context));
-        if ::tokio::time::timeout(timeout, closed).await.is_ok() {
-            return Ok(());
-        }
-        if let Some(waiter) = self.engine().close(true) {
-            poll_fn(|context| waiter.poll(context)).await;
-        }
-        Err(Error::TimedOut(timeout))
-    }
-
-    /// The topics of the cluster; waits at most `max.block.ms` for the answer of a server.
-    ///
-    /// # Errors
-    /// [`Error::NoMetadata`] if none answers.
-    pub async fn list_topics(&self) -> Result<Vec<TopicListing>, Error> {
-        let mut waiting = Waiting::new(self.engine());
-        loop {
-            let listing = self.engine().list_topics()?;
-            waiting.wait_for("", Wait::Listing(Arc::clone(&listing))).await?;
-            if let Some(topics) = listing.topics() {
-                waiting.wait = None;
-                return Ok(topics);
-            }
-        }
-    }
-
-    /// The brokers that are known: node id, host, port.
-    pub fn brokers(&self) -> Vec<(i32, String, u16)> {
-        self.engine().brokers()
-    }
-
-    /// Produce requests that wait for an answer, on all connections.
-    pub fn in_flight(&self) -> usize {
-        self.engine().in_flight()
-    }
-
-    /// Counters.
-    pub fn stats(&self) -> Stats {
-        self.engine().stats()
-    }
-
-    async fn accept(&self, record: &Record<'_>) -> Result<Accepted, Error> {
-        let mut waiting = Waiting::new(self.engine());
-        loop {
-            match self.engine().try_send(record, waiting.wait.as_ref())? {
-                Attempt::Accepted(accepted) => {
-                    waiting.wait = None;
-                    return Ok(accepted);
-                }
-                Attempt::Wait(wait) => waiting.wait_for(record.topic, wait).await?,
-            }
-        }
+    fn sleep_until(at: std::time::Instant) -> impl Future<Output = ()> + Send + 'static {
+        ::tokio::time::sleep_until(at.into())
     }
 }
 
-/// The waits of one call: together at most `max.block.ms`. Dropped, it leaves every queue.
-struct Waiting<'a> {
-    engine: &'a Engine,
-    wait: Option<Wait>,
-    until: Option<::tokio::time::Instant>,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(engine: &'a Engine) -> Self {
-        Self { engine, wait: None, until: None }
+impl Socket for TcpStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_read(buffer)
     }
 
-    async fn wait_for(&mut self, topic: &str, wait: Wait) -> Result<(), Error> {
-        let now = self.engine.clock().to_std(self.engine.clock().now());
-        let max = self.engine.max_block();
-        let until = *self.until.get_or_insert_with(|| ::tokio::time::Instant::from_std(now + max.min(FOR_EVER)));
-        let wait = self.wait.insert(wait);
-        let raised = poll_fn(|context| wait.waiter().poll(context));
-        if ::tokio::time::timeout_at(until, raised).await.is_err() {
-            return Err(self.engine.too_long(topic, wait));
-        }
-        Ok(())
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(slices)
     }
 }
 
-/// Longer than any program runs, and short enough to be added to a clock.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if let Some(wait) = &self.wait {
-            self.engine.give_up(wait);
-        }
-    }
-}
-
-/// What will become of one record: a future. Dropping it changes nothing for the record.
-#[derive(Debug)]
-pub struct Ack(Accepted);
-
-impl Ack {
-    /// The partition that the record went to.
-    pub fn partition(&self) -> i32 {
-        self.0.place.partition
+impl Stream for TcpStream {
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(context)
     }
 
-    /// Whether it is known what became of the record.
-    pub fn is_done(&self) -> bool {
-        self.0.completion.outcome(self.0.index).is_some()
-    }
-}
-
-impl Future for Ack {
-    type Output = Result<Delivered, Error>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Accepted { completion, index, place } = &self.0;
-        completion.poll(*index, context).map(|outcome| place.delivered(outcome))
+    fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_write_ready(context)
     }
 }

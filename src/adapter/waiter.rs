@@ -39,7 +39,7 @@ impl Waiter {
     }
 
     /// As [`Waiter::wait`], for a task.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "tokio", feature = "smol"))]
     pub(super) fn poll(&self, context: &core::task::Context<'_>) -> core::task::Poll<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if core::mem::take(&mut state.raised) {

@@ -40,6 +40,15 @@ impl Workers {
         }
         self.jobs.send(job).expect("the queue's other end is kept here");
     }
+
+    /// Asks the application for a token, on a thread of its own: that may take long.
+    pub(super) fn fetch_token(&self) {
+        let engine = Arc::clone(&self.engine);
+        if let Err(error) = std::thread::Builder::new().name("milena-token".into()).spawn(move || engine.fetch_token())
+        {
+            log::warn!("no thread for fetching a token: {error}");
+        }
+    }
 }
 
 fn work(engine: &Engine, queue: &Mutex<Receiver<Job>>) {

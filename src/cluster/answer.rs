@@ -18,6 +18,11 @@ use uuid::Uuid;
 use super::mischief::{Request, Treatment};
 use super::{Cluster, ConnectionState, NodeState, Peer};
 use crate::time::Instant;
+
+/// The versions of SASL's requests, the same for all brokers from 2.4 on.
+const SASL_HANDSHAKE: (i16, i16) = (0, 1);
+const SASL_AUTHENTICATE: (i16, i16) = (0, 2);
+
 /// What is wrong with a request: its connection is closed.
 pub(super) struct Unreadable;
 
@@ -60,11 +65,17 @@ impl Cluster {
         let (request, api) = match key {
             0 => (Request::Produce, ApiKey::Produce),
             3 => (Request::Metadata, ApiKey::Metadata),
+            17 => (Request::SaslHandshake, ApiKey::SaslHandshake),
             18 => (Request::ApiVersions, ApiKey::ApiVersions),
             22 => (Request::InitProducerId, ApiKey::InitProducerId),
+            36 => (Request::SaslAuthenticate, ApiKey::SaslAuthenticate),
             _ => return Err(Unreadable),
         };
         *self.counters.requests.entry(request).or_default() += 1;
+        let open = matches!(request, Request::ApiVersions | Request::SaslHandshake | Request::SaslAuthenticate);
+        if !open && !self.is_known(now, peer) {
+            return Err(Unreadable); // as Kafka does with whoever has not said who it is, or too long ago
+        }
         let offered = self.nodes[&node].versions;
         let (min, max) = match request {
             // What 4.x offers below 3 it refuses.
@@ -72,6 +83,8 @@ impl Cluster {
             Request::Metadata => offered.metadata,
             Request::ApiVersions => offered.api_versions,
             Request::InitProducerId => offered.init_producer_id.ok_or(Unreadable)?,
+            Request::SaslHandshake => SASL_HANDSHAKE,
+            Request::SaslAuthenticate => SASL_AUTHENTICATE,
         };
         let correlation = i32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]);
         if !(min..=max).contains(&version) {
@@ -113,6 +126,8 @@ impl Cluster {
             Request::ApiVersions => self.api_versions(peer, node, version, &header, frame, treatment)?,
             Request::Metadata => self.metadata(peer, version, &header, frame, treatment)?,
             Request::InitProducerId => self.init_producer_id(peer, version, &header, frame, treatment)?,
+            Request::SaslHandshake => self.sasl_handshake(peer, version, &header, frame)?,
+            Request::SaslAuthenticate => self.sasl_authenticate(now, peer, version, &header, frame)?,
             Request::Produce => return self.produce(now, peer, node, version, &header, frame, treatment),
         }
         self.finish(peer, before, treatment);
@@ -185,6 +200,9 @@ impl Cluster {
         if code == 0 {
             versions.extend([range(0, offered.produce), range(3, offered.metadata), range(18, offered.api_versions)]);
             versions.extend(offered.init_producer_id.map(|offered| range(22, offered)));
+            if self.settings.sasl.is_some() {
+                versions.extend([range(17, SASL_HANDSHAKE), range(36, SASL_AUTHENTICATE)]);
+            }
         }
         let throttle = self.mischief.throttle(Request::ApiVersions);
         let response = ApiVersionsResponse::default().with_error_code(code).with_api_keys(versions);

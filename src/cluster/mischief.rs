@@ -68,6 +68,10 @@ pub enum Request {
     InitProducerId,
     /// Produce.
     Produce,
+    /// SaslHandshake.
+    SaslHandshake,
+    /// SaslAuthenticate.
+    SaslAuthenticate,
 }
 
 /// Decides what goes wrong. Every method has a default that lets all go well.

@@ -23,6 +23,7 @@ mod batch;
 mod log;
 mod mischief;
 mod produce;
+mod sasl;
 mod server;
 mod topics;
 
@@ -35,6 +36,7 @@ use core::time::Duration;
 
 pub use batch::StoredRecord;
 pub use mischief::{Mischief, ProduceAttempt, Request, Treatment, Verdict};
+pub use sasl::SaslSettings;
 pub use server::{Server, ServerSettings};
 pub use topics::TopicSettings;
 
@@ -95,6 +97,8 @@ pub struct Settings {
     pub producer_epoch: i16,
     /// Only count what arrives: no checks, no logs. For measuring producers.
     pub discard: bool,
+    /// Who may connect; `None` for everybody.
+    pub sasl: Option<SaslSettings>,
     /// The time of day at `Instant::ZERO`, in milliseconds since the Unix epoch.
     pub unix_time: i64,
     /// Topic ids and producer ids follow from it.
@@ -116,6 +120,7 @@ impl Default for Settings {
             old_duplicate: 45,
             producer_epoch: 0,
             discard: false,
+            sasl: None,
             unix_time: 1_700_000_000_000,
             seed: 1,
         }
@@ -189,6 +194,7 @@ struct Connection {
     /// The request that waits for replicas: nothing else of the connection is looked at until it is answered.
     parked: Option<produce::Parked>,
     state: ConnectionState,
+    session: sasl::Session,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,7 +238,10 @@ impl Cluster {
         self.next_peer += 1;
         let peer = Peer(self.next_peer);
         let (input, output) = (Vec::new(), Vec::new());
-        self.peers.insert(peer, Connection { node, input, output, parked: None, state: ConnectionState::Open });
+        self.peers.insert(
+            peer,
+            Connection { node, input, output, parked: None, state: ConnectionState::Open, session: sasl::Session::New },
+        );
         self.counters.connections += 1;
         Some(peer)
     }

@@ -1,5 +1,6 @@
 //! A cluster on loopback sockets: one thread for all nodes.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
@@ -29,6 +30,9 @@ pub struct ServerSettings {
     pub listen: Option<SocketAddr>,
     /// How long bytes take on their way, each way.
     pub delay: Duration,
+    /// Connections are encrypted with this.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 /// A cluster that listens. Stops when dropped.
@@ -106,6 +110,8 @@ impl Server {
             streams: BTreeMap::new(),
             next: 0,
             delay: settings.delay,
+            #[cfg(feature = "tls")]
+            tls: settings.tls,
             clock,
             buffer: Box::new([0; 65_536]),
         };
@@ -156,12 +162,16 @@ struct Served {
     streams: BTreeMap<usize, Stream>,
     next: usize,
     delay: Duration,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<rustls::ServerConfig>>,
     clock: Clock,
     buffer: Box<[u8; 65_536]>,
 }
 
 struct Stream {
     socket: TcpStream,
+    #[cfg(feature = "tls")]
+    tls: Option<Box<rustls::ServerConnection>>,
     peer: Peer,
     /// Bytes on their way to the cluster, with the time of their arrival.
     incoming: VecDeque<(Instant, Vec<u8>)>,
@@ -226,7 +236,25 @@ impl Served {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut socket, Token(self.next), interest)?;
             let (incoming, outgoing) = (VecDeque::new(), VecDeque::new());
-            let stream = Stream { socket, peer, incoming, outgoing, written: 0, blocked: false, ended: false };
+            #[cfg(feature = "tls")]
+            let tls = match &self.tls {
+                None => None,
+                Some(config) => Some(Box::new(
+                    rustls::ServerConnection::new(Arc::clone(config))
+                        .map_err(|error| io::Error::other(error.to_string()))?,
+                )),
+            };
+            let stream = Stream {
+                socket,
+                #[cfg(feature = "tls")]
+                tls,
+                peer,
+                incoming,
+                outgoing,
+                written: 0,
+                blocked: false,
+                ended: false,
+            };
             self.streams.insert(self.next, stream);
             self.next += 1;
         }
@@ -243,10 +271,17 @@ impl Served {
                     stream.ended = true;
                     return;
                 }
-                Ok(n) if self.delay.is_zero() => {
-                    lock(&self.cluster).receive(arrival, stream.peer, &self.buffer[..n]);
+                Ok(n) => {
+                    let Ok(plain) = stream.decrypt(&self.buffer[..n]) else {
+                        stream.ended = true;
+                        return;
+                    };
+                    if self.delay.is_zero() {
+                        lock(&self.cluster).receive(arrival, stream.peer, &plain);
+                    } else {
+                        stream.incoming.push_back((arrival, plain.into_owned()));
+                    }
                 }
-                Ok(n) => stream.incoming.push_back((arrival, self.buffer[..n].to_vec())),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
@@ -290,7 +325,60 @@ impl Served {
 }
 
 impl Stream {
+    /// What the client said, out of what came over the socket.
+    #[cfg_attr(not(feature = "tls"), allow(clippy::needless_pass_by_ref_mut, reason = "TLS has state"))]
+    fn decrypt<'a>(&mut self, bytes: &'a [u8]) -> io::Result<Cow<'a, [u8]>> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            let (mut bytes, mut plain) = (bytes, Vec::new());
+            while !bytes.is_empty() {
+                tls.read_tls(&mut bytes)?;
+                let state = tls.process_new_packets().map_err(|error| io::Error::other(error.to_string()));
+                let length = match state {
+                    Ok(state) => state.plaintext_bytes_to_read(),
+                    Err(error) => {
+                        let _ = tls.write_tls(&mut self.socket); // why, as an alert
+                        return Err(error);
+                    }
+                };
+                let at = plain.len();
+                plain.resize(at + length, 0);
+                tls.reader().read_exact(&mut plain[at..])?;
+            }
+            return Ok(Cow::Owned(plain));
+        }
+        Ok(Cow::Borrowed(bytes))
+    }
+
+    #[cfg(feature = "tls")]
+    fn write_encrypted(&mut self, now: Instant) -> io::Result<()> {
+        self.blocked = false;
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        loop {
+            while tls.wants_write() {
+                match tls.write_tls(&mut self.socket) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        self.blocked = true;
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            let Some((_, bytes)) = self.outgoing.front().filter(|(at, _)| *at <= now) else { return Ok(()) };
+            self.written += tls.writer().write(&bytes[self.written..])?;
+            if self.written == bytes.len() {
+                self.outgoing.pop_front();
+                self.written = 0;
+            }
+        }
+    }
+
     fn write(&mut self, now: Instant) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return self.write_encrypted(now);
+        }
         self.blocked = false;
         while let Some((at, bytes)) = self.outgoing.front() {
             if *at > now {

@@ -1,8 +1,10 @@
 //! The producer's options: built once, checked once, then trusted.
 
 mod build;
+mod jaas;
 mod options;
 mod properties;
+mod security;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,6 +14,7 @@ use crate::batch::Compression;
 
 pub use build::{ConfigBuilder, ConfigError};
 pub use properties::parse_properties;
+pub use security::{Sasl, ScramHash, Secret, SecurityProtocol, TlsOptions, UnsecuredToken};
 
 /// How many acknowledgements a record needs (`acks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +114,14 @@ pub struct Config {
     pub(crate) partitioner_availability_timeout: Duration,
     /// `partitioner.ignore.keys`.
     pub(crate) partitioner_ignore_keys: bool,
+    /// `partitioner.class` is Java's `RoundRobinPartitioner`.
+    pub(crate) round_robin: bool,
+    /// `security.protocol`.
+    pub(crate) security_protocol: SecurityProtocol,
+    /// `sasl.*`, where the protocol has SASL.
+    pub(crate) sasl: Option<Sasl>,
+    /// `ssl.*`, for adapters.
+    pub(crate) tls: TlsOptions,
     /// `send.buffer.bytes`, for adapters; `None` for the system's default.
     pub(crate) send_buffer: Option<usize>,
     /// `receive.buffer.bytes`, for adapters; `None` for the system's default.
@@ -197,6 +208,16 @@ impl Config {
     /// `request.timeout.ms`.
     pub fn request_timeout(&self) -> Duration {
         self.request_timeout
+    }
+
+    /// `security.protocol`: whether the host has to encrypt connections.
+    pub fn security_protocol(&self) -> SecurityProtocol {
+        self.security_protocol
+    }
+
+    /// `ssl.*`: what a host that encrypts connections has to know.
+    pub fn tls(&self) -> &TlsOptions {
+        &self.tls
     }
 
     /// `compression.type`, with its level.

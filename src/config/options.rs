@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Choice(&'static [&'static str]),
     /// Any text.
     Text,
+    /// Any text, which is not to be shown.
+    Secret,
     /// `host:port`, separated by commas.
     Servers,
 }
@@ -62,7 +64,9 @@ const BYTES: &[&str] = &[
     "org.apache.kafka.common.serialization.ByteArraySerializer",
     "org.apache.kafka.common.serialization.StringSerializer",
 ];
-const SECURITY: &str = "this version speaks plaintext only; put a TLS proxy in front of the brokers";
+const TOKENS: &str = "give the producer a milena::TokenProvider, which fetches tokens your way";
+const TOKENS_IGNORED: &str = "For fetching tokens, which a milena::TokenProvider of yours does.";
+const REFRESH: &str = "A new token is asked for after 80 % of the old one's life.";
 const TRANSACTIONS: &str = "this version has no transactions; without them the producer is idempotent per partition";
 
 /// All options of Java's producer that mean something here or that users bring along, and ours.
@@ -187,6 +191,54 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "Whether asking for a topic may create it. Ours; Java's producer always asks for creation.",
     ),
     built(
+        "partitioner.class",
+        Kind::Choice(&["", "org.apache.kafka.clients.producer.RoundRobinPartitioner"]),
+        "",
+        "Java's round robin; for one of your own give the producer a milena::Partitioner.",
+    ),
+    built(
+        "security.protocol",
+        Kind::Choice(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]),
+        "PLAINTEXT",
+        "Whether connections are encrypted (feature `tls`) and authenticated.",
+    ),
+    built(
+        "sasl.mechanism",
+        Kind::Text,
+        "GSSAPI",
+        "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 (feature `scram`), OAUTHBEARER; others by a milena::SaslMechanism.",
+    ),
+    built("sasl.jaas.config", Kind::Secret, "", "The login module with user and password, in Java's syntax."),
+    built("ssl.protocol", Kind::Choice(&["TLSv1.3", "TLSv1.2", "TLS"]), "TLSv1.3", "The newest version of TLS to use."),
+    built("ssl.enabled.protocols", Kind::Text, "TLSv1.2,TLSv1.3", "The versions of TLS that may be used."),
+    built(
+        "ssl.cipher.suites",
+        Kind::Text,
+        "",
+        "Names of cipher suites, separated by commas; without it the usual ones.",
+    ),
+    built("ssl.truststore.type", Kind::Text, "", "PEM. (JKS, Java's default, and PKCS12 have to be converted.)"),
+    built("ssl.truststore.location", Kind::Text, "", "A PEM file of certificates to trust; without it the system's."),
+    built("ssl.truststore.certificates", Kind::Secret, "", "The same as text."),
+    built("ssl.truststore.password", Kind::Secret, "", "Refused: PEM files have none."),
+    built("ssl.keystore.type", Kind::Text, "", "PEM."),
+    built(
+        "ssl.keystore.location",
+        Kind::Text,
+        "",
+        "A PEM file with the client's private key (PKCS#8) and certificates.",
+    ),
+    built("ssl.keystore.key", Kind::Secret, "", "The private key as text."),
+    built("ssl.keystore.certificate.chain", Kind::Secret, "", "The certificates as text."),
+    built("ssl.keystore.password", Kind::Secret, "", "Refused: PEM files have none."),
+    built("ssl.key.password", Kind::Secret, "", "For an encrypted private key."),
+    built(
+        "ssl.endpoint.identification.algorithm",
+        Kind::Choice(&["https", "HTTPS", ""]),
+        "https",
+        "Empty to trust a certificate whatever name it is for.",
+    ),
+    built(
         "partitioner.adaptive.partitioning.enable",
         Kind::Boolean,
         "true",
@@ -215,16 +267,35 @@ pub(crate) static OPTIONS: &[Entry] = &[
     ignored("metrics.recording.level", "INFO", &[], "See `Producer::stats`."),
     ignored("auto.include.jmx.reporter", "true", &[], "There is no JMX."),
     missing("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter", "read Producer::stats"),
-    missing("security.protocol", "PLAINTEXT", SECURITY),
     missing("transactional.id", "", TRANSACTIONS),
     missing("transaction.timeout.ms", "60000", TRANSACTIONS),
     missing("transaction.two.phase.commit.enable", "false", TRANSACTIONS),
-    missing("partitioner.class", "", "give the producer your own milena::Partitioner"),
     missing("partitioner.rack.aware", "false", "give the producer your own milena::Partitioner"),
     missing("client.rack", "", "give the producer your own milena::Partitioner"),
-    missing("interceptor.classes", "", "wrap the calls of the producer"),
+    missing("interceptor.classes", "", "give the producer your own milena::Interceptor"),
     missing("config.providers", "", "expand the values before they are given to the producer"),
-    missing("security.providers", "", SECURITY),
+    ignored("security.providers", "", &[], "TLS is not the JVM's."),
+    ignored("ssl.provider", "", &[], "TLS is not the JVM's."),
+    ignored("ssl.keymanager.algorithm", "SunX509", &[], "TLS is not the JVM's."),
+    ignored("ssl.trustmanager.algorithm", "PKIX", &[], "TLS is not the JVM's."),
+    ignored("ssl.secure.random.implementation", "", &[], "TLS is not the JVM's."),
+    missing("ssl.engine.factory.class", "", "give the adapter your own rustls::ClientConfig"),
+    missing("sasl.client.callback.handler.class", "", "give the producer your own milena::SaslMechanism"),
+    missing("sasl.login.callback.handler.class", "", TOKENS),
+    missing("sasl.login.class", "", TOKENS),
+    ignored("sasl.kerberos.service.name", "", &[], "For GSSAPI, which a milena::SaslMechanism of yours has to do."),
+    ignored("sasl.kerberos.kinit.cmd", "/usr/bin/kinit", &[], "For GSSAPI."),
+    ignored("sasl.kerberos.ticket.renew.window.factor", "0.8", &[], "For GSSAPI."),
+    ignored("sasl.kerberos.ticket.renew.jitter", "0.05", &[], "For GSSAPI."),
+    ignored("sasl.kerberos.min.time.before.relogin", "60000", &[], "For GSSAPI."),
+    ignored("sasl.login.refresh.window.factor", "0.8", &[], REFRESH),
+    ignored("sasl.login.refresh.window.jitter", "0.05", &[], REFRESH),
+    ignored("sasl.login.refresh.min.period.seconds", "60", &[], REFRESH),
+    ignored("sasl.login.refresh.buffer.seconds", "300", &[], REFRESH),
+    ignored("sasl.login.connect.timeout.ms", "", &[], TOKENS_IGNORED),
+    ignored("sasl.login.read.timeout.ms", "", &[], TOKENS_IGNORED),
+    ignored("sasl.login.retry.backoff.ms", "100", &[], TOKENS_IGNORED),
+    ignored("sasl.login.retry.backoff.max.ms", "10000", &[], TOKENS_IGNORED),
     missing("enable.metrics.push", "true", "read Producer::stats; nothing is pushed to brokers"),
     missing("buffer.memory.allocation.strategy", "full", "memory is always taken in chunks, as needed"),
 ];
@@ -253,11 +324,10 @@ pub(crate) static ELSEWHERE: &[(&str, &str)] = &[
     ("sasl.mechanisms", "sasl.mechanism"),
 ];
 
-/// The option of this name. Options about TLS and SASL are many, and none is built in yet.
+/// The option of this name. There are more than twenty about fetching tokens.
 pub(crate) fn find(name: &str) -> Option<Entry> {
     let listed = OPTIONS.iter().find(|entry| entry.name == name).copied();
-    let secure = name.starts_with("ssl.") || name.starts_with("sasl.");
-    listed.or(secure.then_some(missing("", "", SECURITY)))
+    listed.or(name.starts_with("sasl.oauthbearer.").then_some(missing("", "", TOKENS)))
 }
 
 /// The known name that is least different, if it is not too different.
@@ -316,6 +386,7 @@ mod tests {
                 Kind::Level(least, most) => alloc::format!("-1, {least} to {most}"),
                 Kind::Choice(words) => words.join(", "),
                 Kind::Text => "text".into(),
+                Kind::Secret => "text, never shown".into(),
                 Kind::Servers => "host:port,…".into(),
             };
             let default = if entry.default.is_empty() { "" } else { entry.default };
@@ -334,8 +405,8 @@ mod tests {
             }
         }
         text.push_str(
-            "\n## Not built in\n\nRefused with an error, unless it is Java's default. So is every option that begins with `ssl.` or \
-             `sasl.`.\n\n| option | instead |\n| --- | --- |\n",
+            "\n## Not built in\n\nRefused with an error, unless it is Java's default. So is every option that begins with \
+             `sasl.oauthbearer.`: tokens come from the host.\n\n| option | instead |\n| --- | --- |\n",
         );
         for entry in OPTIONS {
             if let Support::NotBuiltIn(instead) = entry.support {

@@ -3,12 +3,16 @@
 //! Bytes out are segments, shared with the batches that they come from; bytes in are parsed in place, and only a torn
 //! frame is kept. What a response means is not decided here.
 
+pub(crate) mod sasl;
+
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+
+use sasl::Exchange;
 
 use crate::error::ConnectionError;
 use crate::time::Instant;
@@ -36,6 +40,8 @@ pub(crate) enum Phase {
     Opening,
     /// The broker was asked for its versions, in this version of the request.
     Negotiating(i16),
+    /// The producer says who it is, for the first time or again.
+    Authenticating,
     /// Requests may be sent.
     Ready,
 }
@@ -48,6 +54,7 @@ pub(crate) struct Versions {
     pub(crate) produce_by_name: bool,
     pub(crate) metadata: Option<i16>,
     pub(crate) init_producer_id: Option<i16>,
+    pub(crate) sasl_authenticate: Option<i16>,
 }
 
 /// A request that was not answered yet.
@@ -75,6 +82,10 @@ pub(crate) enum RequestKind {
     TopicList,
     /// A producer id.
     InitProducerId,
+    /// Which mechanism.
+    SaslHandshake,
+    /// The mechanism's messages.
+    SaslAuthenticate,
     /// Batches.
     Produce,
     /// Batches with acks=0: over when written.
@@ -113,6 +124,12 @@ pub(crate) struct Connection {
     /// The broker asked for a pause until then (KIP-219).
     pub(crate) throttled_until: Option<Instant>,
     setup_deadline: Instant,
+    /// While authenticating.
+    pub(crate) exchange: Option<Exchange>,
+    /// It can't go on without a token from the host.
+    pub(crate) wants_token: bool,
+    /// When the producer has to say again who it is.
+    pub(crate) reauthenticate_at: Option<Instant>,
     last_used: Instant,
     /// When the last byte was written.
     progress: Instant,
@@ -136,6 +153,9 @@ impl Connection {
             armed: false,
             throttled_until: None,
             setup_deadline: now + setup_timeout,
+            exchange: None,
+            wants_token: false,
+            reauthenticate_at: None,
             last_used: now,
             progress: now,
             segments: VecDeque::new(),
@@ -255,7 +275,7 @@ impl Connection {
         if self.phase != Phase::Ready {
             return Some(self.setup_deadline);
         }
-        match self.requests.front() {
+        let late = match self.requests.front() {
             Some(first) => {
                 let from = first.written.unwrap_or(self.progress);
                 // What the broker asked us to wait is not its failing (KIP-219).
@@ -263,13 +283,19 @@ impl Connection {
                 Some(from + first.timeout)
             }
             None => max_idle.map(|span| self.last_used + span),
-        }
+        };
+        [late, self.reauthenticate_at].into_iter().flatten().min()
+    }
+
+    /// It has until then to be usable again.
+    pub(crate) fn set_up_until(&mut self, deadline: Instant) {
+        self.setup_deadline = deadline;
     }
 
     /// Why [`Connection::deadline`] has passed.
     pub(crate) fn why_late(&self) -> ConnectionError {
         match (self.phase, self.requests.is_empty()) {
-            (Phase::Opening | Phase::Negotiating(_), _) => ConnectionError::SetupTimeout,
+            (Phase::Opening | Phase::Negotiating(_) | Phase::Authenticating, _) => ConnectionError::SetupTimeout,
             (Phase::Ready, false) => ConnectionError::RequestTimeout,
             (Phase::Ready, true) => ConnectionError::Idle,
         }
@@ -282,7 +308,8 @@ impl Connection {
         bytes: &mut &'a [u8],
         max: usize,
     ) -> Result<Option<Frame<'a>>, ConnectionError> {
-        let max = if self.phase == Phase::Ready { max } else { max.min(FIRST_FRAME_MAX) };
+        let trusted = matches!(self.phase, Phase::Ready | Phase::Authenticating);
+        let max = if trusted { max } else { max.min(FIRST_FRAME_MAX) };
         if self.input.is_empty() {
             let Some((prefix, rest)) = bytes.split_first_chunk::<4>() else {
                 self.input.extend_from_slice(core::mem::take(bytes));
@@ -336,8 +363,8 @@ impl Connection {
         }
     }
 
-    /// The broker's versions are known.
-    pub(crate) fn negotiated(&mut self, response: &api_versions::Response) -> Result<(), ConnectionError> {
+    /// The broker's versions are known. `sasl`: it has to speak that, too.
+    pub(crate) fn negotiated(&mut self, response: &api_versions::Response, sasl: bool) -> Result<(), ConnectionError> {
         let range = |api: Api| response.range(api);
         let required = |api: Api| {
             let offered = range(api);
@@ -352,8 +379,11 @@ impl Connection {
             produce_by_name: range(Api::Produce).is_some_and(|(min, _)| min < 13),
             metadata: Some(required(Api::Metadata)?),
             init_producer_id: range(Api::InitProducerId).and_then(|(min, max)| Api::InitProducerId.negotiate(min, max)),
+            sasl_authenticate: if sasl { Some(required(Api::SaslAuthenticate)?) } else { None },
         };
-        self.phase = Phase::Ready;
+        if sasl {
+            required(Api::SaslHandshake)?;
+        }
         Ok(())
     }
 }
@@ -386,7 +416,7 @@ fn frame_length(prefix: [u8; 4], max: usize) -> Result<usize, ConnectionError> {
     }
     let guess = match prefix {
         [b'H', b'T', b'T', b'P'] => "it answers in HTTP; is this the right port?".to_string(),
-        [0x15 | 0x16, 0x03, ..] => "it answers in TLS; the port wants an encrypted connection".to_string(),
+        [0x15 | 0x16, 0x03, ..] => return Err(ConnectionError::SpeaksTls),
         _ => alloc::format!(
             "it announces a frame of {length} bytes; at most {max} are accepted (receive.message.max.bytes)"
         ),

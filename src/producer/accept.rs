@@ -242,7 +242,7 @@ impl Producer {
     fn not_ready(&mut self, now: Instant, name: &str) -> SendError {
         let topic = self.topics.add(now, name);
         self.topics.ask(now, topic);
-        SendError::NotReady { topic: TopicIndex(topic) }
+        self.check_access().err().unwrap_or(SendError::NotReady { topic: TopicIndex(topic) })
     }
 
     /// The topic is refused, or not found yet. A refusal for want of rights is told once, and the next send asks anew, as
@@ -258,7 +258,7 @@ impl Producer {
             }
             Standing::Unknown | Standing::Known => {
                 self.topics.ask(now, topic);
-                SendError::NotReady { topic: TopicIndex(topic) }
+                self.check_access().err().unwrap_or(SendError::NotReady { topic: TopicIndex(topic) })
             }
         }
     }

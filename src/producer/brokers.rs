@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::error::ConnectionError;
 use crate::event::ConnId;
 use crate::producer::list::List;
 use crate::time::Instant;
@@ -27,6 +28,8 @@ pub(crate) struct Attempts {
     pub(crate) link: Link,
     /// Failures since it last answered a request.
     pub(crate) failures: u32,
+    /// Refusals (authentication, TLS) in a row.
+    pub(crate) refusals: u32,
     /// Set-up timeouts in a row.
     pub(crate) setup_timeouts: u32,
     /// Connections that broke while negotiating, in a row.
@@ -34,7 +37,8 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    const NONE: Self = Self { link: Link::Down(Instant::ZERO), failures: 0, setup_timeouts: 0, broken_negotiations: 0 };
+    const NONE: Self =
+        Self { link: Link::Down(Instant::ZERO), failures: 0, refusals: 0, setup_timeouts: 0, broken_negotiations: 0 };
 
     /// The version of ApiVersions to start with.
     pub(crate) fn api_versions(&self) -> i16 {
@@ -48,7 +52,7 @@ impl Attempts {
 
     /// The connection is ready.
     pub(crate) fn negotiated(&mut self) {
-        (self.setup_timeouts, self.broken_negotiations) = (0, 0);
+        (self.setup_timeouts, self.broken_negotiations, self.refusals) = (0, 0, 0);
     }
 
     /// A request was answered. Only this ends the backoff: a server that takes connections and breaks them at the first
@@ -82,6 +86,8 @@ pub(crate) struct Control {
     cursor: usize,
     /// Failures since the last round through all servers began.
     in_round: usize,
+    /// A server of this round did not let the client in.
+    pub(crate) refusal: Option<ConnectionError>,
     /// Requests that got no answer in time, in a row.
     pub(crate) unanswered: u32,
 }
@@ -114,7 +120,7 @@ impl core::ops::IndexMut<u32> for Brokers {
 impl Brokers {
     /// Knows only where to ask; `start` spreads many producers over the servers.
     pub(crate) fn new(bootstrap: Vec<(String, u16)>, start: usize) -> Self {
-        let control = Control { attempts: Attempts::NONE, cursor: start, in_round: 0, unanswered: 0 };
+        let control = Control { attempts: Attempts::NONE, cursor: start, in_round: 0, refusal: None, unanswered: 0 };
         Self { entries: Vec::new(), by_id: BTreeMap::new(), bootstrap, control }
     }
 

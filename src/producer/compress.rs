@@ -7,7 +7,7 @@ use crate::batch::Compression;
 use crate::event::Output;
 use crate::producer::Producer;
 use crate::producer::batches::{Stage, State};
-use crate::producer::jobs::{Job, JobDone, JobId};
+use crate::producer::jobs::{Job, JobId};
 use crate::producer::partitions::Waiting;
 use crate::producer::timers::Timer;
 use crate::time::Instant;
@@ -56,7 +56,7 @@ impl Producer {
         let id = JobId { slot, generation: self.batches.generation(slot) };
         let batch = &mut self.batches[slot];
         batch.stage = Stage::Out;
-        let job = Job::new(id, self.config.compression, batch.records.shared());
+        let job = Job::compress(id, self.config.compression, batch.records.shared());
         self.jobs.begin(id);
         self.stats.jobs += 1;
         self.outbox.output(Output::Job(job));
@@ -64,10 +64,8 @@ impl Producer {
         true
     }
 
-    /// A job has come back.
-    pub(super) fn job_done(&mut self, done: JobDone) {
-        let JobDone { id, compressed, chunks } = done;
-        drop(chunks); // so that their memory comes back at once
+    /// A compression job has come back.
+    pub(super) fn compression_done(&mut self, id: JobId, compressed: Option<Vec<u8>>) {
         if !self.jobs.end(id) {
             return; // given up before
         }

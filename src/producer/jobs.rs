@@ -5,45 +5,94 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::batch::{Compression, Compressor};
+#[cfg(feature = "scram")]
+use crate::connection::sasl::scram::{Derivation, Keys};
+#[cfg(feature = "scram")]
+use crate::event::ConnId;
 
 /// Work that the machine hands out (if [`ConfigBuilder::jobs`](crate::ConfigBuilder::jobs) allows any): the compression of
-/// a batch. Run it on any thread and hand the result in with [`Input::Done`](crate::Input::Done).
+/// a batch, or the keys of SCRAM. Run it on any thread and hand the result in with [`Input::Done`](crate::Input::Done).
 ///
 /// Nothing is lost with a job: where one fails or is dropped, the batch leaves uncompressed; where it comes back late, after
 /// the batch expired, the result is not used.
 #[derive(Debug)]
-#[must_use = "the batch waits for it"]
+#[must_use = "something waits for it"]
 pub struct Job {
-    id: JobId,
-    compression: Compression,
-    chunks: Vec<Bytes>,
+    task: Task,
+}
+
+#[derive(Debug)]
+enum Task {
+    Compress {
+        id: JobId,
+        compression: Compression,
+        chunks: Vec<Bytes>,
+    },
+    #[cfg(feature = "scram")]
+    Derive {
+        conn: ConnId,
+        derivation: Derivation,
+    },
 }
 
 impl Job {
-    pub(crate) fn new(id: JobId, compression: Compression, chunks: &[Bytes]) -> Self {
-        Self { id, compression, chunks: chunks.to_vec() }
+    pub(crate) fn compress(id: JobId, compression: Compression, chunks: &[Bytes]) -> Self {
+        Self { task: Task::Compress { id, compression, chunks: chunks.to_vec() } }
     }
 
-    /// Hands the job back undone: the batch leaves uncompressed.
+    #[cfg(feature = "scram")]
+    pub(crate) fn derive(conn: ConnId, derivation: Derivation) -> Self {
+        Self { task: Task::Derive { conn, derivation } }
+    }
+
+    /// Hands the job back undone.
     pub fn give_up(self) -> JobDone {
-        JobDone { id: self.id, compressed: None, chunks: self.chunks }
+        let result = match self.task {
+            Task::Compress { id, chunks, .. } => Outcome::Compressed { id, compressed: None, chunks },
+            #[cfg(feature = "scram")]
+            Task::Derive { .. } => Outcome::Nothing,
+        };
+        JobDone { result }
     }
 
     /// Does the work, which may take milliseconds. `compressor` is the thread's working memory.
     pub fn run(self, compressor: &mut Compressor) -> JobDone {
-        let compressed = compressor.compress(self.compression, self.chunks.iter().map(|chunk| &chunk[..]));
-        JobDone { id: self.id, compressed, chunks: self.chunks }
+        let result = match self.task {
+            Task::Compress { id, compression, chunks } => {
+                let compressed = compressor.compress(compression, chunks.iter().map(|chunk| &chunk[..]));
+                Outcome::Compressed { id, compressed, chunks }
+            }
+            #[cfg(feature = "scram")]
+            Task::Derive { conn, derivation } => {
+                let keys = derivation.run();
+                Outcome::Derived { conn, derivation, keys }
+            }
+        };
+        JobDone { result }
     }
 }
 
 /// What came out of a [`Job`].
 #[derive(Debug)]
 pub struct JobDone {
-    pub(crate) id: JobId,
-    /// `None` if it did not get smaller, or was not possible.
-    pub(crate) compressed: Option<Vec<u8>>,
-    /// Kept until the result is handed in: that nobody holds them is how a dropped job is told from a slow one.
-    pub(crate) chunks: Vec<Bytes>,
+    pub(crate) result: Outcome,
+}
+
+/// The results of jobs.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Compressed {
+        id: JobId,
+        /// `None` if it did not get smaller, or was not possible.
+        compressed: Option<Vec<u8>>,
+        /// Kept until the result is handed in: that nobody holds them is how a dropped job is told from a slow one.
+        chunks: Vec<Bytes>,
+    },
+    #[cfg(feature = "scram")]
+    Derived { conn: ConnId, derivation: Derivation, keys: Keys },
+    /// It was given up, and nobody has to know: what waits has a deadline.
+    #[cfg(feature = "scram")]
+    Nothing,
 }
 
 /// Which batch a job is for.

@@ -3,10 +3,11 @@
 //! The parts of the machine are rooms that don't know each other: `topics`, `partitions`, `batches`, `brokers`, `timers`,
 //! `outbox`, `idempotence`, `jobs`, `lifecycle`, `partitioner`. They are joined in `impl Producer` blocks, one file for each way
 //! that things flow: `accept` (a record comes in), `compress`, `drain` (batches go out), `answer` (a response says what became of
-//! them), `sessions` (connections and control requests), `metadata` (who leads what).
+//! them), `sessions` (connections and control requests), `auth` (who the producer is), `metadata` (who leads what).
 
 mod accept;
 mod answer;
+mod auth;
 mod backoff;
 mod batches;
 mod brokers;
@@ -29,20 +30,22 @@ mod transmit;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
 
 pub use jobs::{Job, JobDone};
-pub use partitioner::{Partitioner, TopicView, partition_for_key};
+pub use partitioner::{Partitioner, RoundRobinPartitioner, TopicView, partition_for_key};
 pub use stats::Stats;
 pub use transmit::Transmit;
 
 use crate::batch::{Compression, Compressor, Pool};
-use crate::config::Config;
+use crate::config::{Config, Sasl};
+use crate::connection::sasl::SaslMechanism;
 use crate::connection::{Connection, Entry};
-use crate::error::{DeliveryErrorKind, ErrorCode, SendError};
+use crate::error::{ConnectionError, DeliveryErrorKind, ErrorCode, SendError};
 use crate::event::{ConnId, Delivery, Event, FlushId, Input, Output, PartitionInfo, Sent, TopicIndex};
 use crate::record::Record;
 use crate::time::{Instant, UnixTime};
@@ -104,6 +107,12 @@ pub struct Producer {
     /// Partitions that can send as soon as there is a producer id.
     without_identity: List,
     jobs: Jobs,
+    sasl_mechanism: Option<Box<dyn SaslMechanism>>,
+    tokens: auth::Tokens,
+    #[cfg(feature = "scram")]
+    scram: auth::Scram,
+    /// Why no server lets this client in.
+    denied: Option<ConnectionError>,
     /// Partitions whose next batch waits for a job.
     without_job: List,
     /// For what is compressed here.
@@ -115,6 +124,7 @@ pub struct Producer {
     largest_record: usize,
     retry_backoff: Backoff,
     reconnect_backoff: Backoff,
+    refusal_backoff: Backoff,
     setup_backoff: Backoff,
     flushes: Flushes,
     /// Lingering batches with smaller serials are due: a flush, a close, or someone waits for memory.
@@ -171,13 +181,19 @@ impl Producer {
             producer_id: sessions::ProducerIdRequest::default(),
             without_identity: List::EMPTY,
             jobs: Jobs::new(jobs),
+            sasl_mechanism: None,
+            tokens: auth::Tokens::default(),
+            #[cfg(feature = "scram")]
+            scram: auth::Scram::new(seed),
+            denied: None,
             without_job: List::EMPTY,
             compressor: Compressor::default(),
-            partitioner: None,
+            partitioner: config.round_robin.then(|| Box::new(RoundRobinPartitioner::default()) as Box<dyn Partitioner>),
             growth: growth_time(&config),
             largest_record,
             retry_backoff,
             reconnect_backoff: Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max),
+            refusal_backoff: Backoff::new(config.reconnect_backoff_max, config.reconnect_backoff_max * 10),
             setup_backoff: Backoff::new(config.connection_setup_timeout, config.connection_setup_timeout_max),
             flushes: Flushes::default(),
             due_below: 0,
@@ -196,6 +212,19 @@ impl Producer {
     /// without one).
     pub fn set_partitioner(&mut self, partitioner: Box<dyn Partitioner>) {
         self.partitioner = Some(partitioner);
+    }
+
+    /// Answers the challenges of a SASL mechanism that is not built in (`sasl.mechanism`).
+    pub fn set_sasl_mechanism(&mut self, mechanism: Box<dyn SaslMechanism>) {
+        self.sasl_mechanism = Some(mechanism);
+    }
+
+    /// Takes other credentials, from the next connection or re-authentication on. Does nothing if `security.protocol` has no
+    /// SASL.
+    pub fn set_sasl(&mut self, sasl: Sasl) {
+        if self.config.sasl.is_some() {
+            self.config.sasl = Some(sasl);
+        }
     }
 
     /// Takes a record: copies it into the open batch of its partition. Never waits.
@@ -217,6 +246,7 @@ impl Producer {
         self.check_running()?;
         let index = self.topics.add(now, topic);
         self.topics.ask(now, index);
+        self.check_access()?;
         Ok(TopicIndex(index))
     }
 
@@ -229,7 +259,7 @@ impl Producer {
         self.clock(now);
         self.check_running()?;
         self.listing.want();
-        Ok(())
+        self.check_access()
     }
 
     /// A topic's partitions as far as they are known (Java's `partitionsFor`); `None` until then.
@@ -279,7 +309,8 @@ impl Producer {
             Input::Connected(conn) => self.connected(now, conn),
             Input::Disconnected(conn, cause) => self.disconnected(now, conn, cause),
             Input::Data(conn, bytes) => self.received(now, conn, bytes),
-            Input::Done(job) => self.job_done(job),
+            Input::Done(done) => self.job_done(now, done),
+            Input::Token(token) => self.token_known(now, token.map_err(ToString::to_string)),
             Input::Timeout => self.timed_out(now),
             Input::WallClock(time) => self.wall = Some((now, time)),
         }
@@ -420,6 +451,11 @@ impl Producer {
         }
     }
 
+    /// The last servers asked let this client in, or none was asked yet.
+    fn check_access(&self) -> Result<(), SendError> {
+        self.denied.clone().map_or(Ok(()), |error| Err(SendError::AccessDenied(error)))
+    }
+
     /// The next moment at which something has to happen without an input.
     #[inline]
     fn next_deadline(&self) -> Option<Instant> {
@@ -447,12 +483,26 @@ impl Producer {
                     self.partitions[partition].backoff = None;
                     self.list_if_ready(partition);
                 }
+                timers::Timer::Token => self.refresh_token(now),
                 timers::Timer::Jobs => self.look_after_jobs(now),
                 // Seen by the next step.
                 timers::Timer::Metadata | timers::Timer::ProducerId | timers::Timer::Control => {}
             }
         }
         self.reclaim();
+    }
+
+    fn job_done(&mut self, _now: Instant, done: JobDone) {
+        match done.result {
+            jobs::Outcome::Compressed { id, compressed, chunks } => {
+                drop(chunks); // so that their memory comes back at once
+                self.compression_done(id, compressed);
+            }
+            #[cfg(feature = "scram")]
+            jobs::Outcome::Derived { conn, derivation, keys } => self.derived(_now, conn, derivation, keys),
+            #[cfg(feature = "scram")]
+            jobs::Outcome::Nothing => {}
+        }
     }
 
     /// Whether [`step`](Self::step) has something to do.

@@ -1,5 +1,7 @@
 //! Which partition a record goes to.
 
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
 use core::fmt::Debug;
 
 use crate::record::Record;
@@ -35,6 +37,29 @@ impl TopicView<'_> {
 
 pub(crate) trait HasLeader: Debug {
     fn has_leader(&self, partition: usize) -> bool;
+}
+
+/// Java's `RoundRobinPartitioner`: the available partitions of a topic in turn, whatever the key.
+#[derive(Clone, Debug, Default)]
+pub struct RoundRobinPartitioner {
+    counters: BTreeMap<String, u32>,
+}
+
+impl Partitioner for RoundRobinPartitioner {
+    fn partition(&mut self, record: &Record<'_>, topic: &TopicView<'_>) -> i32 {
+        let counter = match self.counters.get_mut(record.topic) {
+            Some(counter) => counter,
+            None => self.counters.entry(record.topic.to_string()).or_default(),
+        };
+        let turn = *counter & 0x7fff_ffff;
+        *counter = counter.wrapping_add(1);
+        let all = || 0..topic.partitions() as i32;
+        let available = || all().filter(|partition| topic.is_available(*partition));
+        match available().count() {
+            0 => (turn % topic.partitions().max(1) as u32) as i32,
+            count => available().nth(turn as usize % count).unwrap_or(0),
+        }
+    }
 }
 
 /// The partition of a key among `partitions`, as Java's default partitioner: murmur2, its sign bit masked, modulo.

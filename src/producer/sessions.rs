@@ -11,7 +11,7 @@ use crate::producer::idempotence::{Identity, Standing};
 use crate::producer::lifecycle;
 use crate::producer::timers::Timer;
 use crate::time::Instant;
-use crate::wire::{self, Api, api_versions, init_producer_id, metadata, produce};
+use crate::wire::{self, Api, api_versions, init_producer_id, metadata, produce, sasl};
 
 use core::time::Duration;
 
@@ -83,7 +83,7 @@ impl Producer {
         conn
     }
 
-    fn attempts(&mut self, role: Role) -> &mut Attempts {
+    pub(super) fn attempts(&mut self, role: Role) -> &mut Attempts {
         match role {
             Role::Broker(index) => &mut self.brokers[index].attempts,
             Role::Control => &mut self.brokers.control.attempts,
@@ -117,6 +117,7 @@ impl Producer {
             Cause::Resolve(words) => ConnectionError::Resolve(words.to_string()),
             Cause::Connect(words) => ConnectionError::Connect(words.to_string()),
             Cause::Io(words) => ConnectionError::Io(words.to_string()),
+            Cause::Tls(words) => ConnectionError::Tls(words.to_string()),
             Cause::Local => ConnectionError::Io("closed by the host".to_string()),
         };
         self.lose(now, conn, error, false);
@@ -129,6 +130,10 @@ impl Producer {
         };
         match connection.deadline(self.config.connections_max_idle) {
             Some(at) if at <= now => {
+                if connection.phase == Phase::Ready && connection.reauthenticate_at.is_some_and(|at| at <= now) {
+                    self.authenticate_again(now, conn);
+                    return;
+                }
                 let why = connection.why_late();
                 self.lose(now, conn, why, true);
             }
@@ -158,6 +163,9 @@ impl Producer {
         }
         let idle = error == ConnectionError::Idle;
         let (role, phase) = (connection.role, connection.phase);
+        if role == Role::Control && error.is_refusal() {
+            self.brokers.control.refusal = Some(error.clone());
+        }
         let round_over = match role {
             Role::Control if !idle => self.brokers.control_failed(),
             Role::Control | Role::Broker(_) => true,
@@ -168,18 +176,31 @@ impl Producer {
         } else {
             match phase {
                 Phase::Negotiating(_) if error != ConnectionError::SetupTimeout => attempts.negotiation_broke(),
-                Phase::Opening | Phase::Negotiating(_) | Phase::Ready => {}
+                Phase::Opening | Phase::Negotiating(_) | Phase::Authenticating | Phase::Ready => {}
             }
             if error == ConnectionError::SetupTimeout {
                 attempts.setup_timeouts += 1;
             }
-            let failures = attempts.failures;
+            let (failures, refusals) = (attempts.failures, attempts.refusals);
+            attempts.refusals = if error.is_refusal() { refusals.saturating_add(1) } else { 0 };
             if round_over {
                 attempts.failures += 1;
             }
-            if round_over { now + self.reconnect_backoff.after(failures, &mut self.random) } else { now }
+            if error.is_refusal() && round_over {
+                // Another attempt will hardly help: brokers are not to be hammered.
+                now + self.refusal_backoff.after(refusals, &mut self.random)
+            } else if round_over {
+                now + self.reconnect_backoff.after(failures, &mut self.random)
+            } else {
+                now
+            }
         };
         self.attempts(role).link = Link::Down(retry_at);
+        if role == Role::Control && round_over && !idle {
+            if let Some(refusal) = self.brokers.control.refusal.take() {
+                self.deny(refusal);
+            }
+        }
         if !idle {
             log::warn!("{}:{}: {error}", connection.host, connection.port);
             self.stats.connection_failures += 1;
@@ -198,6 +219,11 @@ impl Producer {
             }
             self.attend(index);
         }
+    }
+
+    /// Gives a connection up, because of what the other side said.
+    pub(super) fn give_up(&mut self, now: Instant, conn: ConnId, error: ConnectionError) {
+        self.lose(now, conn, error, true);
     }
 
     /// Gives a connection up that is not needed any more.
@@ -240,6 +266,8 @@ impl Producer {
             RequestKind::ApiVersions => Api::ApiVersions,
             RequestKind::Metadata | RequestKind::TopicList => Api::Metadata,
             RequestKind::InitProducerId => Api::InitProducerId,
+            RequestKind::SaslHandshake => Api::SaslHandshake,
+            RequestKind::SaslAuthenticate => Api::SaslAuthenticate,
             RequestKind::Produce | RequestKind::ProduceUnanswered => Api::Produce,
         };
         let version = request.version;
@@ -278,6 +306,14 @@ impl Producer {
                 self.brokers.control.unanswered = 0;
                 self.producer_id_known(now, &response);
             }
+            RequestKind::SaslHandshake => {
+                let response = sasl::decode_handshake(body).map_err(malformed)?;
+                self.mechanism_known(now, conn, &response)?;
+            }
+            RequestKind::SaslAuthenticate => {
+                let response = sasl::decode_authenticate(version, body).map_err(malformed)?;
+                self.challenged(now, conn, &response)?;
+            }
             RequestKind::Produce | RequestKind::ProduceUnanswered => {
                 let response = match produce::decode(version, body) {
                     Ok(response) => response,
@@ -288,7 +324,7 @@ impl Producer {
             }
         }
         if let Some(role) = self.connections.get(&conn).map(|connection| connection.role) {
-            if api != Api::ApiVersions {
+            if !matches!(api, Api::ApiVersions | Api::SaslHandshake | Api::SaslAuthenticate) {
                 self.attempts(role).answered();
             }
             if let Role::Broker(broker) = role {
@@ -312,7 +348,7 @@ impl Producer {
             RequestKind::Metadata => self.topics.refresh.failed(now, &mut self.random),
             RequestKind::TopicList => self.listing = Listing::Wanted,
             RequestKind::InitProducerId => self.producer_id = ProducerIdRequest::Idle,
-            RequestKind::ApiVersions => {}
+            RequestKind::ApiVersions | RequestKind::SaslHandshake | RequestKind::SaslAuthenticate => {}
         }
     }
 
@@ -336,14 +372,9 @@ impl Producer {
         let Some(connection) = self.connections.get_mut(&conn) else {
             return Ok(());
         };
-        connection.negotiated(response)?;
-        let role = connection.role;
-        self.attempts(role).negotiated();
+        connection.negotiated(response, self.config.sasl.is_some())?;
         self.throttle(conn, response.throttle_ms);
-        if let Role::Broker(index) = role {
-            self.attend(index);
-        }
-        Ok(())
+        self.authenticate(now, conn)
     }
 
     /// The broker asks for a pause (KIP-219). It never gets shorter.

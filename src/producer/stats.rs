@@ -32,6 +32,8 @@ pub struct Stats {
     pub connections: u64,
     /// Connections that could not be made or broke.
     pub connection_failures: u64,
+    /// Sessions renewed before they ended (KIP-368).
+    pub reauthentications: u64,
     /// Sends refused because `buffer.memory` was used up.
     pub buffer_full: u64,
     /// Answers that came for an attempt which was given up before.

@@ -21,6 +21,8 @@ pub(crate) enum Timer {
     ProducerId,
     /// It is to be seen whether a job was dropped.
     Jobs,
+    /// Another token is to be asked for.
+    Token,
     /// The control connection may be tried again.
     Control,
 }

@@ -26,6 +26,8 @@ pub(crate) struct Response {
     metadata: Option<(i16, i16)>,
     api_versions: Option<(i16, i16)>,
     init_producer_id: Option<(i16, i16)>,
+    sasl_handshake: Option<(i16, i16)>,
+    sasl_authenticate: Option<(i16, i16)>,
 }
 
 impl Response {
@@ -36,6 +38,8 @@ impl Response {
             Api::Metadata => self.metadata,
             Api::ApiVersions => self.api_versions,
             Api::InitProducerId => self.init_producer_id,
+            Api::SaslHandshake => self.sasl_handshake,
+            Api::SaslAuthenticate => self.sasl_authenticate,
         }
     }
 
@@ -45,6 +49,8 @@ impl Response {
             Some(Api::Metadata) => self.metadata = Some(range),
             Some(Api::ApiVersions) => self.api_versions = Some(range),
             Some(Api::InitProducerId) => self.init_producer_id = Some(range),
+            Some(Api::SaslHandshake) => self.sasl_handshake = Some(range),
+            Some(Api::SaslAuthenticate) => self.sasl_authenticate = Some(range),
             None => {}
         }
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::produce::TopicRef;
 use super::versions::Api;
-use super::{api_versions, header, init_producer_id, metadata, produce, response_header};
+use super::{api_versions, header, init_producer_id, metadata, produce, response_header, sasl};
 use crate::golden::{base64, hex, lines, objects};
 
 /// Whether a line is one of those that are not tried for a reason.
@@ -17,7 +17,7 @@ type Applies = fn(&Value) -> bool;
 
 /// Why a line is not tried. Everything else is.
 const SKIPPED: &[(&str, Applies)] = &[
-    ("another API than a producer's four", |line| api(line).is_none()),
+    ("an API that is not used", |line| api(line).is_none()),
     ("a version that is not sent", |line| {
         let version = version(line);
         api(line).is_some_and(|api| !api.supported().contains(&version))
@@ -112,7 +112,7 @@ fn golden_requests_are_byte_for_byte_the_same() {
         *tried.entry(std::format!("requests of {}", api.name())).or_default() += 1;
     }
     summary(&tried, &skipped);
-    assert_eq!(tried.len(), 4, "each of the four requests");
+    assert_eq!(tried.len(), 6, "each of the six requests");
 }
 
 fn encode(out: &mut BytesMut, api: Api, version: i16, json: &Value) {
@@ -134,6 +134,8 @@ fn encode(out: &mut BytesMut, api: Api, version: i16, json: &Value) {
             };
             init_producer_id::encode(out, version, &request);
         }
+        Api::SaslHandshake => sasl::encode_handshake(out, text(&json["mechanism"])),
+        Api::SaslAuthenticate => sasl::encode_authenticate(out, version, &base64(text(&json["authBytes"]))),
         Api::Produce => unreachable!("laid out in pieces"),
     }
 }
@@ -177,7 +179,7 @@ fn golden_responses_have_the_same_fields() {
         *tried.entry(std::format!("responses of {}", api.name())).or_default() += 1;
     }
     summary(&tried, &skipped);
-    assert_eq!(tried.len(), 4, "each of the four responses");
+    assert_eq!(tried.len(), 6, "each of the six responses");
 }
 
 #[test]
@@ -246,7 +248,14 @@ fn compare(api: Api, version: i16, body: &[u8], json: &Value) -> Result<(), Stri
             if i64::from(response.throttle_ms) != field(json, "throttleTimeMs", 0) {
                 return differs("throttle time");
             }
-            for api in [Api::Produce, Api::Metadata, Api::ApiVersions, Api::InitProducerId] {
+            for api in [
+                Api::Produce,
+                Api::Metadata,
+                Api::ApiVersions,
+                Api::InitProducerId,
+                Api::SaslHandshake,
+                Api::SaslAuthenticate,
+            ] {
                 let of = |entry: &&Value| number(&entry["apiKey"]) == i64::from(api.key());
                 let wanted = array(&json["apiKeys"])
                     .iter()
@@ -270,6 +279,26 @@ fn compare(api: Api, version: i16, body: &[u8], json: &Value) -> Result<(), Stri
             ];
             if ours != ["throttleTimeMs", "errorCode", "producerId", "producerEpoch"].map(|name| number(&json[name])) {
                 return differs("a field");
+            }
+        }
+        Api::SaslHandshake => {
+            let response = sasl::decode_handshake(body).map_err(|error| error.to_string())?;
+            if !json.is_null() {
+                let theirs: Vec<&str> = array(&json["mechanisms"]).iter().map(text).collect();
+                if (i64::from(response.error), response.mechanisms) != (number(&json["errorCode"]), theirs) {
+                    return differs("a field");
+                }
+            }
+        }
+        Api::SaslAuthenticate => {
+            let response = sasl::decode_authenticate(version, body).map_err(|error| error.to_string())?;
+            if !json.is_null() {
+                let theirs =
+                    (number(&json["errorCode"]), json["errorMessage"].as_str(), base64(text(&json["authBytes"])));
+                let ours = (i64::from(response.error), response.message, response.bytes.to_vec());
+                if ours != theirs || response.lifetime_ms != field(json, "sessionLifetimeMs", 0) {
+                    return differs("a field");
+                }
             }
         }
         Api::Metadata => {

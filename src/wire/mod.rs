@@ -22,6 +22,7 @@ pub(crate) mod init_producer_id;
 pub(crate) mod metadata;
 mod primitives;
 pub(crate) mod produce;
+pub(crate) mod sasl;
 mod versions;
 
 pub(crate) use header::{correlation, frame, response_header};

@@ -148,6 +148,12 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
+    /// Bytes after their length.
+    pub(crate) fn bytes(&mut self) -> Read<&'a [u8]> {
+        let length = self.count(1)?;
+        self.take(length, "bytes")
+    }
+
     pub(crate) fn skip_i32_array(&mut self) -> Read<()> {
         let count = self.count(4)?;
         self.take(count * 4, "array of int32").map(|_| ())

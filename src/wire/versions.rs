@@ -10,6 +10,8 @@ pub(crate) enum Api {
     Metadata,
     ApiVersions,
     InitProducerId,
+    SaslHandshake,
+    SaslAuthenticate,
 }
 
 impl Api {
@@ -18,8 +20,10 @@ impl Api {
         match self {
             Self::Produce => 0,
             Self::Metadata => 3,
+            Self::SaslHandshake => 17,
             Self::ApiVersions => 18,
             Self::InitProducerId => 22,
+            Self::SaslAuthenticate => 36,
         }
     }
 
@@ -28,8 +32,10 @@ impl Api {
         match key {
             0 => Some(Self::Produce),
             3 => Some(Self::Metadata),
+            17 => Some(Self::SaslHandshake),
             18 => Some(Self::ApiVersions),
             22 => Some(Self::InitProducerId),
+            36 => Some(Self::SaslAuthenticate),
             _ => None,
         }
     }
@@ -41,16 +47,21 @@ impl Api {
             Self::Metadata => "Metadata",
             Self::ApiVersions => "ApiVersions",
             Self::InitProducerId => "InitProducerId",
+            Self::SaslHandshake => "SaslHandshake",
+            Self::SaslAuthenticate => "SaslAuthenticate",
         }
     }
 
-    /// The versions that this crate speaks: those of brokers from 2.1 to 4.4. InitProducerId 6 is not stable yet.
+    /// The versions that this crate speaks: those of brokers from 2.1 to 4.4. InitProducerId 6 is not stable yet;
+    /// SaslHandshake 0 would be followed by tokens without headers.
     pub(crate) const fn supported(self) -> RangeInclusive<i16> {
         match self {
             Self::Produce => 3..=13,
             Self::Metadata => 4..=13,
             Self::ApiVersions => 0..=4,
             Self::InitProducerId => 0..=5,
+            Self::SaslHandshake => 1..=1,
+            Self::SaslAuthenticate => 0..=2,
         }
     }
 
@@ -67,7 +78,8 @@ impl Api {
         match self {
             Self::Produce | Self::Metadata => version >= 9,
             Self::ApiVersions => version >= 3,
-            Self::InitProducerId => version >= 2,
+            Self::InitProducerId | Self::SaslAuthenticate => version >= 2,
+            Self::SaslHandshake => false,
         }
     }
 

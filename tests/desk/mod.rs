@@ -9,7 +9,7 @@ use bytes::Buf;
 use milena::cluster::{Cluster, Peer, Settings};
 use milena::{
     Cause, Compressor, Config, ConnId, Delivery, Event, Input, Instant, Job, Output, Producer, Record, SendError,
-    UnixTime,
+    Token, UnixTime,
 };
 
 /// A producer and a cluster that hand each other bytes without delay.
@@ -27,6 +27,9 @@ pub struct Desk {
     /// Jobs are kept here; without it they are run at once.
     pub jobs: Option<Vec<Job>>,
     compressor: Compressor,
+    /// What the host says when it is asked for a token.
+    pub token: Option<Result<Token, &'static str>>,
+    pub tokens_asked: u32,
 }
 
 impl Desk {
@@ -48,6 +51,8 @@ impl Desk {
             swallow: false,
             jobs: None,
             compressor: Compressor::default(),
+            token: None,
+            tokens_asked: 0,
         }
     }
 
@@ -92,6 +97,13 @@ impl Desk {
                             let done = job.run(&mut self.compressor);
                             self.producer.handle_input(self.now, Input::Done(done));
                         }
+                    }
+                }
+                Output::Token { .. } => {
+                    busy = true;
+                    self.tokens_asked += 1;
+                    if let Some(token) = self.token.clone() {
+                        self.producer.handle_input(self.now, Input::Token(token));
                     }
                 }
                 Output::Wait(wait) => self.wait = wait,

@@ -453,6 +453,7 @@ impl World {
                     }
                 }
                 Output::Job(job) => self.start_job(job),
+                Output::Token { .. } => return Err("a token is wanted, without OAUTHBEARER".into()),
                 Output::Event(event) => self.event(event)?,
                 Output::Wait(wait) => {
                     self.wait = wait;

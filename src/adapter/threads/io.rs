@@ -10,10 +10,10 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::ToSocketAddrs;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use bytes::Bytes;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use super::super::channel::{Buffers, Channel, Flow, Socket};
 use super::super::engine::{Effects, Engine};
 use super::super::sockets::SocketOptions;
 use super::super::workers::Workers;
@@ -21,12 +21,6 @@ use crate::event::{Cause, ConnId, Input, Output};
 use crate::time::Instant;
 
 const WAKE: Token = Token(usize::MAX);
-
-/// Segments that are written by one call, at most.
-const SEGMENTS: usize = 64;
-
-/// Bytes that are read by one call, at most.
-const READ: usize = 64 << 10;
 
 /// What the thread works with.
 #[derive(Debug)]
@@ -39,19 +33,18 @@ pub(super) struct IoThread {
     resolved: Receiver<(ConnId, io::Result<Vec<SocketAddr>>)>,
     resolver: Sender<(ConnId, io::Result<Vec<SocketAddr>>)>,
     waker: Arc<Wake>,
-    buffer: Vec<u8>,
-    segments: Vec<Bytes>,
+    buffers: Buffers,
     workers: Workers,
 }
 
 #[derive(Debug)]
 enum Stream {
     /// Its name is being resolved.
-    Resolving { attempt: u32 },
+    Resolving { host: String, attempt: u32 },
     /// One of its addresses is being connected to; the others are still to be tried.
-    Connecting { socket: TcpStream, left: Vec<SocketAddr> },
+    Connecting { host: String, socket: TcpStream, left: Vec<SocketAddr> },
     /// It stands.
-    Open { socket: TcpStream },
+    Open(Channel<TcpStream>),
 }
 
 /// Wakes the thread out of its poll, from any other.
@@ -91,8 +84,7 @@ impl IoThread {
             resolved,
             resolver,
             waker,
-            buffer: std::vec![0; READ],
-            segments: Vec::new(),
+            buffers: Buffers::new(),
         })
     }
 
@@ -150,12 +142,13 @@ impl IoThread {
     fn obey(&mut self, command: Output) {
         match command {
             Output::Connect { conn, host, port, attempt } => {
-                self.streams.insert(conn, Stream::Resolving { attempt });
+                self.streams.insert(conn, Stream::Resolving { host: host.clone(), attempt });
                 self.resolve(conn, host, port);
             }
             Output::Disconnect(conn) => self.forget(conn),
             Output::Transmit(conn) => self.write(conn),
             Output::Job(job) => self.workers.run(job),
+            Output::Token { .. } => self.workers.fetch_token(),
             Output::Event(_) | Output::Wait(_) => unreachable!("the engine keeps these"),
         }
     }
@@ -178,9 +171,10 @@ impl IoThread {
     }
 
     fn addresses_known(&mut self, conn: ConnId, addresses: io::Result<Vec<SocketAddr>>) {
-        let Some(Stream::Resolving { attempt }) = self.streams.get(&conn) else {
+        let Some(Stream::Resolving { host, attempt }) = self.streams.get(&conn) else {
             return;
         };
+        let host = host.clone();
         match addresses {
             Err(error) => self.fail(conn, Cause::Resolve(&error.to_string())),
             Ok(addresses) if addresses.is_empty() => self.fail(conn, Cause::Resolve("no addresses")),
@@ -189,17 +183,17 @@ impl IoThread {
                 let first = *attempt as usize % addresses.len();
                 addresses.rotate_left(first);
                 addresses.reverse();
-                self.connect_next(conn, addresses, None);
+                self.connect_next(conn, host, addresses, None);
             }
         }
     }
 
     /// Tries the next address; when none is left, that was it.
-    fn connect_next(&mut self, conn: ConnId, mut left: Vec<SocketAddr>, mut last: Option<io::Error>) {
+    fn connect_next(&mut self, conn: ConnId, host: String, mut left: Vec<SocketAddr>, mut last: Option<io::Error>) {
         while let Some(address) = left.pop() {
             match self.connect(conn, address) {
                 Ok(socket) => {
-                    self.streams.insert(conn, Stream::Connecting { socket, left });
+                    self.streams.insert(conn, Stream::Connecting { host, socket, left });
                     return;
                 }
                 Err(error) => last = Some(error),
@@ -224,15 +218,17 @@ impl IoThread {
                 (Ok(None), Ok(_)) => None,
                 (Ok(None), Err(_)) => return, // not yet
             };
-            let Some(Stream::Connecting { socket, left }) = self.streams.remove(&conn) else {
+            let Some(Stream::Connecting { host, socket, left }) = self.streams.remove(&conn) else {
                 return;
             };
             if let Some(error) = failure {
-                self.connect_next(conn, left, Some(error));
+                self.connect_next(conn, host, left, Some(error));
                 return;
             }
-            self.streams.insert(conn, Stream::Open { socket });
-            self.engine.input(Input::Connected(conn));
+            match Channel::new(&self.engine, conn, socket, &host) {
+                Ok(channel) => self.streams.insert(conn, Stream::Open(channel)),
+                Err(broken) => return self.fail(conn, broken.cause()),
+            };
         }
         if readable {
             self.read(conn);
@@ -244,60 +240,24 @@ impl IoThread {
 
     fn read(&mut self, conn: ConnId) {
         loop {
-            let Some(Stream::Open { socket }) = self.streams.get_mut(&conn) else {
+            let Some(Stream::Open(channel)) = self.streams.get_mut(&conn) else {
                 return;
             };
-            match socket.read(&mut self.buffer) {
-                Ok(0) => return self.fail(conn, Cause::Closed),
-                Ok(n) => {
-                    self.engine.input(Input::Data(conn, &self.buffer[..n]));
-                    if n < self.buffer.len() {
-                        return; // edge-triggered, but a short read has emptied the socket
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.fail(conn, Cause::Io(&error.to_string())),
+            match channel.read(&self.engine, &mut self.buffers) {
+                Ok(Flow::Done) => {} // edge-triggered: until it blocks
+                Ok(Flow::Blocked) => break,
+                Err(broken) => return self.fail(conn, broken.cause()),
             }
         }
+        self.write(conn); // TLS may have to answer by itself
     }
 
-    /// Writes until there is nothing or the socket blocks. The machine's lock is not held while writing.
+    /// Writes until there is nothing or the socket blocks; then the poll says when it is ready again.
     fn write(&mut self, conn: ConnId) {
-        let Some(Stream::Open { socket }) = self.streams.get_mut(&conn) else {
-            return;
-        };
-        let mut written = 0;
-        loop {
-            let segments = &mut self.segments;
-            segments.clear();
-            self.engine.with_producer(|producer, now| {
-                if written > 0 {
-                    producer.written(now, conn, written);
-                }
-                segments.extend(producer.transmit(now, conn).segments().take(SEGMENTS).cloned());
-            });
-            if segments.is_empty() {
-                return;
+        if let Some(Stream::Open(channel)) = self.streams.get_mut(&conn) {
+            if let Err(broken) = channel.write(&self.engine, &mut self.buffers) {
+                self.fail(conn, broken.cause());
             }
-            let mut slices = [IoSlice::new(&[]); SEGMENTS];
-            for (slice, segment) in slices.iter_mut().zip(segments.iter()) {
-                *slice = IoSlice::new(segment);
-            }
-            match socket.write_vectored(&slices[..segments.len()]) {
-                Ok(n) => written = n,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    segments.clear();
-                    return;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => written = 0,
-                Err(error) => {
-                    segments.clear();
-                    return self.fail(conn, Cause::Io(&error.to_string()));
-                }
-            }
-            // The machine takes the memory back once these clones are gone.
-            segments.clear();
         }
     }
 
@@ -307,8 +267,20 @@ impl IoThread {
     }
 
     fn forget(&mut self, conn: ConnId) {
-        if let Some(Stream::Connecting { mut socket, .. } | Stream::Open { mut socket }) = self.streams.remove(&conn) {
-            let _ = self.poll.registry().deregister(&mut socket);
+        match self.streams.remove(&conn) {
+            Some(Stream::Connecting { mut socket, .. }) => drop(self.poll.registry().deregister(&mut socket)),
+            Some(Stream::Open(mut channel)) => drop(self.poll.registry().deregister(channel.socket())),
+            Some(Stream::Resolving { .. }) | None => {}
         }
+    }
+}
+
+impl Socket for TcpStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Read::read(self, buffer)
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write_vectored(slices)
     }
 }

@@ -39,7 +39,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         ..Settings::default()
     };
     let delay = Duration::from_millis(arguments.delay);
-    let server = Server::start_with(ServerSettings { cluster, listen: Some(arguments.listen), delay });
+    let server = Server::start_with(ServerSettings {
+        cluster,
+        listen: Some(arguments.listen),
+        delay,
+        ..ServerSettings::default()
+    });
     let server =
         server.map_err(|error| Failure::Run(Some(format!("can't listen on {}: {error}", arguments.listen))))?;
     writeln!(stdout(), "{}", server.bootstrap()).map_err(|error| Failure::output(&error))?;

@@ -1,0 +1,120 @@
+//! What an adapter's producer is made of: a configuration, and parts of the application's own.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+#[cfg(feature = "tls")]
+use alloc::sync::Arc;
+use core::fmt::Debug;
+use std::io;
+
+use crate::config::Config;
+use crate::connection::sasl::SaslMechanism;
+use crate::connection::sasl::oauth::Token;
+use crate::producer::Partitioner;
+
+/// Gives tokens for `sasl.mechanism=OAUTHBEARER`.
+pub trait TokenProvider: Debug + Send {
+    /// A token that is good from now on. Called on a thread of its own, so it may wait for an identity provider; at most for
+    /// `socket.connection.setup.timeout.ms`, or the connection is given up.
+    ///
+    /// # Errors
+    /// In words, if there is none. It is asked again at the next connection.
+    fn token(&mut self) -> Result<Token, String>;
+}
+
+/// A [`Config`], with parts that have no name in a properties file. Each adapter's `Producer::new` takes either.
+///
+/// ```
+/// use milena::{Config, Partitioner, Record, Setup, TopicView};
+///
+/// #[derive(Debug)]
+/// struct First;
+///
+/// impl Partitioner for First {
+///     fn partition(&mut self, _: &Record<'_>, _: &TopicView<'_>) -> i32 {
+///         0
+///     }
+/// }
+///
+/// let setup = Setup::new(Config::new("localhost:9092")?).partitioner(First);
+/// # let _ = setup;
+/// # Ok::<(), milena::ConfigError>(())
+/// ```
+#[derive(Debug)]
+pub struct Setup {
+    pub(super) config: Config,
+    pub(super) partitioner: Option<Box<dyn Partitioner>>,
+    pub(super) mechanism: Option<Box<dyn SaslMechanism>>,
+    pub(super) tokens: Option<Box<dyn TokenProvider>>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl From<Config> for Setup {
+    fn from(config: Config) -> Self {
+        Self::new(config)
+    }
+}
+
+impl Setup {
+    /// The configuration alone.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            partitioner: None,
+            mechanism: None,
+            tokens: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Chooses partitions for records that name none, in place of Java's rules.
+    #[must_use]
+    pub fn partitioner(mut self, partitioner: impl Partitioner + 'static) -> Self {
+        self.partitioner = Some(Box::new(partitioner));
+        self
+    }
+
+    /// Answers the challenges of a SASL mechanism that is not built in.
+    #[must_use]
+    pub fn sasl_mechanism(mut self, mechanism: impl SaslMechanism + 'static) -> Self {
+        self.mechanism = Some(Box::new(mechanism));
+        self
+    }
+
+    /// Gives tokens for OAUTHBEARER.
+    #[must_use]
+    pub fn token_provider(mut self, tokens: impl TokenProvider + 'static) -> Self {
+        self.tokens = Some(Box::new(tokens));
+        self
+    }
+
+    /// Uses this for TLS instead of what `ssl.*` says.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// The TLS configuration to begin with; `None` if connections are not encrypted.
+    #[cfg(feature = "tls")]
+    pub(super) fn tls_config(&self) -> io::Result<Option<Arc<rustls::ClientConfig>>> {
+        if !self.config.security_protocol.has_tls() {
+            return Ok(None);
+        }
+        let made = self.tls.clone().map_or_else(|| super::tls::client_config(&self.config.tls), Ok);
+        made.map(Some).map_err(|words| io::Error::new(io::ErrorKind::InvalidInput, words))
+    }
+
+    /// Refuses what was not compiled in.
+    #[cfg(not(feature = "tls"))]
+    pub(super) fn check_tls(&self) -> io::Result<()> {
+        let words = "security.protocol with SSL is not built in: compile milena with feature tls";
+        if self.config.security_protocol.has_tls() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, words));
+        }
+        Ok(())
+    }
+}

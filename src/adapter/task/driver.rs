@@ -1,0 +1,228 @@
+//! The driver future: sockets on one side, the machine on the other.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use super::super::channel::{Broken, Buffers, Channel, Flow};
+use super::super::engine::{Effects, Engine};
+use super::super::sockets::SocketOptions;
+use super::super::workers::Workers;
+use super::runtime::{Failure, Runtime, Stream};
+use crate::event::{Cause, ConnId, Input, Output};
+use crate::time::Instant;
+
+/// Rounds of work in one poll, so that other tasks of the runtime get their turn.
+const ROUNDS: usize = 32;
+
+/// Does a producer's work when polled. Ends when the producer is closed.
+#[must_use = "a producer does nothing unless its driver is spawned or polled"]
+pub struct Driver<R: Runtime> {
+    engine: Arc<Engine>,
+    sockets: SocketOptions,
+    streams: BTreeMap<ConnId, Connection<R>>,
+    /// Until when a sleep was begun; made at the first wait, for only then there surely is a runtime.
+    sleep: Option<(Instant, Sleep)>,
+    until: Option<Instant>,
+    commands: Vec<Output>,
+    effects: Effects,
+    buffers: Buffers,
+    workers: Workers,
+}
+
+impl<R: Runtime> core::fmt::Debug for Driver<R> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Driver").field("connections", &self.streams.len()).finish_non_exhaustive()
+    }
+}
+
+type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+type Opening<R> = Pin<Box<dyn Future<Output = Result<<R as Runtime>::Stream, Failure>> + Send>>;
+
+enum Connection<R: Runtime> {
+    Opening {
+        host: String,
+        opening: Opening<R>,
+    },
+    /// It stands; `blocked` if there is more to write than the socket takes.
+    Open {
+        channel: Channel<R::Stream>,
+        blocked: bool,
+    },
+}
+
+impl<R: Runtime> Driver<R> {
+    pub(super) fn new(engine: Arc<Engine>, sockets: SocketOptions) -> Self {
+        Self {
+            workers: Workers::new(Arc::clone(&engine)),
+            engine,
+            sockets,
+            streams: BTreeMap::new(),
+            sleep: None,
+            until: None,
+            commands: Vec::new(),
+            effects: Effects::default(),
+            buffers: Buffers::new(),
+        }
+    }
+
+    /// Drains the machine and does what it says. Returns whether it said anything.
+    fn obey(&mut self, context: &mut Context<'_>) -> bool {
+        let mut commands = core::mem::take(&mut self.commands);
+        self.until = self.engine.drain(&mut commands, &mut self.effects);
+        let said = !commands.is_empty();
+        for command in commands.drain(..) {
+            match command {
+                Output::Connect { conn, host, port, attempt } => {
+                    let opening = Box::pin(R::open(host.clone(), port, attempt, self.sockets));
+                    self.streams.insert(conn, Connection::Opening { host, opening });
+                }
+                Output::Disconnect(conn) => {
+                    self.streams.remove(&conn);
+                }
+                Output::Transmit(conn) => self.write(conn, context),
+                Output::Job(job) => self.workers.run(job),
+                Output::Token { .. } => self.workers.fetch_token(),
+                Output::Event(_) | Output::Wait(_) => unreachable!("the engine keeps these"),
+            }
+        }
+        self.commands = commands;
+        self.effects.run();
+        said
+    }
+
+    /// Looks after every connection. Returns whether the machine was told anything.
+    fn serve(&mut self, context: &mut Context<'_>) -> bool {
+        let mut told = false;
+        let conns: smallvec::SmallVec<[ConnId; 16]> = self.streams.keys().copied().collect();
+        for conn in conns {
+            if let Some(Connection::Opening { host, opening }) = self.streams.get_mut(&conn) {
+                let Poll::Ready(opened) = opening.as_mut().poll(context) else { continue };
+                let host = core::mem::take(host);
+                told = true;
+                match opened {
+                    Err(Failure::Resolve(words)) => self.fail(conn, Cause::Resolve(&words)),
+                    Err(Failure::Connect(words)) => self.fail(conn, Cause::Connect(&words)),
+                    Ok(socket) => match Channel::new(&self.engine, conn, socket, &host) {
+                        Err(broken) => self.fail(conn, broken.cause()),
+                        Ok(channel) => {
+                            self.streams.insert(conn, Connection::Open { channel, blocked: false });
+                            self.write(conn, context); // a handshake begins with the client
+                        }
+                    },
+                }
+            }
+            told |= self.read(conn, context);
+            if let Some(Connection::Open { blocked: true, .. }) = self.streams.get(&conn) {
+                self.write(conn, context);
+            }
+        }
+        told
+    }
+
+    fn read(&mut self, conn: ConnId, context: &mut Context<'_>) -> bool {
+        let mut told = false;
+        loop {
+            let Some(Connection::Open { channel, .. }) = self.streams.get_mut(&conn) else {
+                return told;
+            };
+            let read = match channel.socket().poll_readable(context) {
+                Poll::Pending => break,
+                Poll::Ready(Err(error)) => Err(Broken::from(error)),
+                Poll::Ready(Ok(())) => channel.read(&self.engine, &mut self.buffers),
+            };
+            match read {
+                Ok(Flow::Blocked) => {}
+                Ok(Flow::Done) => told = true,
+                Err(broken) => {
+                    self.fail(conn, broken.cause());
+                    return true;
+                }
+            }
+        }
+        if told {
+            self.write(conn, context); // TLS may have to answer by itself
+        }
+        told
+    }
+
+    fn write(&mut self, conn: ConnId, context: &mut Context<'_>) {
+        let Some(Connection::Open { channel, blocked }) = self.streams.get_mut(&conn) else {
+            return;
+        };
+        loop {
+            let flow = match channel.write(&self.engine, &mut self.buffers) {
+                Ok(Flow::Blocked) => match channel.socket().poll_writable(context) {
+                    Poll::Pending => Ok(Flow::Blocked),
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(error)) => Err(Broken::from(error)),
+                },
+                other => other,
+            };
+            match flow {
+                Ok(flow) => *blocked = flow == Flow::Blocked,
+                Err(broken) => self.fail(conn, broken.cause()),
+            }
+            return;
+        }
+    }
+
+    fn fail(&mut self, conn: ConnId, cause: Cause<'_>) {
+        self.streams.remove(&conn);
+        self.engine.input(Input::Disconnected(conn, cause));
+    }
+
+    /// Whether the time that the machine waits for has come.
+    fn time_is_up(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(until) = self.until else { return false };
+        while until > self.engine.clock().now() {
+            // A sleep that ends too early is as good: deadlines mostly move away, and new sleeps cost.
+            let (_, sleep) = match &mut self.sleep {
+                Some(sleep) if sleep.0 <= until => sleep,
+                sleep => sleep.insert((until, Box::pin(R::sleep_until(self.engine.clock().to_std(until))))),
+            };
+            if sleep.as_mut().poll(context).is_pending() {
+                return false;
+            }
+            self.sleep = None;
+        }
+        true
+    }
+}
+
+impl<R: Runtime> Future for Driver<R> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let driver = self.get_mut();
+        driver.engine.set_driver(context.waker());
+        for _ in 0..ROUNDS {
+            let mut busy = driver.serve(context);
+            if driver.time_is_up(context) {
+                driver.engine.input(Input::Timeout);
+                busy = true;
+            }
+            busy |= driver.obey(context);
+            if driver.engine.has_ended() {
+                return Poll::Ready(());
+            }
+            if !busy && !driver.time_is_up(context) {
+                return Poll::Pending;
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<R: Runtime> Drop for Driver<R> {
+    fn drop(&mut self) {
+        self.engine.end();
+    }
+}

@@ -1,0 +1,308 @@
+//! Producers of futures, for any runtime: the handle, and the driver that does its work. A runtime's adapter adds sockets
+//! and time ([`Runtime`]).
+
+mod driver;
+mod runtime;
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::future::{Future, poll_fn};
+use core::marker::PhantomData;
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use super::completion::Delivered;
+use super::engine::{Accepted, Attempt, Engine, Wait};
+use super::error::Error;
+use super::setup::Setup;
+use crate::event::{PartitionInfo, TopicListing};
+use crate::producer::Stats;
+use crate::record::Record;
+
+pub use driver::Driver;
+pub use runtime::{Failure, Runtime, Stream, first_of};
+
+pub use super::channel::Socket;
+pub use super::sockets::SocketOptions;
+
+/// A handle to a producer. Clones share it; any number of tasks may send.
+///
+/// Dropping the last handle does not block: what is accepted is still sent, as long as the driver runs.
+/// [`close`](Self::close) is the way to be sure. Dropping the driver resolves every acknowledgement, as possibly written.
+#[derive(Debug)]
+pub struct Producer<R: Runtime> {
+    shared: Arc<Shared>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime> Clone for Producer<R> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), runtime: PhantomData }
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    engine: Arc<Engine>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.engine.close(false);
+    }
+}
+
+impl<R: Runtime> Producer<R> {
+    /// A producer, and the driver that does its work: spawn it, or poll it beside other things. It ends when the producer
+    /// is closed.
+    ///
+    /// # Errors
+    /// If the system has no randomness, or TLS can't be set up as the configuration wants it.
+    pub fn new(setup: impl Into<Setup>) -> std::io::Result<(Self, Driver<R>)> {
+        let setup = setup.into();
+        let sockets = SocketOptions::of(&setup.config);
+        let engine = Arc::new(Engine::new(setup)?);
+        let driver = Driver::new(Arc::clone(&engine), sockets);
+        Ok((Self { shared: Arc::new(Shared { engine }), runtime: PhantomData }, driver))
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    /// Takes a record, waiting at most `max.block.ms` for its topic's metadata and for memory. The acknowledgement is a
+    /// future. If this one is dropped before it is done, the record is not sent.
+    ///
+    /// # Errors
+    /// If the record can't be taken; nothing was kept of it.
+    pub async fn enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
+        self.accept(record).await.map(Ack)
+    }
+
+    /// Takes a record and waits until it is delivered.
+    ///
+    /// # Errors
+    /// If the record can't be taken, or was not delivered.
+    pub async fn send(&self, record: &Record<'_>) -> Result<Delivered, Error> {
+        self.enqueue(record).await?.await
+    }
+
+    /// Takes a record if that is possible at once.
+    ///
+    /// # Errors
+    /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
+    /// memory, and others.
+    pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
+        Ok(Ack(self.engine().send_now(record)?))
+    }
+
+    /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
+    ///
+    /// # Errors
+    /// At the first record that can't be taken; the acknowledgements of those before it are lost with it, they are sent
+    /// nevertheless.
+    pub async fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Result<Vec<Ack>, Error> {
+        let mut records = records.into_iter().peekable();
+        let mut acks = Vec::with_capacity(records.size_hint().0);
+        let mut waiting = Waiting::<R>::new(self.engine());
+        loop {
+            let waited = waiting.wait.as_ref();
+            let sent = self.engine().send_many(&mut records, waited, |accepted| acks.push(Ack(accepted)))?;
+            let Some(wait) = sent else {
+                waiting.wait = None;
+                return Ok(acks);
+            };
+            let topic = records.peek().map_or("", |record| record.topic);
+            waiting.wait_for(topic, wait).await?;
+        }
+    }
+
+    /// Takes a record as [`enqueue`](Self::enqueue) does, and calls `callback` with what became of it: in the driver, so it
+    /// must be quick. Callbacks of one partition come in the order of its records.
+    ///
+    /// # Errors
+    /// If the record can't be taken; then the callback is not called.
+    pub async fn send_with(
+        &self,
+        record: &Record<'_>,
+        callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static,
+    ) -> Result<(), Error> {
+        self.accept(record).await?.call(callback);
+        Ok(())
+    }
+
+    /// A topic's partitions, waiting at most `max.block.ms` for them (Java's `partitionsFor`).
+    ///
+    /// # Errors
+    /// If the topic does not exist or may not be written.
+    pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, Error> {
+        let mut waiting = Waiting::<R>::new(self.engine());
+        loop {
+            match self.engine().partitions(topic, waiting.until.is_some())? {
+                Ok(partitions) => {
+                    waiting.wait = None;
+                    return Ok(partitions);
+                }
+                Err(wait) => waiting.wait_for(topic, wait).await?,
+            }
+        }
+    }
+
+    /// Waits until everything taken before is delivered or has failed. Returns how many of those records failed since the
+    /// call.
+    ///
+    /// # Errors
+    /// None today.
+    pub async fn flush(&self) -> Result<u64, Error> {
+        let flush = self.engine().flush();
+        loop {
+            if let Some(failed) = flush.failed() {
+                return Ok(failed);
+            }
+            poll_fn(|context| flush.waiter.poll(context)).await;
+        }
+    }
+
+    /// Takes no more records, waits at most `timeout` until all are delivered, and fails what is left.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] if something was left.
+    pub async fn close(&self, timeout: Duration) -> Result<(), Error> {
+        let Some(waiter) = self.engine().close(false) else {
+            return Ok(());
+        };
+        let until = self.engine().clock().to_std(self.engine().clock().now()) + timeout.min(FOR_EVER);
+        if by::<R>(until, |context| waiter.poll(context)).await {
+            return Ok(());
+        }
+        if let Some(waiter) = self.engine().close(true) {
+            poll_fn(|context| waiter.poll(context)).await;
+        }
+        Err(Error::TimedOut(timeout))
+    }
+
+    /// The topics of the cluster; waits at most `max.block.ms` for the answer of a server.
+    ///
+    /// # Errors
+    /// [`Error::NoMetadata`] if none answers.
+    pub async fn list_topics(&self) -> Result<Vec<TopicListing>, Error> {
+        let mut waiting = Waiting::<R>::new(self.engine());
+        loop {
+            let listing = self.engine().list_topics()?;
+            waiting.wait_for("", Wait::Listing(Arc::clone(&listing))).await?;
+            if let Some(topics) = listing.topics() {
+                waiting.wait = None;
+                return Ok(topics);
+            }
+        }
+    }
+
+    /// Takes the credentials, certificates and trust of another setup, from the next connection or re-authentication on.
+    ///
+    /// # Errors
+    /// If they can't be read, or `security.protocol` would change.
+    pub fn renew_security(&self, setup: impl Into<Setup>) -> std::io::Result<()> {
+        self.engine().renew(setup.into())
+    }
+
+    /// The brokers that are known: node id, host, port.
+    pub fn brokers(&self) -> Vec<(i32, String, u16)> {
+        self.engine().brokers()
+    }
+
+    /// Produce requests that wait for an answer, on all connections.
+    pub fn in_flight(&self) -> usize {
+        self.engine().in_flight()
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.engine().stats()
+    }
+
+    async fn accept(&self, record: &Record<'_>) -> Result<Accepted, Error> {
+        let mut waiting = Waiting::<R>::new(self.engine());
+        loop {
+            match self.engine().try_send(record, waiting.wait.as_ref())? {
+                Attempt::Accepted(accepted) => {
+                    waiting.wait = None;
+                    return Ok(accepted);
+                }
+                Attempt::Wait(wait) => waiting.wait_for(record.topic, wait).await?,
+            }
+        }
+    }
+}
+
+/// The waits of one call: together at most `max.block.ms`. Dropped, it leaves every queue.
+struct Waiting<'a, R: Runtime> {
+    engine: &'a Engine,
+    wait: Option<Wait>,
+    until: Option<std::time::Instant>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<'a, R: Runtime> Waiting<'a, R> {
+    fn new(engine: &'a Engine) -> Self {
+        Self { engine, wait: None, until: None, runtime: PhantomData }
+    }
+
+    async fn wait_for(&mut self, topic: &str, wait: Wait) -> Result<(), Error> {
+        let now = self.engine.clock().to_std(self.engine.clock().now());
+        let max = self.engine.max_block();
+        let until = *self.until.get_or_insert(now + max.min(FOR_EVER));
+        let wait = self.wait.insert(wait);
+        if by::<R>(until, |context| wait.waiter().poll(context)).await {
+            return Ok(());
+        }
+        Err(self.engine.too_long(topic, wait))
+    }
+}
+
+/// Waits for `done`, until a time at most. Whether it was done.
+async fn by<R: Runtime>(until: std::time::Instant, mut done: impl FnMut(&Context<'_>) -> Poll<()>) -> bool {
+    let mut sleep = pin!(R::sleep_until(until));
+    poll_fn(|context| match done(context) {
+        Poll::Ready(()) => Poll::Ready(true),
+        Poll::Pending => sleep.as_mut().poll(context).map(|()| false),
+    })
+    .await
+}
+
+/// Longer than any program runs, and short enough to be added to a clock.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+impl<R: Runtime> Drop for Waiting<'_, R> {
+    fn drop(&mut self) {
+        if let Some(wait) = &self.wait {
+            self.engine.give_up(wait);
+        }
+    }
+}
+
+/// What will become of one record: a future. Dropping it changes nothing for the record.
+#[derive(Debug)]
+pub struct Ack(Accepted);
+
+impl Ack {
+    /// The partition that the record went to.
+    pub fn partition(&self) -> i32 {
+        self.0.place.partition
+    }
+
+    /// Whether it is known what became of the record.
+    pub fn is_done(&self) -> bool {
+        self.0.completion.outcome(self.0.index).is_some()
+    }
+}
+
+impl Future for Ack {
+    type Output = Result<Delivered, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Accepted { completion, index, place } = &self.0;
+        completion.poll(*index, context).map(|outcome| place.delivered(outcome))
+    }
+}

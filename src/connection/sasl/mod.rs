@@ -1,0 +1,90 @@
+//! Authentication of one connection by SASL: what the client says first, and what it answers to challenges. One file a
+//! mechanism; when which request is sent is the business of `producer/auth`.
+
+#[cfg(all(test, feature = "scram"))]
+mod golden;
+pub(crate) mod oauth;
+#[cfg(feature = "scram")]
+pub(crate) mod scram;
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Another mechanism than those built in, such as GSSAPI or AWS_MSK_IAM: begins an exchange on each new connection, and for
+/// each re-authentication.
+pub trait SaslMechanism: fmt::Debug + Send {
+    /// Begins an exchange with a broker.
+    ///
+    /// # Errors
+    /// In words, if that is not possible: the connection is given up.
+    fn begin(&mut self, host: &str, port: u16) -> Result<Box<dyn SaslExchange>, String>;
+}
+
+/// One exchange of a [`SaslMechanism`].
+pub trait SaslExchange: fmt::Debug + Send {
+    /// What the client says first.
+    ///
+    /// # Errors
+    /// In words: the connection is given up.
+    fn first(&mut self) -> Result<Vec<u8>, String>;
+
+    /// What the client answers to a challenge; `None` if it has said all, and believes the server. Called for the last
+    /// answer of the server, too, which is empty with some mechanisms.
+    ///
+    /// # Errors
+    /// In words: the connection is given up.
+    fn respond(&mut self, challenge: &[u8]) -> Result<Option<Vec<u8>>, String>;
+}
+
+/// The client's side of an exchange.
+#[derive(Debug)]
+pub(crate) enum Exchange {
+    /// PLAIN has one message.
+    Plain(Vec<u8>),
+    #[cfg(feature = "scram")]
+    Scram(Box<scram::Client>),
+    OAuth(oauth::Client),
+    Custom(Box<dyn SaslExchange>),
+}
+
+/// What comes after a challenge.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// The client says this.
+    Send(Vec<u8>),
+    /// It has nothing more to say; the server is who it claims to be.
+    Done,
+    /// It has to compute first, which takes a while.
+    #[cfg(feature = "scram")]
+    Derive(scram::Derivation),
+}
+
+impl Exchange {
+    /// RFC 4616: no authorization id, the user, the password.
+    pub(crate) fn plain(user: &str, password: &str) -> Self {
+        Self::Plain([b"\0", user.as_bytes(), b"\0", password.as_bytes()].concat())
+    }
+
+    pub(crate) fn first(&mut self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Plain(message) => Ok(core::mem::take(message)),
+            #[cfg(feature = "scram")]
+            Self::Scram(client) => Ok(client.first()),
+            Self::OAuth(client) => client.first(),
+            Self::Custom(exchange) => exchange.first(),
+        }
+    }
+
+    pub(crate) fn respond(&mut self, challenge: &[u8]) -> Result<Reply, String> {
+        match self {
+            Self::Plain(_) if challenge.is_empty() => Ok(Reply::Done),
+            Self::Plain(_) => Err("PLAIN has no challenges, but the server sent one".into()),
+            #[cfg(feature = "scram")]
+            Self::Scram(client) => client.respond(challenge),
+            Self::OAuth(client) => client.respond(challenge),
+            Self::Custom(exchange) => Ok(exchange.respond(challenge)?.map_or(Reply::Done, Reply::Send)),
+        }
+    }
+}

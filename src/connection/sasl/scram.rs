@@ -1,0 +1,224 @@
+//! SCRAM (RFC 5802, RFC 7677), the client's side. As Java's: names and passwords are plain UTF-8, without SASLprep. Unlike
+//! Java's, a nonce that the server did not extend, mandatory extensions and absurd iteration counts are refused.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use base64ct::{Base64, Encoding};
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256, Sha512};
+
+use crate::config::{ScramHash, Secret};
+use crate::connection::sasl::Reply;
+
+/// Fewer are refused, as Kafka does.
+const LEAST_ITERATIONS: u32 = 4096;
+/// More are refused: a second of work or so, which a hostile server must not be able to ask for again and again. (Kafka
+/// lets nobody set more than 16,384.)
+const MOST_ITERATIONS: u32 = 1_000_000;
+
+/// One exchange.
+#[derive(Debug)]
+pub(crate) struct Client {
+    hash: ScramHash,
+    password: Secret,
+    first_bare: String,
+    nonce: String,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The server's first message is awaited.
+    First,
+    /// The keys are being derived, for this server-first message and nonce.
+    Deriving {
+        server_first: String,
+        nonce: String,
+    },
+    /// The server's last message is awaited, with this signature.
+    Final {
+        signature: Vec<u8>,
+    },
+    Done,
+}
+
+/// What the keys are derived from: some thousand rounds of a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Derivation {
+    hash: ScramHash,
+    password: Secret,
+    salt: Vec<u8>,
+    iterations: u32,
+}
+
+/// The keys of one password, salt and iteration count.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    salted: Vec<u8>,
+}
+
+impl core::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("[hidden]")
+    }
+}
+
+impl Derivation {
+    /// The work: Hi(), which is PBKDF2.
+    pub(crate) fn run(&self) -> Keys {
+        let (password, salt, rounds) = (self.password.expose().as_bytes(), &self.salt, self.iterations);
+        let salted = match self.hash {
+            ScramHash::Sha256 => pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, salt, rounds).to_vec(),
+            ScramHash::Sha512 => pbkdf2::pbkdf2_hmac_array::<Sha512, 64>(password, salt, rounds).to_vec(),
+        };
+        Keys { salted }
+    }
+}
+
+impl Client {
+    /// `nonce`: printable, without commas, never used before. `token`: the user is the id of a delegation token.
+    pub(crate) fn new(hash: ScramHash, user: &str, password: Secret, token: bool, nonce: String) -> Self {
+        let user = user.replace('=', "=3D").replace(',', "=2C");
+        let extension = if token { ",tokenauth=true" } else { "" };
+        let first_bare = alloc::format!("n={user},r={nonce}{extension}");
+        Self { hash, password, first_bare, nonce, state: State::First }
+    }
+
+    /// A nonce out of randomness that is used for nothing else.
+    pub(crate) fn nonce(seed: &[u8; 32], counter: u64) -> String {
+        let hash =
+            Sha256::new().chain_update(b"milena scram nonce").chain_update(seed).chain_update(counter.to_be_bytes());
+        Base64::encode_string(&hash.finalize()[..18])
+    }
+
+    pub(super) fn first(&self) -> Vec<u8> {
+        alloc::format!("n,,{}", self.first_bare).into_bytes()
+    }
+
+    pub(super) fn respond(&mut self, challenge: &[u8]) -> Result<Reply, String> {
+        let text =
+            core::str::from_utf8(challenge).map_err(|_| "the server's SCRAM message is not UTF-8".to_string())?;
+        match &self.state {
+            State::First => {
+                let ServerFirst { nonce, salt, iterations } = server_first(text)?;
+                if !nonce.starts_with(&self.nonce) || nonce.len() == self.nonce.len() {
+                    return Err("the server's nonce does not continue the client's".to_string());
+                }
+                if !(LEAST_ITERATIONS..=MOST_ITERATIONS).contains(&iterations) {
+                    return Err(alloc::format!(
+                        "the server asks for {iterations} iterations; {LEAST_ITERATIONS} to {MOST_ITERATIONS} are accepted"
+                    ));
+                }
+                self.state = State::Deriving { server_first: text.to_string(), nonce: nonce.to_string() };
+                let password = self.password.clone();
+                Ok(Reply::Derive(Derivation { hash: self.hash, password, salt, iterations }))
+            }
+            State::Final { signature } => {
+                let theirs = server_final(text)?;
+                if theirs != *signature {
+                    return Err("the server does not know the password either: its signature is wrong".to_string());
+                }
+                self.state = State::Done;
+                Ok(Reply::Done)
+            }
+            State::Deriving { .. } | State::Done => Err("the server sent a SCRAM message out of turn".to_string()),
+        }
+    }
+
+    /// The keys were derived: the client's last message.
+    pub(crate) fn derived(&mut self, keys: &Keys) -> Result<Vec<u8>, String> {
+        let State::Deriving { server_first, nonce } = &self.state else {
+            return Err("keys that nobody waits for".to_string());
+        };
+        let without_proof = alloc::format!("c=biws,r={nonce}");
+        let message = alloc::format!("{},{server_first},{without_proof}", self.first_bare);
+        let client_key = self.hmac(&keys.salted, b"Client Key");
+        let stored_key = match self.hash {
+            ScramHash::Sha256 => Sha256::digest(&client_key).to_vec(),
+            ScramHash::Sha512 => Sha512::digest(&client_key).to_vec(),
+        };
+        let signature = self.hmac(&stored_key, message.as_bytes());
+        let proof: Vec<u8> = client_key.iter().zip(signature).map(|(key, signature)| key ^ signature).collect();
+        let server_key = self.hmac(&keys.salted, b"Server Key");
+        let signature = self.hmac(&server_key, message.as_bytes());
+        self.state = State::Final { signature };
+        Ok(alloc::format!("{without_proof},p={}", Base64::encode_string(&proof)).into_bytes())
+    }
+
+    fn hmac(&self, key: &[u8], message: &[u8]) -> Vec<u8> {
+        const ANY: &str = "HMAC takes keys of any length";
+        match self.hash {
+            ScramHash::Sha256 => {
+                Hmac::<Sha256>::new_from_slice(key).expect(ANY).chain_update(message).finalize().into_bytes().to_vec()
+            }
+            ScramHash::Sha512 => {
+                Hmac::<Sha512>::new_from_slice(key).expect(ANY).chain_update(message).finalize().into_bytes().to_vec()
+            }
+        }
+    }
+}
+
+struct ServerFirst<'a> {
+    nonce: &'a str,
+    salt: Vec<u8>,
+    iterations: u32,
+}
+
+/// `r=nonce,s=salt,i=iterations` and extensions.
+fn server_first(text: &str) -> Result<ServerFirst<'_>, String> {
+    let bad = |what: &str| Err(alloc::format!("the server's first SCRAM message {what}"));
+    if text.starts_with("m=") {
+        return bad("has a mandatory extension (m=), which is not known");
+    }
+    if let Some(error) = text.strip_prefix("e=") {
+        return bad(&alloc::format!("is an error: {}", printable(error)));
+    }
+    let mut fields = text.split(',');
+    let mut field = |name: &str| fields.next().and_then(|field| field.strip_prefix(name));
+    let (Some(nonce), Some(salt), Some(iterations)) = (field("r="), field("s="), field("i=")) else {
+        return bad("is not r=…,s=…,i=…");
+    };
+    if nonce.is_empty() || !nonce.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
+        return bad("has a nonce that is empty or not printable");
+    }
+    let Ok(salt) = Base64::decode_vec(salt) else {
+        return bad("has a salt that is not base64");
+    };
+    if iterations.is_empty() || !iterations.bytes().all(|byte| byte.is_ascii_digit()) {
+        return bad("has an iteration count that is no number");
+    }
+    let iterations = iterations.parse().unwrap_or(u32::MAX);
+    extensions(fields)
+        .map_or_else(|| bad("has a malformed extension"), |()| Ok(ServerFirst { nonce, salt, iterations }))
+}
+
+/// `v=signature` and extensions, or `e=error`.
+fn server_final(text: &str) -> Result<Vec<u8>, String> {
+    if let Some(error) = text.strip_prefix("e=") {
+        return Err(alloc::format!("the server refuses: {}", printable(error)));
+    }
+    let mut fields = text.split(',');
+    let signature = fields.next().and_then(|field| field.strip_prefix("v=")).map(Base64::decode_vec);
+    match (signature, extensions(fields)) {
+        (Some(Ok(signature)), Some(())) if !signature.is_empty() => Ok(signature),
+        _ => Err("the server's last SCRAM message is not v=…".to_string()),
+    }
+}
+
+/// What no one needs: a letter, `=`, a value, all in ASCII.
+fn extensions<'a>(fields: impl Iterator<Item = &'a str>) -> Option<()> {
+    for field in fields {
+        let (name, value) = field.split_once('=')?;
+        let letter = name.len() == 1 && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+        if !letter || value.is_empty() || !value.bytes().all(|byte| (1..0x80).contains(&byte)) {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// A server's words, for an error text.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
