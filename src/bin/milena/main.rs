@@ -49,6 +49,12 @@ impl Failure {
         Self::Run(Some(error.to_string()))
     }
 
+    /// The producer could not be made: because of the configuration (stores that can't be read), or of the system.
+    fn start(error: std::io::Error) -> Self {
+        let configured = matches!(error.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported);
+        if configured { Self::Usage(error.to_string()) } else { Self::run(error) }
+    }
+
     /// Writing results failed. Whoever reads them has had enough: that is no news.
     fn output(error: &std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {

@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Looking must not create what is looked for.
     let more = [("allow.auto.create.topics", "false"), ("max.block.ms", "10000")];
     let Target { config, server } = arguments.producer.resolve(Settings::default(), &more)?;
-    let producer = Producer::new(config).map_err(Failure::run)?;
+    let producer = Producer::new(config).map_err(Failure::start)?;
     let mut out = stdout().lock();
     let mut failed = None;
     let mut topics = Vec::new();

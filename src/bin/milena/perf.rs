@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Target { config, server } = arguments.producer.resolve(cluster, &[])?;
     let stop = Stop::listen()?;
     let external = server.is_none();
-    let producer = Producer::new(config).map_err(Failure::run)?;
+    let producer = Producer::new(config).map_err(Failure::start)?;
     let histogram = Histogram::new_with_bounds(1, 600_000_000, 3).map_err(Failure::run)?;
     let notes = Arc::new(Notes {
         delivered: AtomicU64::new(0),

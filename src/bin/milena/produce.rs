@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     };
     let stop = Stop::listen()?;
-    let producer = Producer::new(config).map_err(Failure::run)?;
+    let producer = Producer::new(config).map_err(Failure::start)?;
     let (report, outcomes) = channel();
     let server = server.map(Arc::new); // it has to outlive the producer, whatever becomes of the printer
     let printer = print_outcomes(outcomes, arguments.json, server.clone());

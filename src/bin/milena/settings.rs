@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use milena::cluster::{Server, ServerSettings, Settings};
-use milena::{Config, ConfigError, parse_properties};
+use milena::{Config, ConfigError, SecurityProtocol, parse_properties};
 
 use crate::Failure;
 
@@ -55,7 +55,12 @@ impl ProducerArguments {
             None
         } else {
             // Wrong options are said before anything is started.
-            Config::from_properties(pairs.iter().cloned().chain([placeholder()]))?;
+            let config = Config::from_properties(pairs.iter().cloned().chain([placeholder()]))?;
+            if config.security_protocol() != SecurityProtocol::Plaintext {
+                let words = "the cluster in memory is neither encrypted nor authenticated: name a --bootstrap-server, or \
+                             leave security.protocol out";
+                return Err(Failure::Usage(words.to_string()));
+            }
             let settings = ServerSettings { cluster, ..ServerSettings::default() };
             let server = Server::start_with(settings).map_err(Failure::run)?;
             eprintln!("milena: no --bootstrap-server: producing to a cluster in memory at {}", server.bootstrap());
