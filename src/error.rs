@@ -357,6 +357,9 @@ pub enum ConnectionError {
     /// The other side closed it.
     #[error("closed by the other side")]
     Closed,
+    /// The other side closed it at the first request after the versions: as a broker does that wants SASL.
+    #[error("closed by the other side at the first request; does the port want SASL (security.protocol)?")]
+    ClosedEarly,
     /// Reading or writing failed.
     #[error("broken: {0}")]
     Io(String),

@@ -138,6 +138,8 @@ pub(crate) struct Connection {
     pub(crate) head: BytesMut,
     requests: VecDeque<Request>,
     next_correlation: i32,
+    /// A request was answered, other than those that make the connection ready.
+    pub(crate) proven: bool,
     /// A torn frame.
     input: Vec<u8>,
 }
@@ -162,6 +164,7 @@ impl Connection {
             head: BytesMut::new(),
             requests: VecDeque::new(),
             next_correlation: 0,
+            proven: false,
             input: Vec::new(),
         }
     }
@@ -252,6 +255,11 @@ impl Connection {
         // Produce requests are laid out one at a time, so the last is the one that is now complete.
         let unanswered = self.requests.back()?.kind == RequestKind::ProduceUnanswered;
         if unanswered { self.requests.pop_back() } else { None }
+    }
+
+    /// Whether it is ready, and the first request after that has no answer yet.
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.phase == Phase::Ready && !self.proven && !self.requests.is_empty()
     }
 
     /// Requests without an answer.

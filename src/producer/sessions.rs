@@ -113,7 +113,12 @@ impl Producer {
 
     pub(super) fn disconnected(&mut self, now: Instant, conn: ConnId, cause: Cause<'_>) {
         let error = match cause {
-            Cause::Closed => ConnectionError::Closed,
+            Cause::Closed => match self.connections.get(&conn) {
+                Some(connection) if connection.is_unproven() && self.config.sasl.is_none() => {
+                    ConnectionError::ClosedEarly
+                }
+                _ => ConnectionError::Closed,
+            },
             Cause::Resolve(words) => ConnectionError::Resolve(words.to_string()),
             Cause::Connect(words) => ConnectionError::Connect(words.to_string()),
             Cause::Io(words) => ConnectionError::Io(words.to_string()),
@@ -326,6 +331,9 @@ impl Producer {
         if let Some(role) = self.connections.get(&conn).map(|connection| connection.role) {
             if !matches!(api, Api::ApiVersions | Api::SaslHandshake | Api::SaslAuthenticate) {
                 self.attempts(role).answered();
+                if let Some(connection) = self.connections.get_mut(&conn) {
+                    connection.proven = true;
+                }
             }
             if let Role::Broker(broker) = role {
                 self.attend(broker);

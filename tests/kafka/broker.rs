@@ -1,7 +1,7 @@
 //! Nodes of Apache Kafka, ended by their own process ids.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -10,7 +10,17 @@ pub struct Kafka {
     jars: String,
     dir: PathBuf,
     nodes: Vec<Node>,
+    /// Ports of other listeners of the first node.
+    listeners: Vec<(&'static str, u16)>,
     kept: bool,
+}
+
+/// Another listener of a node, beside the open one.
+#[derive(Clone, Copy, Debug)]
+pub struct Listener {
+    pub name: &'static str,
+    /// `SSL`, `SASL_SSL` or `SASL_PLAINTEXT`.
+    pub protocol: &'static str,
 }
 
 struct Node {
@@ -21,25 +31,42 @@ struct Node {
 impl Kafka {
     /// Formats and starts so many nodes, and waits until they answer.
     pub fn start(jars: &str, nodes: usize) -> Self {
-        let dir = std::env::temp_dir().join(format!("milena-kafka-{}-{nodes}", std::process::id()));
+        Self::start_with(jars, nodes, &[], |_| String::new())
+    }
+
+    /// One node with more listeners; `properties` gets the folder for files, and says what else the node is to know. The
+    /// user `bob` has the password `secret` for SCRAM.
+    pub fn start_secured(jars: &str, listeners: &[Listener], properties: impl FnOnce(&Path) -> String) -> Self {
+        Self::start_with(jars, 1, listeners, properties)
+    }
+
+    fn start_with(jars: &str, nodes: usize, others: &[Listener], properties: impl FnOnce(&Path) -> String) -> Self {
+        let secured = if others.is_empty() { "" } else { "-secured" };
+        let dir = std::env::temp_dir().join(format!("milena-kafka-{}-{nodes}{secured}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a folder for logs");
-        let ports = free_ports(2 * nodes);
+        let ports = free_ports(2 * nodes + others.len());
+        let (other_ports, ports) = ports.split_at(others.len());
         let (clients, controllers) = ports.split_at(nodes);
+        let listeners: Vec<(&'static str, u16)> =
+            others.iter().zip(other_ports).map(|(listener, port)| (listener.name, *port)).collect();
+        let more: String = listeners.iter().map(|(name, port)| format!(",{name}://127.0.0.1:{port}")).collect();
+        let map: String = others.iter().map(|listener| format!(",{}:{}", listener.name, listener.protocol)).collect();
+        let extra = properties(&dir);
         let voters: Vec<String> =
             controllers.iter().enumerate().map(|(n, port)| format!("{}@127.0.0.1:{port}", n + 1)).collect();
         let replicas = nodes.min(3);
         for (n, (port, controller)) in clients.iter().zip(controllers).enumerate() {
             let properties = format!(
                 "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={voters}\n\
-                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{more}\n\
+                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more}\ncontroller.listener.names=CONTROLLER\n\
                  inter.broker.listener.name=PLAINTEXT\n\
-                 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\nlog.dirs={data}\n\
+                 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{map}\nlog.dirs={data}\n\
                  num.partitions=4\ndefault.replication.factor={replicas}\nmin.insync.replicas={isr}\n\
                  offsets.topic.replication.factor={replicas}\ntransaction.state.log.replication.factor={replicas}\n\
                  transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n\
-                 broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n",
+                 broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n{extra}",
                 id = n + 1,
                 voters = voters.join(","),
                 data = dir.join(format!("data{}", n + 1)).display(),
@@ -48,12 +75,17 @@ impl Kafka {
             std::fs::write(dir.join(format!("node{}.properties", n + 1)), properties).expect("a properties file");
         }
         let nodes = clients.iter().map(|port| Node { port: *port, process: None }).collect();
-        let mut kafka = Self { jars: jars.to_string(), dir, nodes, kept: false };
+        let mut kafka = Self { jars: jars.to_string(), dir, nodes, listeners, kept: false };
         let id = kafka.java("kafka.tools.StorageTool", &["random-uuid"]);
         let id = id.lines().last().expect("an id").trim().to_string();
         for node in 0..kafka.nodes.len() {
             let file = kafka.properties(node);
-            kafka.java("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &file]);
+            let mut arguments = vec!["format", "-t", &id, "-c", &file];
+            if !others.is_empty() {
+                arguments.extend(["--add-scram", "SCRAM-SHA-256=[name=bob,password=secret]"]);
+                arguments.extend(["--add-scram", "SCRAM-SHA-512=[name=bob,password=secret]"]);
+            }
+            kafka.java("kafka.tools.StorageTool", &arguments);
             kafka.start_node(node);
         }
         for node in 0..kafka.nodes.len() {
@@ -66,6 +98,17 @@ impl Kafka {
     pub fn bootstrap(&self) -> String {
         let servers: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         servers.join(",")
+    }
+
+    /// The address of another listener.
+    pub fn address_of(&self, listener: &str) -> String {
+        let found = self.listeners.iter().find(|(name, _)| *name == listener);
+        format!("127.0.0.1:{}", found.expect("the listener is there").1)
+    }
+
+    /// A file in the cluster's folder.
+    pub fn file(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
     }
 
     /// Runs one of Kafka's classes to its end; what it printed.

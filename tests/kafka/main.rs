@@ -9,11 +9,15 @@ mod broker;
 mod check;
 mod dump;
 mod scenarios;
+mod secured;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use broker::Kafka;
+
+/// Starts a cluster with Kafka's jars.
+type Start = fn(&str) -> Kafka;
 
 fn main() {
     let Ok(jars) = std::env::var("MILENA_KAFKA_JARS") else {
@@ -24,12 +28,17 @@ fn main() {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
     let mut failed = 0;
     let mut rows = Vec::new();
-    for (nodes, scenarios) in [(1, scenarios::ONE_NODE), (3, scenarios::THREE_NODES)] {
+    let clusters: [(Start, &[(&str, scenarios::Scenario)]); 3] = [
+        (|jars| Kafka::start(jars, 1), scenarios::ONE_NODE),
+        (secured::start, secured::SECURED),
+        (|jars| Kafka::start(jars, 3), scenarios::THREE_NODES),
+    ];
+    for (start, scenarios) in clusters {
         let scenarios: Vec<_> = scenarios.iter().filter(|(name, _)| is_wanted(name)).collect();
         if scenarios.is_empty() {
             continue;
         }
-        let mut kafka = Kafka::start(&jars, nodes);
+        let mut kafka = start(&jars);
         for (name, scenario) in scenarios {
             println!("{name} …");
             #[expect(clippy::disallowed_methods, reason = "real brokers live in real time")]

@@ -12,7 +12,7 @@ use crate::broker::Kafka;
 use crate::check::{Acknowledged, nothing_lost_doubled_or_reordered};
 use crate::dump;
 
-type Scenario = fn(&mut Kafka) -> Result<String, String>;
+pub type Scenario = fn(&mut Kafka) -> Result<String, String>;
 
 /// Those that one node is enough for.
 pub const ONE_NODE: &[(&str, Scenario)] = &[
@@ -21,7 +21,12 @@ pub const ONE_NODE: &[(&str, Scenario)] = &[
     ("content_tokio", |kafka| content(kafka, "content-tokio", Adapter::Tokio)),
     ("keys_as_java", keys_as_java),
     ("hundred_thousand", hundred_thousand),
-    ("too_large", too_large),
+    ("too_large", |kafka| too_large(kafka, "none")),
+    ("too_large_gzip", |kafka| too_large(kafka, "gzip")),
+    ("too_large_snappy", |kafka| too_large(kafka, "snappy")),
+    ("too_large_lz4", |kafka| too_large(kafka, "lz4")),
+    ("too_large_zstd", |kafka| too_large(kafka, "zstd")),
+    ("codecs", codecs),
     ("acks_0_and_1", acks_0_and_1),
     ("bad_input", bad_input),
 ];
@@ -73,7 +78,7 @@ fn send_all(adapter: Adapter, config: Config, records: &[Record<'_>]) -> Result<
 }
 
 /// Runs the tool; exit status, standard output, standard error.
-fn tool(arguments: &[&str], input: &str) -> (i32, String, String) {
+pub fn tool(arguments: &[&str], input: &str) -> (i32, String, String) {
     let mut process = Command::new(env!("CARGO_BIN_EXE_milena"))
         .args(arguments)
         .stdin(Stdio::piped())
@@ -243,12 +248,15 @@ fn hundred_thousand(kafka: &mut Kafka) -> Result<String, String> {
     nothing_lost_doubled_or_reordered(kafka, "numbers", 4, &sent)
 }
 
-fn too_large(kafka: &mut Kafka) -> Result<String, String> {
-    kafka.create_topic("small", 2, &["max.message.bytes=2000"]);
-    let values: Vec<String> = (0..3000).map(|n| format!("{n:0>100}")).collect();
+fn too_large(kafka: &mut Kafka, codec: &str) -> Result<String, String> {
+    let topic = &format!("small-{codec}");
+    kafka.create_topic(topic, 2, &["max.message.bytes=2000"]);
+    // Digits that compress to a half or so.
+    let values: Vec<String> =
+        (0..3000u64).map(|n| format!("{n}-{:0>90}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15).pow(3))).collect();
     let records: Vec<Record<'_>> =
-        values.iter().enumerate().map(|(n, value)| Record::new("small").value(value).partition(n as i32 % 2)).collect();
-    let options = [("batch.size", "65536"), ("linger.ms", "50")];
+        values.iter().enumerate().map(|(n, value)| Record::new(topic).value(value).partition(n as i32 % 2)).collect();
+    let options = [("batch.size", "65536"), ("linger.ms", "50"), ("compression.type", codec)];
     let delivered = send_all(Adapter::Threads, config(kafka, &options), &records).map_err(|error| error.to_string())?;
     let sent: Vec<Acknowledged> = values
         .iter()
@@ -259,12 +267,88 @@ fn too_large(kafka: &mut Kafka) -> Result<String, String> {
             value: value.clone(),
         })
         .collect();
-    let words = nothing_lost_doubled_or_reordered(kafka, "small", 2, &sent)?;
-    let largest = (0..2).flat_map(|partition| dump::batches(kafka, "small", partition)).map(|batch| batch.count).max();
-    if largest.is_none_or(|largest| !(2..=20).contains(&largest)) {
+    let words = nothing_lost_doubled_or_reordered(kafka, topic, 2, &sent)?;
+    let largest = (0..2).flat_map(|partition| dump::batches(kafka, topic, partition)).map(|batch| batch.count).max();
+    if largest.is_none_or(|largest| !(2..=200).contains(&largest)) {
         return Err(format!("batches of up to {largest:?} records"));
     }
     Ok(words)
+}
+
+/// Every codec and level: keys, headers, null and empty values, from a byte to a megabyte, compressible or not, as Java reads
+/// them back.
+fn codecs(kafka: &mut Kafka) -> Result<String, String> {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut noise = |length: usize| -> String {
+        let letter = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            char::from(b'!' + (state % 90) as u8)
+        };
+        std::iter::repeat_with(letter).take(length).collect()
+    };
+    let values: Vec<Option<String>> = [1, 50, 5000, 70_000, 1 << 20]
+        .into_iter()
+        .flat_map(|length| [Some("ab".repeat(length).split_at(length).0.to_string()), Some(noise(length))])
+        .chain([None, Some(String::new())])
+        .collect();
+    let ways = [
+        ("gzip", "compression.gzip.level", vec!["-1", "1", "6", "9"]),
+        ("snappy", "compression.gzip.level", vec!["-1"]),
+        ("lz4", "compression.lz4.level", vec!["9", "1"]),
+        ("zstd", "compression.zstd.level", vec!["3", "-7", "1", "22"]),
+    ];
+    let mut tried = 0;
+    for (codec, option, levels) in ways {
+        for level in levels {
+            let topic = &format!("codec-{codec}-{}", level.replace('-', "minus"));
+            kafka.create_topic(topic, 1, &["max.message.bytes=4000000"]);
+            let options =
+                [("compression.type", codec), (option, level), ("max.request.size", "4000000"), ("linger.ms", "30")];
+            let headers = [Header::new("h1", b"x"), Header::null("h2")];
+            let mut records = Vec::new();
+            for value in &values {
+                let record = Record::new(topic).key("key").headers(&headers);
+                records.push(value.as_ref().map_or(record, |value| record.value(value)));
+            }
+            for adapter in [Adapter::Threads, Adapter::Tokio] {
+                send_all(adapter, config(kafka, &options), &records)
+                    .map_err(|error| format!("{codec} {level}: {error}"))?;
+            }
+            let log = dump::records(kafka, topic, 0);
+            expect("records", &log.len(), &(2 * values.len()))?;
+            for (stored, value) in log.iter().zip(values.iter().chain(&values)) {
+                if stored.value != *value || stored.key.as_deref() != Some("key") || stored.headers != "h1,h2" {
+                    return Err(format!("{codec} {level}: another record at {}", stored.offset));
+                }
+            }
+            let servers = kafka.bootstrap();
+            let count = (2 * values.len()).to_string();
+            let consumed = kafka.java(
+                "org.apache.kafka.tools.consumer.ConsoleConsumer",
+                &[
+                    "--bootstrap-server",
+                    &servers,
+                    "--topic",
+                    topic,
+                    "--from-beginning",
+                    "--max-messages",
+                    &count,
+                    "--timeout-ms",
+                    "20000",
+                ],
+            );
+            let seen: Vec<&str> = consumed.lines().collect();
+            for value in values.iter().flatten().filter(|value| !value.is_empty()) {
+                if seen.iter().filter(|line| *line == value).count() != 2 {
+                    return Err(format!("{codec} {level}: the consumer does not see a value of {} bytes", value.len()));
+                }
+            }
+            tried += 1;
+        }
+    }
+    Ok(format!("{tried} codecs and levels, {} records each, by two adapters", values.len()))
 }
 
 fn acks_0_and_1(kafka: &mut Kafka) -> Result<String, String> {
@@ -317,7 +401,7 @@ fn bad_input(kafka: &mut Kafka) -> Result<String, String> {
             2,
             "acks=all",
         ),
-        ("not built in", vec!["--bootstrap-server", &servers, "-X", "compression.type=zstd"], "v\n", 2, "not built in"),
+        ("not built in", vec!["--bootstrap-server", &servers, "-X", "transactional.id=t"], "v\n", 2, "not built in"),
     ];
     for (name, more, input, status, words) in &cases {
         let arguments: Vec<&str> = ["produce", "--topic", "bad"].into_iter().chain(more.iter().copied()).collect();
