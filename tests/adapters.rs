@@ -461,3 +461,170 @@ fn what_two_adapters_say_of_a_topic_is_the_same() {
     assert_eq!(producer.list_topics().unwrap()[0].partitions, threads);
     assert_eq!((threads.len(), producer.brokers().len()), (4, 3));
 }
+
+/// Sends from many tasks, each awaiting each record.
+async fn many_tasks<R: milena::task::Runtime>(
+    producer: &milena::task::Producer<R>,
+    tasks: usize,
+    records: usize,
+) -> Result<(), Error> {
+    let send = async |task: usize| {
+        for n in 0..records {
+            let value = format!("{task}-{n}");
+            producer.send(&Record::new("t").value(&value)).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    let mut open: Vec<_> = (0..tasks).map(|task| Box::pin(send(task))).collect();
+    let mut done = vec![false; tasks];
+    std::future::poll_fn(|context| {
+        for (task, done) in open.iter_mut().zip(&mut done).filter(|(_, done)| !**done) {
+            match task.as_mut().poll(context) {
+                std::task::Poll::Pending => {}
+                std::task::Poll::Ready(result) => {
+                    result?;
+                    *done = true;
+                }
+            }
+        }
+        if done.iter().all(|done| *done) { std::task::Poll::Ready(Ok(())) } else { std::task::Poll::Pending }
+    })
+    .await
+}
+
+/// How many tasks or threads send, and how many records each: fewer in a build without optimisation.
+const TASKS: usize = 100;
+const RECORDS: usize = if cfg!(debug_assertions) { 200 } else { 10_000 };
+
+#[test]
+fn a_hundred_tasks_on_smol_await_every_record() {
+    let server = server();
+    smol::block_on(async {
+        let (producer, driver) = milena::smol::Producer::new(config(&server.bootstrap(), &[])).unwrap();
+        smol::spawn(driver).detach();
+        many_tasks(&producer, TASKS, RECORDS).await.unwrap();
+        producer.close(Duration::from_secs(10)).await.unwrap();
+    });
+    assert_eq!(server.with(|cluster, _| cluster.counters().records), (TASKS * RECORDS) as u64);
+}
+
+#[test]
+fn a_hundred_tasks_on_async_std_await_every_record() {
+    let server = server();
+    async_std::task::block_on(async {
+        let (producer, driver) = milena::smol::Producer::new(config(&server.bootstrap(), &[])).unwrap();
+        async_std::task::spawn(driver);
+        many_tasks(&producer, TASKS, RECORDS).await.unwrap();
+        producer.close(Duration::from_secs(10)).await.unwrap();
+    });
+    assert_eq!(server.with(|cluster, _| cluster.counters().records), (TASKS * RECORDS) as u64);
+}
+
+#[test]
+fn a_hundred_tasks_on_tokio_await_every_record() {
+    let server = server();
+    runtime().block_on(async {
+        let producer = milena::tokio::Producer::spawn(config(&server.bootstrap(), &[])).unwrap();
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|task| {
+                let producer = producer.clone();
+                ::tokio::spawn(async move {
+                    for n in 0..RECORDS {
+                        let value = format!("{task}-{n}");
+                        producer.send(&Record::new("t").value(&value)).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        producer.close(Duration::from_secs(10)).await.unwrap();
+    });
+    assert_eq!(server.with(|cluster, _| cluster.counters().records), (TASKS * RECORDS) as u64);
+}
+
+#[test]
+fn a_hundred_threads_wait_for_every_record() {
+    let server = server();
+    let producer = threads::Producer::new(config(&server.bootstrap(), &[("linger.ms", "0")])).unwrap();
+    let records = RECORDS / 10; // each is a round trip through two threads
+    std::thread::scope(|scope| {
+        for thread in 0..TASKS {
+            let producer = producer.clone();
+            scope.spawn(move || {
+                for n in 0..records {
+                    let value = format!("{thread}-{n}");
+                    producer.send(&Record::new("t").value(&value)).unwrap();
+                }
+            });
+        }
+    });
+    producer.close(Duration::from_secs(10)).unwrap();
+    assert_eq!(server.with(|cluster, _| cluster.counters().records), (TASKS * records) as u64);
+}
+
+/// Polls a future so many times, then drops it. Whether it was done before that.
+async fn dropped_after<F: Future>(polls: usize, future: F) -> bool {
+    let mut future = Box::pin(future);
+    for _ in 0..polls {
+        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context))).await;
+        if polled.is_ready() {
+            return true;
+        }
+        smol::Timer::after(Duration::from_millis(1)).await;
+    }
+    false
+}
+
+#[test]
+fn a_future_dropped_at_any_poll_hangs_nobody_and_leaks_nothing() {
+    let server = server();
+    smol::block_on(async {
+        // Little memory, so that sends wait for that too.
+        let options = [("buffer.memory", "20000"), ("batch.size", "4000")];
+        let (producer, driver) = milena::smol::Producer::new(config(&server.bootstrap(), &options)).unwrap();
+        smol::spawn(driver).detach();
+        let value = "v".repeat(3000);
+        let mut finished = 0;
+        for polls in 0..40 {
+            for _ in 0..10 {
+                finished += usize::from(dropped_after(polls, producer.send(&Record::new("t").value(&value))).await);
+                finished += usize::from(dropped_after(polls, producer.flush()).await);
+                finished += usize::from(dropped_after(polls, producer.partitions_for("t")).await);
+            }
+        }
+        assert!(finished > 100, "{finished}");
+        // Whoever comes after them is served as ever.
+        for _ in 0..50 {
+            producer.send(&Record::new("t").value(&value)).await.unwrap();
+        }
+        producer.close(Duration::from_secs(10)).await.unwrap();
+        let stats = producer.stats();
+        assert_eq!(stats.records_accepted, stats.records_delivered, "what was taken is sent, heard or not");
+    });
+}
+
+#[test]
+fn compression_runs_on_other_threads_in_every_adapter() {
+    let server = server();
+    let options = [("compression.type", "zstd"), ("compression.jobs", "2"), ("linger.ms", "1")];
+    let value = "compress me ".repeat(50);
+    let threads = threads::Producer::new(config(&server.bootstrap(), &options)).unwrap();
+    for _ in 0..500 {
+        threads.enqueue(&Record::new("t").value(&value)).unwrap();
+    }
+    threads.flush().unwrap();
+    let tokio = runtime().block_on(async {
+        let producer = milena::tokio::Producer::spawn(config(&server.bootstrap(), &options)).unwrap();
+        for _ in 0..500 {
+            producer.enqueue(&Record::new("t").value(&value)).await.unwrap();
+        }
+        producer.flush().await.unwrap();
+        producer.stats()
+    });
+    for stats in [threads.stats(), tokio] {
+        assert_eq!(stats.records_delivered, 500);
+        assert!(stats.jobs > 0 && stats.batch_bytes_sent < 100_000, "{stats:?}");
+    }
+}

@@ -1,6 +1,8 @@
 //! The producer's options: built once, checked once, then trusted.
 
 mod build;
+#[cfg(test)]
+mod golden;
 mod jaas;
 mod options;
 mod properties;

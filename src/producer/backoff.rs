@@ -52,4 +52,24 @@ mod tests {
         let mut random = Random::new([7; 32]);
         assert_eq!(backoff.after(5, &mut random), Duration::from_millis(200));
     }
+
+    #[test]
+    fn golden_backoffs_stay_within_javas_bounds() {
+        let mut tried = 0;
+        let mut random = Random::new([7; 32]);
+        for vector in crate::golden::objects("backoff.jsonl") {
+            let millis = |field: &str| Duration::from_millis(vector[field].as_u64().expect("milliseconds"));
+            let backoff = Backoff::new(millis("initialMs"), millis("maxMs"));
+            for attempt in vector["attempts"].as_array().expect("attempts") {
+                let failures = u32::try_from(attempt["attempt"].as_u64().expect("a number")).unwrap_or(u32::MAX);
+                let bounds = attempt["min"].as_u64().expect("min")..=attempt["max"].as_u64().expect("max");
+                for _ in 0..100 {
+                    let wait = backoff.after(failures, &mut random).as_millis() as u64;
+                    assert!(bounds.contains(&wait), "{wait} after {failures}: {vector}");
+                }
+                tried += 1;
+            }
+        }
+        assert!(tried > 0);
+    }
 }
