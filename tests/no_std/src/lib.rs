@@ -40,6 +40,8 @@ pub fn drive(now: Instant, bytes: &[u8]) -> usize {
             }
             Output::Transmit(conn) => written += bytes::Buf::remaining(&producer.transmit(now, conn)),
             Output::Disconnect(_) | Output::Event(_) => {}
+            Output::Job(job) => producer.handle_input(now, Input::Done(job.give_up())),
+            Output::Token { .. } => producer.handle_input(now, Input::Token(Err("none"))),
             Output::Wait(_) => return written,
         }
     }
