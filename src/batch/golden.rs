@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 
 use serde_json::Value;
 
-#[cfg(feature = "cluster")]
-use super::Compressor;
 use super::header::{self, Stamp};
-use super::{Class, Compression, Content, Pool, Records, Reserve};
+use super::{Class, Content, Pool, Records, Reserve};
+#[cfg(feature = "cluster")]
+use super::{Compression, Compressor};
 use crate::golden::{hex, objects};
 use crate::record::Header;
 
@@ -106,6 +106,7 @@ fn golden_batches_without_codec_are_byte_for_byte_the_same() {
     assert!(tried > 0);
 }
 
+#[cfg(feature = "cluster")]
 fn codec(vector: &Value) -> Compression {
     let level = |default: i32| vector["level"].as_i64().map_or(default, |level| level as i32);
     match vector["codec"].as_str().expect("a codec") {

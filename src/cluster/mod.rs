@@ -25,6 +25,7 @@ mod mischief;
 mod produce;
 mod sasl;
 mod server;
+mod testing;
 mod topics;
 
 use alloc::boxed::Box;
@@ -38,6 +39,7 @@ pub use batch::StoredRecord;
 pub use mischief::{Mischief, ProduceAttempt, Request, Treatment, Verdict};
 pub use sasl::SaslSettings;
 pub use server::{Server, ServerSettings};
+pub use testing::{TestCluster, TestClusterBuilder};
 pub use topics::TopicSettings;
 
 use crate::time::Instant;
