@@ -36,6 +36,7 @@ mod event;
 mod golden;
 mod producer;
 mod record;
+pub mod serializer;
 mod time;
 mod wire;
 
@@ -48,7 +49,7 @@ pub use adapter::threads;
 #[cfg(feature = "tokio")]
 pub use adapter::tokio;
 #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
-pub use adapter::{Delivered, Error, Setup, TokenProvider};
+pub use adapter::{Delivered, Error, Interceptor, Setup, TokenProvider, Typed, TypedError};
 pub use batch::{Compression, Compressor};
 pub use config::{
     Acks, Config, ConfigBuilder, ConfigError, Sasl, ScramHash, Secret, SecurityProtocol, TlsOptions, UnsecuredToken,
@@ -64,5 +65,5 @@ pub use event::{
 pub use producer::{
     Job, JobDone, Partitioner, Producer, RoundRobinPartitioner, Stats, TopicView, Transmit, partition_for_key,
 };
-pub use record::{Header, Record};
+pub use record::{Header, Record, RecordBuf};
 pub use time::{Instant, UnixTime};

@@ -1,5 +1,8 @@
 //! What an application sends.
 
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 /// One record to send, borrowed from the caller. [`Producer::send`](crate::Producer::send) copies it, so the caller's
 /// buffers are free again as soon as that call returns.
 ///
@@ -65,6 +68,56 @@ impl<'a> Record<'a> {
     pub const fn timestamp(mut self, millis: i64) -> Self {
         self.timestamp = Some(millis);
         self
+    }
+}
+
+/// A record that owns what it has: for whoever keeps or changes one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordBuf {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition, or `None` to let the partitioner choose.
+    pub partition: Option<i32>,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Headers, in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Creation time in milliseconds since the Unix epoch; `None` for the time of the send.
+    pub timestamp: Option<i64>,
+}
+
+impl From<&Record<'_>> for RecordBuf {
+    fn from(record: &Record<'_>) -> Self {
+        let header = |header: &Header<'_>| (header.key.to_string(), header.value.map(<[u8]>::to_vec));
+        Self {
+            topic: record.topic.to_string(),
+            partition: record.partition,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: record.headers.iter().map(header).collect(),
+            timestamp: record.timestamp,
+        }
+    }
+}
+
+impl RecordBuf {
+    /// The headers, as [`record`](Self::record) wants them.
+    pub fn headers(&self) -> Vec<Header<'_>> {
+        self.headers.iter().map(|(key, value)| Header { key, value: value.as_deref() }).collect()
+    }
+
+    /// The record, borrowed, with [`headers`](Self::headers).
+    pub fn record<'a>(&'a self, headers: &'a [Header<'a>]) -> Record<'a> {
+        Record {
+            topic: &self.topic,
+            partition: self.partition,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers,
+            timestamp: self.timestamp,
+        }
     }
 }
 

@@ -628,3 +628,87 @@ fn compression_runs_on_other_threads_in_every_adapter() {
         assert!(stats.jobs > 0 && stats.batch_bytes_sent < 100_000, "{stats:?}");
     }
 }
+
+/// Adds a header, and counts what became of records.
+#[derive(Debug, Default)]
+struct Stamp {
+    delivered: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+impl milena::Interceptor for Stamp {
+    fn on_send(&self, record: &Record<'_>) -> Option<milena::RecordBuf> {
+        let mut stamped = milena::RecordBuf::from(record);
+        stamped.headers.push(("stamp".into(), Some(b"x".to_vec())));
+        Some(stamped)
+    }
+
+    fn on_acknowledgement(&self, outcome: &Result<milena::Delivered, Error>) {
+        let counter = if outcome.is_ok() { &self.delivered } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Panics wherever it can.
+#[derive(Debug)]
+struct Clumsy;
+
+impl milena::Interceptor for Clumsy {
+    fn on_send(&self, _: &Record<'_>) -> Option<milena::RecordBuf> {
+        panic!("on send")
+    }
+
+    fn on_acknowledgement(&self, _: &Result<milena::Delivered, Error>) {
+        panic!("on acknowledgement")
+    }
+}
+
+#[test]
+fn interceptors_change_records_hear_of_outcomes_and_may_panic() {
+    let server = server();
+    let stamp = Arc::new(Stamp::default());
+    let setup = || {
+        let setup = milena::Setup::new(config(&server.bootstrap(), &[]));
+        setup.interceptor(Arc::new(Clumsy)).interceptor(Arc::<Stamp>::clone(&stamp)).interceptor(Arc::new(Clumsy))
+    };
+    let record = Record::new("t").value("v").partition(0);
+    let threads = threads::Producer::new(setup()).unwrap();
+    threads.send(&record).unwrap();
+    threads.try_enqueue(&record).unwrap().wait().unwrap();
+    for ack in threads.send_all([record, record]).unwrap() {
+        ack.wait().unwrap();
+    }
+    assert!(threads.send(&record.timestamp(-5)).is_err());
+    threads.close(Duration::from_secs(10)).unwrap();
+    runtime().block_on(async {
+        let tokio = milena::tokio::Producer::spawn(setup()).unwrap();
+        tokio.send(&record).await.unwrap();
+        tokio.try_enqueue(&record).unwrap().await.unwrap();
+        assert!(tokio.send(&record.timestamp(-5)).await.is_err());
+        tokio.close(Duration::from_secs(10)).await.unwrap();
+    });
+    assert_eq!((stamp.delivered.load(Ordering::Relaxed), stamp.failed.load(Ordering::Relaxed)), (6, 2));
+    for offset in 0..6 {
+        let stored = server.with(|cluster, _| cluster.record("t", 0, offset)).unwrap();
+        assert_eq!(stored.headers.len(), 1, "each has its stamp");
+    }
+}
+
+#[test]
+fn typed_producers_write_javas_bytes_over_every_adapter() {
+    use milena::serializer::{IntegerSerializer, StringSerializer};
+    let server = server();
+    let threads = threads::Producer::new(config(&server.bootstrap(), &[])).unwrap();
+    let typed = milena::Typed::new(threads, StringSerializer, IntegerSerializer);
+    typed.send("t", "k", &7).unwrap();
+    typed.send("t", "k", &None::<i32>).unwrap();
+    let partition = runtime().block_on(async {
+        let tokio = milena::tokio::Producer::spawn(config(&server.bootstrap(), &[])).unwrap();
+        let typed = milena::Typed::new(tokio, StringSerializer, IntegerSerializer);
+        typed.send("t", "k", &-1).await.unwrap().partition
+    });
+    let value = |offset| server.with(|cluster, _| cluster.record("t", partition, offset)).unwrap().value;
+    assert_eq!(value(0).as_deref(), Some(&[0, 0, 0, 7][..]));
+    assert_eq!(value(1), None, "a tombstone");
+    assert_eq!(value(2).as_deref(), Some(&[0xff, 0xff, 0xff, 0xff][..]));
+}

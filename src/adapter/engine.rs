@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::clock::{self, Clock};
 use super::completion::{Calls, Completion, Delivered, Outcome, gone};
 use super::error::Error;
+use super::interceptor::Interceptors;
 use super::setup::{Setup, TokenProvider};
 use super::waiter::Waiter;
 use crate::error::{ErrorCode, SendError};
@@ -38,6 +39,7 @@ pub(super) struct Engine {
     max_block: Duration,
     jobs: usize,
     tokens: Mutex<Option<Box<dyn TokenProvider>>>,
+    interceptors: Interceptors,
     /// For the next connection; `None` if they are not encrypted.
     #[cfg(feature = "tls")]
     tls: Mutex<Option<Arc<rustls::ClientConfig>>>,
@@ -176,7 +178,7 @@ impl Engine {
         let tls = Mutex::new(setup.tls_config()?);
         #[cfg(not(feature = "tls"))]
         setup.check_tls()?;
-        let Setup { mut config, partitioner, mechanism, tokens, .. } = setup;
+        let Setup { mut config, partitioner, mechanism, tokens, interceptors, .. } = setup;
         let clock = Clock::start();
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let jobs = *config.jobs.get_or_insert_with(|| cores().min(MOST_JOBS));
@@ -208,6 +210,7 @@ impl Engine {
             max_block,
             jobs,
             tokens: Mutex::new(tokens),
+            interceptors: Interceptors::new(interceptors),
             #[cfg(feature = "tls")]
             tls,
         })
@@ -224,6 +227,11 @@ impl Engine {
     /// `max.block.ms`.
     pub(super) fn max_block(&self) -> Duration {
         self.max_block
+    }
+
+    /// Who looks at records and outcomes.
+    pub(super) fn interceptors(&self) -> &Interceptors {
+        &self.interceptors
     }
 
     /// Hands a record to the machine. `waited`: what the caller waited for before, so that it keeps its place.

@@ -1,12 +1,13 @@
 //! Sockets and clocks for the machine, each behind a feature. What they share: [`engine`] (the machine behind a lock, with
 //! its waiters), [`completion`] (who waits for a batch), [`channel`] (one connection, with TLS or without), [`workers`]
-//! (threads for jobs), [`setup`], [`clock`], [`error`]; and, for those that give futures, [`task`].
+//! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), [`clock`], [`error`]; and, for those that give futures, [`task`].
 
 mod channel;
 mod clock;
 mod completion;
 mod engine;
 mod error;
+mod interceptor;
 mod setup;
 #[cfg(feature = "smol")]
 pub mod smol;
@@ -19,9 +20,12 @@ pub mod threads;
 mod tls;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod typed;
 mod waiter;
 mod workers;
 
 pub use completion::Delivered;
 pub use error::Error;
+pub use interceptor::Interceptor;
 pub use setup::{Setup, TokenProvider};
+pub use typed::{Typed, TypedError};

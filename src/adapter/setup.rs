@@ -2,11 +2,12 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
-#[cfg(feature = "tls")]
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt::Debug;
 use std::io;
 
+use super::interceptor::Interceptor;
 use crate::config::Config;
 use crate::connection::sasl::SaslMechanism;
 use crate::connection::sasl::oauth::Token;
@@ -46,6 +47,7 @@ pub struct Setup {
     pub(super) partitioner: Option<Box<dyn Partitioner>>,
     pub(super) mechanism: Option<Box<dyn SaslMechanism>>,
     pub(super) tokens: Option<Box<dyn TokenProvider>>,
+    pub(super) interceptors: Vec<Arc<dyn Interceptor>>,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -64,6 +66,7 @@ impl Setup {
             partitioner: None,
             mechanism: None,
             tokens: None,
+            interceptors: Vec::new(),
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -87,6 +90,13 @@ impl Setup {
     #[must_use]
     pub fn token_provider(mut self, tokens: impl TokenProvider + 'static) -> Self {
         self.tokens = Some(Box::new(tokens));
+        self
+    }
+
+    /// Looks at every record and at what becomes of it, after those given before.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: Arc<dyn Interceptor>) -> Self {
+        self.interceptors.push(interceptor);
         self
     }
 

@@ -106,7 +106,7 @@ impl Producer {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        Ok(Ack(self.engine().send_now(record)?))
+        self.intercepted(record, |record| Ok(self.engine().send_now(record)?)).map(Ack)
     }
 
     /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
@@ -115,6 +115,9 @@ impl Producer {
     /// At the first record that can't be taken; the acknowledgements of those before it are lost with it, they are sent
     /// nevertheless.
     pub fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Result<Vec<Ack>, Error> {
+        if self.engine().interceptors().are_there() {
+            return records.into_iter().map(|record| self.enqueue(&record)).collect();
+        }
         let mut records = records.into_iter().peekable();
         let mut acks = Vec::with_capacity(records.size_hint().0);
         let mut waited: Option<Wait> = None;
@@ -241,6 +244,28 @@ impl Producer {
     }
 
     fn accept(&self, record: &Record<'_>) -> Result<Accepted, Error> {
+        self.intercepted(record, |record| self.accept_as_it_is(record))
+    }
+
+    /// Takes the record, or what interceptors make of it, and tells them what becomes of it.
+    fn intercepted(
+        &self,
+        record: &Record<'_>,
+        take: impl Fn(&Record<'_>) -> Result<Accepted, Error>,
+    ) -> Result<Accepted, Error> {
+        let interceptors = self.engine().interceptors();
+        if !interceptors.are_there() {
+            return take(record);
+        }
+        let taken = match interceptors.on_send(record) {
+            None => take(record),
+            Some(other) => take(&other.record(&other.headers())),
+        };
+        interceptors.watch(&taken);
+        taken
+    }
+
+    fn accept_as_it_is(&self, record: &Record<'_>) -> Result<Accepted, Error> {
         let mut waited: Option<Wait> = None;
         let mut patience = Patience::new(self.engine());
         loop {

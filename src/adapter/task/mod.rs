@@ -95,7 +95,17 @@ impl<R: Runtime> Producer<R> {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        Ok(Ack(self.engine().send_now(record)?))
+        let interceptors = self.engine().interceptors();
+        if !interceptors.are_there() {
+            return Ok(Ack(self.engine().send_now(record)?));
+        }
+        let taken = match interceptors.on_send(record) {
+            None => self.engine().send_now(record),
+            Some(other) => self.engine().send_now(&other.record(&other.headers())),
+        };
+        let taken = taken.map_err(Error::from);
+        interceptors.watch(&taken);
+        taken.map(Ack)
     }
 
     /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
@@ -104,6 +114,13 @@ impl<R: Runtime> Producer<R> {
     /// At the first record that can't be taken; the acknowledgements of those before it are lost with it, they are sent
     /// nevertheless.
     pub async fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Result<Vec<Ack>, Error> {
+        if self.engine().interceptors().are_there() {
+            let mut acks = Vec::new();
+            for record in records {
+                acks.push(self.enqueue(&record).await?);
+            }
+            return Ok(acks);
+        }
         let mut records = records.into_iter().peekable();
         let mut acks = Vec::with_capacity(records.size_hint().0);
         let mut waiting = Waiting::<R>::new(self.engine());
@@ -223,6 +240,19 @@ impl<R: Runtime> Producer<R> {
     }
 
     async fn accept(&self, record: &Record<'_>) -> Result<Accepted, Error> {
+        let interceptors = self.engine().interceptors();
+        if !interceptors.are_there() {
+            return self.accept_as_it_is(record).await;
+        }
+        let taken = match interceptors.on_send(record) {
+            None => self.accept_as_it_is(record).await,
+            Some(other) => self.accept_as_it_is(&other.record(&other.headers())).await,
+        };
+        interceptors.watch(&taken);
+        taken
+    }
+
+    async fn accept_as_it_is(&self, record: &Record<'_>) -> Result<Accepted, Error> {
         let mut waiting = Waiting::<R>::new(self.engine());
         loop {
             match self.engine().try_send(record, waiting.wait.as_ref())? {

@@ -1,0 +1,82 @@
+//! Looking at every record on its way in, and at what became of it (Java's `ProducerInterceptor`).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::Debug;
+use core::panic::AssertUnwindSafe;
+
+use super::completion::Delivered;
+use super::engine::Accepted;
+use super::error::Error;
+use crate::record::{Record, RecordBuf};
+
+/// Looks at records and outcomes. Several are called in the order in which they were given to the
+/// [`Setup`](crate::Setup). A panic of one is logged, and changes nothing for the record or the others.
+pub trait Interceptor: Debug + Send + Sync {
+    /// A record is about to be taken, on the caller's thread. What is returned takes its place.
+    fn on_send(&self, record: &Record<'_>) -> Option<RecordBuf> {
+        let _ = record;
+        None
+    }
+
+    /// A record was delivered, or failed, or was not even taken. Mostly called on the thread that does the input and output,
+    /// so it must be quick.
+    fn on_acknowledgement(&self, outcome: &Result<Delivered, Error>) {
+        let _ = outcome;
+    }
+}
+
+/// Those of one producer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Interceptors(Arc<Vec<Arc<dyn Interceptor>>>);
+
+impl Interceptors {
+    pub(super) fn new(list: Vec<Arc<dyn Interceptor>>) -> Self {
+        Self(Arc::new(list))
+    }
+
+    pub(super) fn are_there(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// The record to take instead, if one of them wants that.
+    pub(super) fn on_send(&self, record: &Record<'_>) -> Option<RecordBuf> {
+        let mut replaced: Option<RecordBuf> = None;
+        for interceptor in self.0.iter() {
+            let next = guarded(|| match &replaced {
+                None => interceptor.on_send(record),
+                Some(buf) => interceptor.on_send(&buf.record(&buf.headers())),
+            });
+            replaced = next.flatten().or(replaced);
+        }
+        replaced
+    }
+
+    /// Whether the record was taken is known: they hear of what becomes of it.
+    pub(super) fn watch(&self, taken: &Result<Accepted, Error>) {
+        if !self.are_there() {
+            return;
+        }
+        match taken {
+            Ok(accepted) => {
+                let them = self.clone();
+                accepted.clone().call(move |outcome| them.tell(&outcome));
+            }
+            Err(error) => self.tell(&Err(error.clone())),
+        }
+    }
+
+    fn tell(&self, outcome: &Result<Delivered, Error>) {
+        for interceptor in self.0.iter() {
+            guarded(|| interceptor.on_acknowledgement(outcome));
+        }
+    }
+}
+
+fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    let result = std::panic::catch_unwind(AssertUnwindSafe(call));
+    if result.is_err() {
+        log::error!("an interceptor panicked");
+    }
+    result.ok()
+}
