@@ -36,6 +36,8 @@ pub trait Socket {
 pub(super) enum Flow {
     /// There is nothing more to do now.
     Done,
+    /// Less came than was asked for: there is nothing more to read now.
+    Drained,
     /// The socket blocks: go on when it is ready again.
     Blocked,
 }
@@ -128,7 +130,16 @@ impl<S: Socket> Channel<S> {
         }
     }
 
-    /// Reads once, and tells the machine. `Done`: there may be more to read, or something to write.
+    /// Whether TLS has something to say by itself, such as the next step of its handshake.
+    pub(super) fn wants_write(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.wants_write();
+        }
+        false
+    }
+
+    /// Reads once, and tells the machine.
     pub(super) fn read(&mut self, engine: &Engine, buffers: &mut Buffers) -> Result<Flow, Broken> {
         let n = match self.socket.read(&mut buffers.input) {
             Ok(0) => return Err(self.closed()),
@@ -137,6 +148,7 @@ impl<S: Socket> Channel<S> {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Flow::Done),
             Err(error) => return Err(error.into()),
         };
+        let flow = if n < buffers.input.len() { Flow::Drained } else { Flow::Done };
         let bytes = &buffers.input[..n];
         #[cfg(feature = "tls")]
         if let Some(tls) = &mut self.tls {
@@ -147,10 +159,10 @@ impl<S: Socket> Channel<S> {
                 return Err(Broken::Tls(words));
             }
             self.announce(engine);
-            return Ok(Flow::Done);
+            return Ok(flow);
         }
         engine.input(Input::Data(self.conn, bytes));
-        Ok(Flow::Done)
+        Ok(flow)
     }
 
     fn closed(&self) -> Broken {

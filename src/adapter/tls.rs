@@ -36,6 +36,11 @@ impl Session {
         self.connection.is_handshaking()
     }
 
+    /// Whether there is something to be written.
+    pub(super) fn wants_write(&self) -> bool {
+        self.connection.wants_write()
+    }
+
     /// Takes in bytes from the socket, and calls `plain` with what they say.
     pub(super) fn received(&mut self, mut bytes: &[u8], mut plain: impl FnMut(&[u8])) -> Result<(), String> {
         let mut buffer = [0; 16 << 10];

@@ -139,15 +139,17 @@ impl<R: Runtime> Driver<R> {
             };
             match read {
                 Ok(Flow::Blocked) => {}
-                Ok(Flow::Done) => told = true,
+                Ok(Flow::Done | Flow::Drained) => told = true,
                 Err(broken) => {
                     self.fail(conn, broken.cause());
                     return true;
                 }
             }
         }
-        if told {
-            self.write(conn, context); // TLS may have to answer by itself
+        if let Some(Connection::Open { channel, .. }) = self.streams.get(&conn) {
+            if channel.wants_write() {
+                self.write(conn, context);
+            }
         }
         told
     }

@@ -123,11 +123,8 @@ impl IoThread {
             self.wakeups.fetch_add(1, Ordering::Relaxed);
             for event in &events {
                 if event.token() != WAKE {
-                    self.ready(
-                        ConnId(event.token().0 as u32),
-                        event.is_readable() || event.is_read_closed(),
-                        event.is_writable(),
-                    );
+                    let conn = ConnId(event.token().0 as u32);
+                    self.ready(conn, event.is_readable(), event.is_read_closed(), event.is_writable());
                 }
             }
             while let Ok((conn, addresses)) = self.resolved.try_recv() {
@@ -211,7 +208,7 @@ impl IoThread {
         Ok(socket)
     }
 
-    fn ready(&mut self, conn: ConnId, readable: bool, writable: bool) {
+    fn ready(&mut self, conn: ConnId, readable: bool, closed: bool, writable: bool) {
         if let Some(Stream::Connecting { socket, .. }) = self.streams.get(&conn) {
             let failure = match (socket.take_error(), socket.peer_addr()) {
                 (Ok(Some(error)), _) | (Err(error), _) => Some(error),
@@ -230,26 +227,29 @@ impl IoThread {
                 Err(broken) => return self.fail(conn, broken.cause()),
             };
         }
-        if readable {
-            self.read(conn);
+        if readable || closed {
+            self.read(conn, closed);
         }
         if writable {
             self.write(conn);
         }
     }
 
-    fn read(&mut self, conn: ConnId) {
+    /// Edge-triggered, so it reads on; a short read has emptied the socket, unless the other side has `closed` it: then its end
+    /// is still to be read, and no other edge will tell.
+    fn read(&mut self, conn: ConnId, closed: bool) {
         loop {
             let Some(Stream::Open(channel)) = self.streams.get_mut(&conn) else {
                 return;
             };
             match channel.read(&self.engine, &mut self.buffers) {
-                Ok(Flow::Done) => {} // edge-triggered: until it blocks
-                Ok(Flow::Blocked) => break,
+                Ok(Flow::Done) => {}
+                Ok(Flow::Drained) if closed => {}
+                Ok(Flow::Drained | Flow::Blocked) if channel.wants_write() => return self.write(conn),
+                Ok(Flow::Drained | Flow::Blocked) => return,
                 Err(broken) => return self.fail(conn, broken.cause()),
             }
         }
-        self.write(conn); // TLS may have to answer by itself
     }
 
     /// Writes until there is nothing or the socket blocks; then the poll says when it is ready again.
