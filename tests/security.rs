@@ -214,9 +214,9 @@ fn sessions_are_renewed_under_load_and_nothing_is_lost() {
         assert_eq!(delivered, sent, "{mechanism}");
         let stats = desk.producer.stats();
         assert_eq!((stats.connection_failures, stats.records_failed), (0, 0), "{mechanism}: {stats:?}");
-        assert!(stats.reauthentications >= 60, "{mechanism}: {stats:?}");
+        assert!(stats.reauthentications >= 55, "{mechanism}: {stats:?}");
         let logins = desk.cluster.counters().requests[&Request::SaslHandshake];
-        assert!(logins >= 62, "{mechanism}: {logins}");
+        assert!(logins >= 57, "{mechanism}: {logins}");
     }
 }
 

@@ -126,7 +126,7 @@ impl Cluster {
             Request::ApiVersions => self.api_versions(peer, node, version, &header, frame, treatment)?,
             Request::Metadata => self.metadata(peer, version, &header, frame, treatment)?,
             Request::InitProducerId => self.init_producer_id(peer, version, &header, frame, treatment)?,
-            Request::SaslHandshake => self.sasl_handshake(peer, version, &header, frame)?,
+            Request::SaslHandshake => self.sasl_handshake(now, peer, version, &header, frame)?,
             Request::SaslAuthenticate => self.sasl_authenticate(now, peer, version, &header, frame)?,
             Request::Produce => return self.produce(now, peer, node, version, &header, frame, treatment),
         }

@@ -197,6 +197,8 @@ struct Connection {
     parked: Option<produce::Parked>,
     state: ConnectionState,
     session: sasl::Session,
+    /// When the client last began to authenticate itself again.
+    renewed_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,7 +244,15 @@ impl Cluster {
         let (input, output) = (Vec::new(), Vec::new());
         self.peers.insert(
             peer,
-            Connection { node, input, output, parked: None, state: ConnectionState::Open, session: sasl::Session::New },
+            Connection {
+                node,
+                input,
+                output,
+                parked: None,
+                state: ConnectionState::Open,
+                session: sasl::Session::New,
+                renewed_at: None,
+            },
         );
         self.counters.connections += 1;
         Some(peer)

@@ -54,6 +54,9 @@ const MECHANISMS: &[&str] = if cfg!(feature = "scram") {
     &["PLAIN", "OAUTHBEARER"]
 };
 
+/// Kafka takes no re-authentication sooner after the last one.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What the server says to a message.
 enum Step {
     Say(Vec<u8>, Session),
@@ -75,6 +78,7 @@ impl Cluster {
 
     pub(super) fn sasl_handshake(
         &mut self,
+        now: Instant,
         peer: Peer,
         version: i16,
         header: &RequestHeader,
@@ -82,6 +86,16 @@ impl Cluster {
     ) -> Result<(), Unreadable> {
         let request = SaslHandshakeRequest::decode(&mut body, version).map_err(|_| Unreadable)?;
         let mechanism = request.mechanism.to_string();
+        if let Some(connection) = self.peers.get_mut(&peer) {
+            if matches!(connection.session, Session::Known(_)) {
+                let too_soon = |began: Instant| now.saturating_since(began) < RENEWAL_INTERVAL;
+                if connection.renewed_at.replace(now).is_some_and(too_soon) {
+                    let response = SaslHandshakeResponse::default().with_error_code(34);
+                    self.answer(peer, ApiKey::SaslHandshake, version, header.correlation_id, &response);
+                    return Err(Unreadable);
+                }
+            }
+        }
         let known = MECHANISMS.contains(&&*mechanism);
         let names = MECHANISMS.iter().map(|name| StrBytes::from_static_str(name)).collect();
         let response =

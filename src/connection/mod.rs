@@ -128,6 +128,10 @@ pub(crate) struct Connection {
     pub(crate) exchange: Option<Exchange>,
     /// It can't go on without a token from the host.
     pub(crate) wants_token: bool,
+    /// When it last began to say who it is.
+    pub(crate) authentication_began: Instant,
+    /// From then on the session may end at any moment: no more requests until it is renewed.
+    pub(crate) quiet_from: Option<Instant>,
     /// When the producer has to say again who it is.
     pub(crate) reauthenticate_at: Option<Instant>,
     last_used: Instant,
@@ -157,6 +161,8 @@ impl Connection {
             setup_deadline: now + setup_timeout,
             exchange: None,
             wants_token: false,
+            authentication_began: now,
+            quiet_from: None,
             reauthenticate_at: None,
             last_used: now,
             progress: now,
@@ -255,6 +261,13 @@ impl Connection {
         // Produce requests are laid out one at a time, so the last is the one that is now complete.
         let unanswered = self.requests.back()?.kind == RequestKind::ProduceUnanswered;
         if unanswered { self.requests.pop_back() } else { None }
+    }
+
+    /// Whether requests may be sent: it is ready, no pause was asked for, and its session does not end soon.
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
+        self.phase == Phase::Ready
+            && self.throttled_until.is_none_or(|until| until <= now)
+            && self.quiet_from.is_none_or(|from| from > now)
     }
 
     /// Whether it is ready, and the first request after that has no answer yet.

@@ -18,6 +18,10 @@ use crate::wire::{Api, sasl};
 /// The part of a session's life, in hundredths, after which the client authenticates itself again: from 85 to 94, as Java.
 const SESSION_PART: (u64, u32) = (85, 10);
 
+/// Brokers let nobody renew a session within a second of the last renewal's beginning; and what is on its way takes a varying
+/// time.
+const RENEWAL_INTERVAL: Duration = Duration::from_millis(1020);
+
 /// The part of a token's life, in hundredths, after which another is asked for (Java's refresh window).
 const TOKEN_PART: u64 = 80;
 
@@ -86,6 +90,7 @@ impl Producer {
             connection.set_up_until(now + setup);
         }
         connection.phase = Phase::Authenticating;
+        connection.authentication_began = now;
         connection.exchange = exchange;
         let (timeout, mechanism) = (self.config.request_timeout, sasl.mechanism());
         let kind = RequestKind::SaslHandshake;
@@ -142,7 +147,9 @@ impl Producer {
                 let part = SESSION_PART.0 + u64::from(self.random.below(SESSION_PART.1));
                 let span = Duration::from_millis(lifetime.saturating_mul(part) / 100);
                 let connection = self.connections.get_mut(&conn).expect("it was there a line ago");
-                connection.reauthenticate_at = (lifetime > 0).then(|| now + span);
+                let earliest = connection.authentication_began + RENEWAL_INTERVAL;
+                connection.quiet_from = (lifetime > 0).then(|| now + span);
+                connection.reauthenticate_at = connection.quiet_from.map(|quiet| quiet.max(earliest));
                 self.ready(now, conn);
             }
             #[cfg(feature = "scram")]

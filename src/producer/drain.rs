@@ -4,7 +4,7 @@ use bytes::BufMut;
 
 use crate::batch::header;
 use crate::batch::{Class, Compression};
-use crate::connection::{Entry, Phase, RequestKind, Role};
+use crate::connection::{Entry, RequestKind, Role};
 use crate::event::ConnId;
 use crate::producer::Producer;
 use crate::producer::batches::{Stage, State};
@@ -159,9 +159,7 @@ impl Producer {
     /// Whether another Produce request may be sent on the connection.
     fn has_window(&self, conn: ConnId) -> bool {
         self.connections.get(&conn).is_some_and(|connection| {
-            connection.phase == Phase::Ready
-                && connection.in_flight() < self.config.max_in_flight
-                && connection.throttled_until.is_none_or(|until| until <= self.now)
+            connection.is_usable(self.now) && connection.in_flight() < self.config.max_in_flight
         })
     }
 

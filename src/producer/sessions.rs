@@ -468,9 +468,7 @@ impl Producer {
     }
 
     fn control_is_ready(&self, conn: ConnId) -> bool {
-        self.connections.get(&conn).is_some_and(|connection| {
-            connection.phase == Phase::Ready && connection.throttled_until.is_none_or(|until| until <= self.now)
-        })
+        self.connections.get(&conn).is_some_and(|connection| connection.is_usable(self.now))
     }
 
     fn send_control(&mut self, conn: ConnId) {
