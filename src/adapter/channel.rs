@@ -90,7 +90,7 @@ pub(super) struct Channel<S> {
     /// The machine knows that it stands: with TLS, only after the handshake.
     announced: bool,
     #[cfg(feature = "tls")]
-    tls: Option<super::tls::Boxed>,
+    tls: Option<alloc::boxed::Box<super::tls::Session>>,
 }
 
 impl<S: Socket> Channel<S> {

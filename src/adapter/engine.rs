@@ -21,7 +21,7 @@ use super::setup::{Setup, TokenProvider};
 use super::waiter::Waiter;
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Event, FlushId, Input, Output, PartitionInfo, TopicIndex, TopicListing, Written};
-use crate::producer::{JobDone, Producer, Stats};
+use crate::producer::{Producer, Stats};
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -463,11 +463,11 @@ impl Engine {
         self.lock().producer.handle_input(now, input);
     }
 
-    /// Hands in what came out of a job, from any thread.
-    pub(super) fn done(&self, done: JobDone) {
+    /// As [`input`](Self::input), from any thread: the driver is woken if it has to act on it.
+    pub(super) fn input_from_outside(&self, input: Input<'_>) {
         let now = self.clock.now();
         let mut state = self.lock();
-        state.producer.handle_input(now, Input::Done(done));
+        state.producer.handle_input(now, input);
         let wake = state.wake();
         drop(state);
         finish(None, wake);
@@ -479,16 +479,10 @@ impl Engine {
             None => Err("sasl.mechanism=OAUTHBEARER needs a milena::TokenProvider".to_string()),
             Some(tokens) => tokens.token(),
         };
-        let now = self.clock.now();
-        let mut state = self.lock();
-        let result = match &token {
-            Ok(token) => Ok(token.clone()),
-            Err(words) => Err(&**words),
-        };
-        state.producer.handle_input(now, Input::Token(result));
-        let wake = state.wake();
-        drop(state);
-        finish(None, wake);
+        match token {
+            Ok(token) => self.input_from_outside(Input::Token(Ok(token))),
+            Err(words) => self.input_from_outside(Input::Token(Err(&words))),
+        }
     }
 
     /// The TLS configuration for the next connection.

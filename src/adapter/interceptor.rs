@@ -39,6 +39,23 @@ impl Interceptors {
         !self.0.is_empty()
     }
 
+    /// Takes the record, or what they make of it, and tells them what becomes of it.
+    pub(super) fn around(
+        &self,
+        record: &Record<'_>,
+        take: impl FnOnce(&Record<'_>) -> Result<Accepted, Error>,
+    ) -> Result<Accepted, Error> {
+        if !self.are_there() {
+            return take(record);
+        }
+        let taken = match self.on_send(record) {
+            None => take(record),
+            Some(other) => take(&other.record(&other.headers())),
+        };
+        self.watch(&taken);
+        taken
+    }
+
     /// The record to take instead, if one of them wants that.
     pub(super) fn on_send(&self, record: &Record<'_>) -> Option<RecordBuf> {
         let mut replaced: Option<RecordBuf> = None;

@@ -106,7 +106,7 @@ impl Producer {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        self.intercepted(record, |record| Ok(self.engine().send_now(record)?)).map(Ack)
+        self.engine().interceptors().around(record, |record| Ok(self.engine().send_now(record)?)).map(Ack)
     }
 
     /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
@@ -244,25 +244,7 @@ impl Producer {
     }
 
     fn accept(&self, record: &Record<'_>) -> Result<Accepted, Error> {
-        self.intercepted(record, |record| self.accept_as_it_is(record))
-    }
-
-    /// Takes the record, or what interceptors make of it, and tells them what becomes of it.
-    fn intercepted(
-        &self,
-        record: &Record<'_>,
-        take: impl Fn(&Record<'_>) -> Result<Accepted, Error>,
-    ) -> Result<Accepted, Error> {
-        let interceptors = self.engine().interceptors();
-        if !interceptors.are_there() {
-            return take(record);
-        }
-        let taken = match interceptors.on_send(record) {
-            None => take(record),
-            Some(other) => take(&other.record(&other.headers())),
-        };
-        interceptors.watch(&taken);
-        taken
+        self.engine().interceptors().around(record, |record| self.accept_as_it_is(record))
     }
 
     fn accept_as_it_is(&self, record: &Record<'_>) -> Result<Accepted, Error> {

@@ -1,6 +1,5 @@
 //! TLS by rustls, without IO: bytes from the socket in, bytes for the socket out. One wrapper for all adapters.
 
-use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -251,6 +250,3 @@ impl ServerCertVerifier for AnyName {
         self.0.supported_verify_schemes()
     }
 }
-
-/// What a channel keeps of a session.
-pub(super) type Boxed = Box<Session>;

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::engine::Engine;
 use crate::batch::Compressor;
+use crate::event::Input;
 use crate::producer::Job;
 
 /// Belongs to a driver. Dropping it ends the threads, once they have done what they are at.
@@ -35,7 +36,7 @@ impl Workers {
             }
         }
         if self.started == 0 {
-            self.engine.done(job.give_up());
+            self.engine.input_from_outside(Input::Done(job.give_up()));
             return;
         }
         self.jobs.send(job).expect("the queue's other end is kept here");
@@ -58,7 +59,7 @@ fn work(engine: &Engine, queue: &Mutex<Receiver<Job>>) {
         let Ok(job) = next else { return };
         // A job that panics is missed by the machine after a while, and its batch leaves uncompressed.
         match std::panic::catch_unwind(AssertUnwindSafe(|| job.run(&mut compressor))) {
-            Ok(done) => engine.done(done),
+            Ok(done) => engine.input_from_outside(Input::Done(done)),
             Err(_) => {
                 log::error!("a codec has panicked");
                 compressor = Compressor::default();

@@ -9,7 +9,7 @@ use crate::connection::{Entry, Request};
 use crate::error::{DeliveryError, DeliveryErrorKind, ErrorCode, FatalError};
 use crate::event::{Event, Written};
 use crate::producer::Producer;
-use crate::producer::batches::{Stage, State};
+use crate::producer::batches::State;
 use crate::producer::idempotence::{self, Standing};
 use crate::producer::lifecycle::Phase;
 use crate::producer::timers::Timer;
@@ -417,7 +417,6 @@ impl Producer {
             self.batches[*part].state = state.clone();
             // Parts are sent as retries are, ahead of others: no time for jobs.
             if whole.codec() != Compression::None {
-                self.batches[*part].stage = Stage::Inline;
                 self.compress_inline(*part);
             }
         }

@@ -6,6 +6,8 @@ use core::time::Duration;
 
 use crate::config::Sasl;
 use crate::connection::sasl::oauth::{self, Token};
+#[cfg(feature = "scram")]
+use crate::connection::sasl::scram;
 use crate::connection::sasl::{Exchange, Reply};
 use crate::connection::{Phase, RequestKind, Role};
 use crate::error::{ConnectionError, ErrorCode};
@@ -49,8 +51,8 @@ impl Producer {
             #[cfg(feature = "scram")]
             Sasl::Scram { hash, user, password, token } => {
                 self.scram.nonces += 1;
-                let nonce = crate::connection::sasl::scram::Client::nonce(&self.scram.seed, self.scram.nonces);
-                let client = crate::connection::sasl::scram::Client::new(*hash, user, password.clone(), *token, nonce);
+                let nonce = scram::Client::nonce(&self.scram.seed, self.scram.nonces);
+                let client = scram::Client::new(*hash, user, password.clone(), *token, nonce);
                 Some(Exchange::Scram(alloc::boxed::Box::new(client)))
             }
             #[cfg(not(feature = "scram"))]
@@ -275,7 +277,7 @@ pub(crate) struct Scram {
     seed: [u8; 32],
     nonces: u64,
     /// The last keys derived: all brokers have the same salt for a user.
-    keys: Option<(crate::connection::sasl::scram::Derivation, crate::connection::sasl::scram::Keys)>,
+    keys: Option<(scram::Derivation, scram::Keys)>,
 }
 
 #[cfg(feature = "scram")]
@@ -288,7 +290,7 @@ impl Scram {
 #[cfg(feature = "scram")]
 impl Producer {
     /// Keys are derived by a job, if the host takes jobs.
-    fn derive(&mut self, now: Instant, conn: ConnId, derivation: crate::connection::sasl::scram::Derivation) {
+    fn derive(&mut self, now: Instant, conn: ConnId, derivation: scram::Derivation) {
         if let Some((known, keys)) = &self.scram.keys {
             if *known == derivation {
                 let keys = keys.clone();
@@ -305,13 +307,7 @@ impl Producer {
     }
 
     /// The keys are there.
-    pub(super) fn derived(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        derivation: crate::connection::sasl::scram::Derivation,
-        keys: crate::connection::sasl::scram::Keys,
-    ) {
+    pub(super) fn derived(&mut self, now: Instant, conn: ConnId, derivation: scram::Derivation, keys: scram::Keys) {
         let exchange = self.connections.get_mut(&conn).and_then(|connection| connection.exchange.as_mut());
         let said = match exchange {
             Some(Exchange::Scram(client)) => client.derived(&keys),

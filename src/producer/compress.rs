@@ -108,11 +108,8 @@ impl Producer {
         }
     }
 
-    /// Compresses a closed batch here and now, if it is to be and is not yet.
+    /// Compresses a closed batch here and now.
     pub(super) fn compress_inline(&mut self, slot: u32) {
-        if self.batches[slot].stage != Stage::Inline {
-            return;
-        }
         let chunks = self.batches[slot].records.chunks();
         let compressed = self.compressor.compress(self.config.compression, chunks);
         self.shrink(slot, compressed);

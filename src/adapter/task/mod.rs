@@ -95,17 +95,8 @@ impl<R: Runtime> Producer<R> {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        let interceptors = self.engine().interceptors();
-        if !interceptors.are_there() {
-            return Ok(Ack(self.engine().send_now(record)?));
-        }
-        let taken = match interceptors.on_send(record) {
-            None => self.engine().send_now(record),
-            Some(other) => self.engine().send_now(&other.record(&other.headers())),
-        };
-        let taken = taken.map_err(Error::from);
-        interceptors.watch(&taken);
-        taken.map(Ack)
+        let take = |record: &Record<'_>| Ok(self.engine().send_now(record)?);
+        self.engine().interceptors().around(record, take).map(Ack)
     }
 
     /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
