@@ -10,6 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
+use super::error::Error;
 use crate::error::{DeliveryError, DeliveryErrorKind};
 use crate::event::Written;
 
@@ -25,6 +26,39 @@ pub struct Delivered {
     pub offset: Option<i64>,
     /// The record's timestamp in milliseconds since the Unix epoch: the broker's where it has log append time.
     pub timestamp: i64,
+}
+
+/// A record that was accepted.
+#[derive(Clone, Debug)]
+pub(super) struct Accepted {
+    pub(super) completion: Arc<Completion>,
+    pub(super) index: u32,
+    pub(super) place: Place,
+}
+
+/// Where a record goes.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) timestamp: i64,
+}
+
+impl Place {
+    /// The record's outcome, as the application sees it.
+    pub(super) fn delivered(&self, outcome: Outcome) -> Result<Delivered, Error> {
+        let Written { base_offset, log_append_time } = outcome?;
+        let (topic, partition) = (Arc::clone(&self.topic), self.partition);
+        Ok(Delivered { topic, partition, offset: base_offset, timestamp: log_append_time.unwrap_or(self.timestamp) })
+    }
+}
+
+impl Accepted {
+    /// Calls `callback` with the record's outcome.
+    pub(super) fn call(self, callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static) {
+        let Self { completion, index, place } = self;
+        completion.call(index, Box::new(move |outcome| callback(place.delivered(outcome))));
+    }
 }
 
 /// What a callback is called with.

@@ -14,13 +14,13 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clock::{self, Clock};
-use super::completion::{Calls, Completion, Delivered, Outcome, gone};
+use super::completion::{Accepted, Calls, Completion, Place, gone};
 use super::error::Error;
 use super::interceptor::Interceptors;
 use super::setup::{Setup, TokenProvider};
-use super::waiter::Waiter;
+use super::waiter::{Flush, Listing, Wait, Waiter};
 use crate::error::{ErrorCode, SendError};
-use crate::event::{Event, FlushId, Input, Output, PartitionInfo, TopicIndex, TopicListing, Written};
+use crate::event::{Event, FlushId, Input, Output, PartitionInfo, TopicIndex};
 use crate::producer::{Producer, Stats};
 use crate::record::Record;
 use crate::time::Instant;
@@ -62,84 +62,6 @@ struct State {
     trouble: Option<String>,
     told_time_at: Instant,
     ended: bool,
-}
-
-/// A record that was accepted.
-#[derive(Clone, Debug)]
-pub(super) struct Accepted {
-    pub(super) completion: Arc<Completion>,
-    pub(super) index: u32,
-    pub(super) place: Place,
-}
-
-/// Where a record goes.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    topic: Arc<str>,
-    pub(super) partition: i32,
-    timestamp: i64,
-}
-
-impl Place {
-    /// The record's outcome, as the application sees it.
-    pub(super) fn delivered(&self, outcome: Outcome) -> Result<Delivered, Error> {
-        let Written { base_offset, log_append_time } = outcome?;
-        let (topic, partition) = (Arc::clone(&self.topic), self.partition);
-        Ok(Delivered { topic, partition, offset: base_offset, timestamp: log_append_time.unwrap_or(self.timestamp) })
-    }
-}
-
-impl Accepted {
-    /// Calls `callback` with the record's outcome.
-    pub(super) fn call(self, callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static) {
-        let Self { completion, index, place } = self;
-        completion.call(index, Box::new(move |outcome| callback(place.delivered(outcome))));
-    }
-}
-
-/// A flush that someone waits for.
-#[derive(Debug, Default)]
-pub(super) struct Flush {
-    pub(super) waiter: Waiter,
-    failed: Mutex<Option<u64>>,
-}
-
-impl Flush {
-    /// How many records failed, once it is over.
-    pub(super) fn failed(&self) -> Option<u64> {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A list of topics that someone waits for.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    waiter: Waiter,
-    topics: Mutex<Option<Vec<TopicListing>>>,
-}
-
-impl Listing {
-    /// The topics, once they came: then the wait is over.
-    pub(super) fn topics(&self) -> Option<Vec<TopicListing>> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// What a caller has to wait for.
-#[derive(Clone, Debug)]
-pub(super) enum Wait {
-    Topic(TopicIndex, Arc<Waiter>),
-    Listing(Arc<Listing>),
-    Memory(Arc<Waiter>),
-}
-
-impl Wait {
-    pub(super) fn waiter(&self) -> &Waiter {
-        match self {
-            Self::Topic(_, waiter) | Self::Memory(waiter) => waiter,
-            Self::Listing(listing) => &listing.waiter,
-        }
-    }
 }
 
 /// What became of an attempt to send.
@@ -397,7 +319,7 @@ impl Engine {
         let flush = Arc::new(Flush::default());
         let id = state.producer.flush(now);
         if state.ended {
-            *flush.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(0);
+            flush.end(0);
             flush.waiter.raise();
         } else {
             state.flushes.insert(id, Arc::clone(&flush));
@@ -563,13 +485,9 @@ impl Engine {
                 | Output::Token { .. } => {}
             }
         }
-        effects.waiters.append(&mut state.closing);
-        effects.waiters.extend(state.memory.drain(..));
-        effects.listings.append(&mut state.listings);
-        let topics = core::mem::take(&mut state.topics);
-        effects.waiters.extend(topics.into_values().flatten());
+        state.release_all(&mut effects);
         for (_, flush) in core::mem::take(&mut state.flushes) {
-            flush.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(0);
+            flush.end(0);
             effects.flushes.push(flush);
         }
         for completion in state.completions.drain(..).flatten() {
@@ -656,6 +574,19 @@ impl State {
         Wait::Topic(topic, waiter)
     }
 
+    /// Whoever waits for metadata looks again.
+    fn release_metadata(&mut self, effects: &mut Effects) {
+        effects.listings.append(&mut self.listings);
+        effects.waiters.extend(core::mem::take(&mut self.topics).into_values().flatten());
+    }
+
+    /// It is over: everybody looks again.
+    fn release_all(&mut self, effects: &mut Effects) {
+        effects.waiters.append(&mut self.closing);
+        effects.waiters.extend(self.memory.drain(..));
+        self.release_metadata(effects);
+    }
+
     fn event(&mut self, event: Event, effects: &mut Effects) {
         match event {
             Event::Delivered(delivery) => {
@@ -666,7 +597,7 @@ impl State {
             }
             Event::Flushed { id, failed } => {
                 if let Some(flush) = self.flushes.remove(&id) {
-                    *flush.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
+                    flush.end(failed);
                     effects.flushes.push(flush);
                 }
             }
@@ -675,24 +606,18 @@ impl State {
             }
             Event::TopicsListed(topics) => {
                 for listing in &self.listings {
-                    *listing.topics.lock().unwrap_or_else(PoisonError::into_inner) = Some(topics.clone());
+                    listing.answer(topics.clone());
                 }
                 effects.listings.append(&mut self.listings);
             }
             Event::Writable { .. } => effects.waiters.extend(self.memory.front().cloned()),
             Event::Closed => {
                 self.ended = true;
-                effects.waiters.append(&mut self.closing);
-                effects.waiters.extend(self.memory.drain(..));
-                effects.listings.append(&mut self.listings);
-                let topics = core::mem::take(&mut self.topics);
-                effects.waiters.extend(topics.into_values().flatten());
+                self.release_all(effects);
             }
             Event::Fatal(error) => {
                 self.trouble = Some(error.to_string());
-                effects.listings.append(&mut self.listings);
-                let topics = core::mem::take(&mut self.topics);
-                effects.waiters.extend(topics.into_values().flatten());
+                self.release_metadata(effects);
                 effects.waiters.extend(self.memory.front().cloned());
             }
             Event::ConnectionFailed { host, port, error, .. } => {
@@ -700,9 +625,7 @@ impl State {
             }
             Event::AccessDenied(error) => {
                 self.trouble = Some(error.to_string());
-                effects.listings.append(&mut self.listings);
-                let topics = core::mem::take(&mut self.topics);
-                effects.waiters.extend(topics.into_values().flatten());
+                self.release_metadata(effects);
             }
             Event::Throttled { .. } => {}
         }

@@ -5,8 +5,7 @@ use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::panic::AssertUnwindSafe;
 
-use super::completion::Delivered;
-use super::engine::Accepted;
+use super::completion::{Accepted, Delivered};
 use super::error::Error;
 use crate::record::{Record, RecordBuf};
 

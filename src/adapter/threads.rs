@@ -25,11 +25,12 @@ use core::time::Duration;
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::completion::Delivered;
-use super::engine::{Accepted, Attempt, Engine, Wait};
+use super::completion::{Accepted, Delivered};
+use super::engine::{Attempt, Engine};
 use super::error::Error;
 use super::setup::Setup;
 use super::sockets::SocketOptions;
+use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
 use crate::producer::Stats;
 use crate::record::Record;

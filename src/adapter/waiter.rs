@@ -1,7 +1,11 @@
-//! Someone who waits: a thread on a condition variable, or a task with its waker.
+//! Those who wait, each a thread on a condition variable or a task with its waker, and what they wait for.
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::task::Waker;
 use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::event::{TopicIndex, TopicListing};
 
 /// A flag that is raised once in a while. Raising it before anyone waits is not lost.
 #[derive(Debug, Default)]
@@ -47,5 +51,60 @@ impl Waiter {
         }
         state.task = Some(context.waker().clone());
         core::task::Poll::Pending
+    }
+}
+
+/// A flush that someone waits for.
+#[derive(Debug, Default)]
+pub(super) struct Flush {
+    pub(super) waiter: Waiter,
+    failed: Mutex<Option<u64>>,
+}
+
+impl Flush {
+    /// How many records failed, once it is over.
+    pub(super) fn failed(&self) -> Option<u64> {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is over. The waiter is still to be raised, without the machine's lock.
+    pub(super) fn end(&self, failed: u64) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failed);
+    }
+}
+
+/// A list of topics that someone waits for.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) waiter: Waiter,
+    topics: Mutex<Option<Vec<TopicListing>>>,
+}
+
+impl Listing {
+    /// The topics, once they came: then the wait is over.
+    pub(super) fn topics(&self) -> Option<Vec<TopicListing>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// They came. The waiter is still to be raised, without the machine's lock.
+    pub(super) fn answer(&self, topics: Vec<TopicListing>) {
+        *self.topics.lock().unwrap_or_else(PoisonError::into_inner) = Some(topics);
+    }
+}
+
+/// What a caller has to wait for.
+#[derive(Clone, Debug)]
+pub(super) enum Wait {
+    Topic(TopicIndex, Arc<Waiter>),
+    Listing(Arc<Listing>),
+    Memory(Arc<Waiter>),
+}
+
+impl Wait {
+    pub(super) fn waiter(&self) -> &Waiter {
+        match self {
+            Self::Topic(_, waiter) | Self::Memory(waiter) => waiter,
+            Self::Listing(listing) => &listing.waiter,
+        }
     }
 }

@@ -13,10 +13,11 @@ use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use super::completion::Delivered;
-use super::engine::{Accepted, Attempt, Engine, Wait};
+use super::completion::{Accepted, Delivered};
+use super::engine::{Attempt, Engine};
 use super::error::Error;
 use super::setup::Setup;
+use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
 use crate::producer::Stats;
 use crate::record::Record;
