@@ -14,6 +14,7 @@
 //! | drive | [`Input`], [`Output`], [`Producer::transmit`] |
 //! | learn what became of it | [`Event`], [`Delivery`], [`DeliveryError`] |
 //! | test against a cluster | `milena::cluster` (feature `cluster`) |
+//! | test without one | `milena::Mock` (feature `cluster`) |
 //!
 #![doc = include_str!("../README.md")]
 #![no_std]
@@ -40,6 +41,8 @@ pub mod serializer;
 mod time;
 mod wire;
 
+#[cfg(all(feature = "cluster", any(feature = "threads", feature = "tokio", feature = "smol")))]
+pub use adapter::Mock;
 #[cfg(feature = "smol")]
 pub use adapter::smol;
 #[cfg(any(feature = "tokio", feature = "smol"))]

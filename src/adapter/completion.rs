@@ -53,19 +53,11 @@ impl Place {
     }
 }
 
-impl Accepted {
-    /// Calls `callback` with the record's outcome.
-    pub(super) fn call(self, callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static) {
-        let Self { completion, index, place } = self;
-        completion.call(index, Box::new(move |outcome| callback(place.delivered(outcome))));
-    }
-}
-
-/// What a callback is called with.
+/// What became of a record, as the machine tells it.
 pub(super) type Outcome = Result<Written, DeliveryError>;
 
-/// A callback for one record, as it is stored.
-pub(super) type Callback = Box<dyn FnOnce(Outcome) + Send>;
+/// What is called with a record's outcome.
+pub(super) type Callback = Box<dyn FnOnce(Result<Delivered, Error>) + Send>;
 
 /// Those who wait for one batch.
 #[derive(Default)]
@@ -85,14 +77,15 @@ struct State {
     /// Outcomes of ranges of records. Mostly one, of all.
     outcomes: SmallVec<[(Range<u32>, Outcome); 1]>,
     tasks: Vec<(u32, Waker)>,
-    callbacks: Vec<(u32, Callback)>,
+    /// In the order of the records.
+    callbacks: Vec<(u32, Place, Callback)>,
     threads: bool,
 }
 
 /// What has to be called once the machine's lock is released.
 #[derive(Default)]
 pub(super) struct Calls {
-    callbacks: Vec<(Callback, Outcome)>,
+    callbacks: Vec<(Callback, Result<Delivered, Error>)>,
     tasks: Vec<Waker>,
 }
 
@@ -119,22 +112,12 @@ impl Completion {
     /// The outcome of some of the records is known.
     pub(super) fn complete(&self, records: Range<u32>, outcome: Outcome, calls: &mut Calls) {
         let mut state = self.lock();
-        let of = |written: &Outcome, index: u32| match written {
-            Ok(written) => {
-                let base_offset = written.base_offset.map(|base| base + i64::from(index - records.start));
-                Ok(Written { base_offset, ..*written })
-            }
-            Err(error) => Err(error.clone()),
-        };
-        let mut place = 0;
-        while place < state.callbacks.len() {
-            if records.contains(&state.callbacks[place].0) {
-                let (index, callback) = state.callbacks.remove(place);
-                calls.callbacks.push((callback, of(&outcome, index)));
-            } else {
-                place += 1;
-            }
-        }
+        let before = |end: u32| state.callbacks.partition_point(|(index, ..)| *index < end);
+        let named = before(records.start)..before(records.end);
+        calls.callbacks.extend(state.callbacks.drain(named).map(|(index, place, callback)| {
+            let outcome = place.delivered(of_record(&outcome, index - records.start));
+            (callback, outcome)
+        }));
         state.tasks.retain(|(index, task)| {
             let named = records.contains(index);
             if named {
@@ -150,9 +133,10 @@ impl Completion {
         }
     }
 
-    /// Calls `callback` with the record's outcome, when it is known.
-    pub(super) fn call(&self, index: u32, callback: Callback) {
-        self.lock().callbacks.push((index, callback));
+    /// Calls `callback` with the record's outcome, when it is known. To be asked for with the machine's lock held since the
+    /// record was taken: then it can't be known yet, and callbacks come in the order of the records.
+    pub(super) fn call(&self, index: u32, place: Place, callback: Callback) {
+        self.lock().callbacks.push((index, place, callback));
     }
 
     /// The record's outcome, if it is known.
@@ -197,14 +181,14 @@ impl Completion {
 impl State {
     fn outcome(&self, index: u32) -> Option<Outcome> {
         let (records, outcome) = self.outcomes.iter().find(|(records, _)| records.contains(&index))?;
-        Some(match outcome {
-            Ok(written) => {
-                let base_offset = written.base_offset.map(|base| base + i64::from(index - records.start));
-                Ok(Written { base_offset, ..*written })
-            }
-            Err(error) => Err(error.clone()),
-        })
+        Some(of_record(outcome, index - records.start))
     }
+}
+
+/// The outcome of the record at `place` in a range that has this one.
+fn of_record(range: &Outcome, place: u32) -> Outcome {
+    let written = range.as_ref().map_err(DeliveryError::clone)?;
+    Ok(Written { base_offset: written.base_offset.map(|base| base + i64::from(place)), ..*written })
 }
 
 /// The outcome of what was open when the driver went away.

@@ -14,7 +14,7 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clock::{self, Clock};
-use super::completion::{Accepted, Calls, Completion, Place, gone};
+use super::completion::{Accepted, Callback, Calls, Completion, Place, gone};
 use super::error::Error;
 use super::interceptor::Interceptors;
 use super::setup::{Setup, TokenProvider};
@@ -156,15 +156,20 @@ impl Engine {
         &self.interceptors
     }
 
-    /// Hands a record to the machine. `waited`: what the caller waited for before, so that it keeps its place.
-    pub(super) fn try_send(&self, record: &Record<'_>, waited: Option<&Wait>) -> Result<Attempt, SendError> {
+    /// Hands a record to the machine. `waited`: what the caller waited for before, so that it keeps its place. `callback` is
+    /// taken with the record.
+    pub(super) fn try_send(
+        &self,
+        record: &Record<'_>,
+        waited: Option<&Wait>,
+        callback: &mut Option<Callback>,
+    ) -> Result<Attempt, SendError> {
         let now = self.clock.now();
         let mut state = self.lock();
         if state.must_queue(waited) {
             return Ok(Attempt::Wait(state.wait_for_memory(waited)));
         }
-        let result = state.send(now, record);
-        let attempt = match result {
+        let attempt = match state.send(now, record, callback) {
             Ok(accepted) => Ok(Attempt::Accepted(accepted)),
             Err(SendError::NotReady { topic }) => Ok(Attempt::Wait(state.wait_for_topic(topic))),
             Err(SendError::BufferFull { .. }) => Ok(Attempt::Wait(state.wait_for_memory(waited))),
@@ -181,13 +186,13 @@ impl Engine {
     }
 
     /// Hands a record to the machine, or says why not now.
-    pub(super) fn send_now(&self, record: &Record<'_>) -> Result<Accepted, SendError> {
+    pub(super) fn send_now(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, SendError> {
         let now = self.clock.now();
         let mut state = self.lock();
         if !state.memory.is_empty() {
             return Err(SendError::BufferFull { needed: 0 });
         }
-        let result = state.send(now, record);
+        let result = state.send(now, record, &mut callback);
         let wake = state.wake();
         drop(state);
         finish(None, wake);
@@ -210,7 +215,7 @@ impl Engine {
             }
             let mut outcome = None;
             while let Some(record) = records.peek().filter(|_| left > 0) {
-                match state.send(now, record) {
+                match state.send(now, record, &mut None) {
                     Ok(sent) => accepted(sent),
                     Err(SendError::NotReady { topic }) => {
                         outcome = Some(Ok(Some(state.wait_for_topic(topic))));
@@ -324,7 +329,8 @@ impl Engine {
         } else {
             state.flushes.insert(id, Arc::clone(&flush));
         }
-        let wake = state.wake();
+        state.wake();
+        let wake = state.driver.clone(); // even if the machine has nothing new to say: a mock does more in a flush
         drop(state);
         finish(None, wake);
         flush
@@ -358,6 +364,12 @@ impl Engine {
     /// Produce requests without an answer.
     pub(super) fn in_flight(&self) -> usize {
         self.lock().producer.in_flight()
+    }
+
+    /// Whether someone waits for a flush.
+    #[cfg(feature = "cluster")]
+    pub(super) fn is_flushing(&self) -> bool {
+        !self.lock().flushes.is_empty()
     }
 
     /// The machine's counters.
@@ -508,7 +520,12 @@ fn finish(next: Option<Arc<Waiter>>, wake: Option<Waker>) {
 }
 
 impl State {
-    fn send(&mut self, now: Instant, record: &Record<'_>) -> Result<Accepted, SendError> {
+    fn send(
+        &mut self,
+        now: Instant,
+        record: &Record<'_>,
+        callback: &mut Option<Callback>,
+    ) -> Result<Accepted, SendError> {
         let sent = self.producer.send(now, record)?;
         let slot = sent.id.batch.slot();
         if sent.id.index == 0 {
@@ -522,6 +539,9 @@ impl State {
             completion.expect("a batch's first record makes its completion, and only its last delivery takes it");
         let topic = self.name(sent.topic);
         let place = Place { topic, partition: sent.partition, timestamp: sent.timestamp };
+        if let Some(callback) = callback.take() {
+            completion.call(sent.id.index, place.clone(), callback);
+        }
         Ok(Accepted { completion, index: sent.id.index, place })
     }
 

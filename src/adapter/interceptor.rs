@@ -1,11 +1,12 @@
 //! Looking at every record on its way in, and at what became of it (Java's `ProducerInterceptor`).
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::panic::AssertUnwindSafe;
 
-use super::completion::{Accepted, Delivered};
+use super::completion::{Accepted, Callback, Delivered};
 use super::error::Error;
 use crate::record::{Record, RecordBuf};
 
@@ -42,16 +43,18 @@ impl Interceptors {
     pub(super) fn around(
         &self,
         record: &Record<'_>,
-        take: impl FnOnce(&Record<'_>) -> Result<Accepted, Error>,
+        callback: Option<Callback>,
+        take: impl FnOnce(&Record<'_>, Option<Callback>) -> Result<Accepted, Error>,
     ) -> Result<Accepted, Error> {
         if !self.are_there() {
-            return take(record);
+            return take(record, callback);
         }
+        let callback = self.before(callback);
         let taken = match self.on_send(record) {
-            None => take(record),
-            Some(other) => take(&other.record(&other.headers())),
+            None => take(record, callback),
+            Some(other) => take(&other.record(&other.headers()), callback),
         };
-        self.watch(&taken);
+        self.refused(&taken);
         taken
     }
 
@@ -68,17 +71,21 @@ impl Interceptors {
         replaced
     }
 
-    /// Whether the record was taken is known: they hear of what becomes of it.
-    pub(super) fn watch(&self, taken: &Result<Accepted, Error>) {
-        if !self.are_there() {
-            return;
-        }
-        match taken {
-            Ok(accepted) => {
-                let them = self.clone();
-                accepted.clone().call(move |outcome| them.tell(&outcome));
+    /// A callback that tells them first, as Java does.
+    pub(super) fn before(&self, callback: Option<Callback>) -> Option<Callback> {
+        let them = self.clone();
+        Some(Box::new(move |outcome| {
+            them.tell(&outcome);
+            if let Some(callback) = callback {
+                callback(outcome);
             }
-            Err(error) => self.tell(&Err(error.clone())),
+        }))
+    }
+
+    /// If the record was not taken, they hear of that.
+    pub(super) fn refused(&self, taken: &Result<Accepted, Error>) {
+        if let Err(error) = taken {
+            self.tell(&Err(error.clone()));
         }
     }
 

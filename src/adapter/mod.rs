@@ -1,6 +1,6 @@
 //! Sockets and clocks for the machine, each behind a feature. What they share: [`engine`] (the machine behind a lock, with
 //! its waiters), [`completion`] (who waits for a batch), [`channel`] (one connection, with TLS or without), [`workers`]
-//! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), [`clock`], [`error`]; and, for those that give futures, [`task`].
+//! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), `mock` (no sockets at all), [`clock`], [`error`]; and, for those that give futures, [`task`].
 
 mod channel;
 mod clock;
@@ -8,6 +8,8 @@ mod completion;
 mod engine;
 mod error;
 mod interceptor;
+#[cfg(feature = "cluster")]
+mod mock;
 mod setup;
 #[cfg(feature = "smol")]
 pub mod smol;
@@ -27,5 +29,7 @@ mod workers;
 pub use completion::Delivered;
 pub use error::Error;
 pub use interceptor::Interceptor;
+#[cfg(feature = "cluster")]
+pub use mock::Mock;
 pub use setup::{Setup, TokenProvider};
 pub use typed::{Typed, TypedError};

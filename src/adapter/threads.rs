@@ -16,6 +16,7 @@
 
 mod io;
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,7 +26,7 @@ use core::time::Duration;
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::completion::{Accepted, Delivered};
+use super::completion::{Accepted, Callback, Delivered};
 use super::engine::{Attempt, Engine};
 use super::error::Error;
 use super::setup::Setup;
@@ -80,6 +81,17 @@ impl Producer {
         Ok(Self { shared: Arc::new(Shared { engine, thread: Mutex::new(Some(handle)), wakeups }) })
     }
 
+    /// A producer without a cluster, and what stands in for one: for tests. See [`Mock`](crate::Mock).
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    #[cfg(feature = "cluster")]
+    pub fn mock(setup: impl Into<Setup>) -> std::io::Result<(Self, crate::Mock)> {
+        let (mock, engine) = crate::Mock::new(setup.into())?;
+        let (thread, wakeups) = (Mutex::new(None), Arc::default());
+        Ok((Self { shared: Arc::new(Shared { engine, thread, wakeups }) }, mock))
+    }
+
     fn engine(&self) -> &Engine {
         &self.shared.engine
     }
@@ -90,7 +102,7 @@ impl Producer {
     /// # Errors
     /// If the record can't be taken; nothing was kept of it.
     pub fn enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        self.accept(record).map(Ack)
+        self.accept(record, None).map(Ack)
     }
 
     /// Takes a record and waits until it is delivered.
@@ -107,7 +119,8 @@ impl Producer {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        self.engine().interceptors().around(record, |record| Ok(self.engine().send_now(record)?)).map(Ack)
+        let take = |record: &Record<'_>, callback| Ok(self.engine().send_now(record, callback)?);
+        self.engine().interceptors().around(record, None, take).map(Ack)
     }
 
     /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
@@ -142,8 +155,7 @@ impl Producer {
         record: &Record<'_>,
         callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        let accepted = self.accept(record)?;
-        accepted.call(callback);
+        self.accept(record, Some(Box::new(callback)))?;
         Ok(())
     }
 
@@ -244,15 +256,16 @@ impl Producer {
         self.engine().stats()
     }
 
-    fn accept(&self, record: &Record<'_>) -> Result<Accepted, Error> {
-        self.engine().interceptors().around(record, |record| self.accept_as_it_is(record))
+    fn accept(&self, record: &Record<'_>, callback: Option<Callback>) -> Result<Accepted, Error> {
+        let take = |record: &Record<'_>, callback| self.accept_as_it_is(record, callback);
+        self.engine().interceptors().around(record, callback, take)
     }
 
-    fn accept_as_it_is(&self, record: &Record<'_>) -> Result<Accepted, Error> {
+    fn accept_as_it_is(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, Error> {
         let mut waited: Option<Wait> = None;
         let mut patience = Patience::new(self.engine());
         loop {
-            match self.engine().try_send(record, waited.as_ref())? {
+            match self.engine().try_send(record, waited.as_ref(), &mut callback)? {
                 Attempt::Accepted(accepted) => return Ok(accepted),
                 Attempt::Wait(wait) => {
                     patience.wait(self.engine(), record.topic, &wait)?;
@@ -261,6 +274,14 @@ impl Producer {
             }
         }
     }
+}
+
+/// Runs what the I/O thread runs: callbacks, which may not wait.
+#[cfg(feature = "cluster")]
+pub(super) fn as_io_thread(run: impl FnOnce()) {
+    let before = ON_IO_THREAD.replace(true);
+    run();
+    ON_IO_THREAD.set(before);
 }
 
 fn not_in_callback() -> Result<(), Error> {

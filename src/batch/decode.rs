@@ -1,4 +1,4 @@
-//! Reads a record section back, record by record: for splitting a batch that a broker found too large.
+//! Reads a record section back, record by record: for splitting a batch that a broker found too large, and for mocks.
 
 use alloc::vec::Vec;
 
@@ -27,15 +27,8 @@ impl Section {
     }
 
     /// Calls `each` with every record, in order.
-    pub(crate) fn for_each(&self, mut each: impl FnMut(&Content<'_>)) {
-        let mut reader = Reader { bytes: &self.bytes };
-        let mut headers = Vec::new();
-        for _ in 0..self.count {
-            headers.clear();
-            let content = reader.record(self.base_timestamp, &mut headers).expect("this crate wrote these bytes");
-            let (timestamp, key, value) = content;
-            each(&Content::new(timestamp, key, value, &headers));
-        }
+    pub(crate) fn for_each(&self, each: impl FnMut(&Content<'_>)) {
+        for_each(&self.bytes, self.base_timestamp, self.count, each);
     }
 
     /// How to split them into batches of at most `target` bytes, or of one record where that is larger.
@@ -58,6 +51,24 @@ impl Section {
             }
         });
         parts
+    }
+}
+
+/// Calls `each` with every record of a batch of this crate's own, header and all, that is not compressed.
+#[cfg(feature = "cluster")]
+pub(crate) fn for_each_of_batch(batch: &[u8], each: impl FnMut(&Content<'_>)) {
+    let (base_timestamp, count) = header::read(batch);
+    for_each(&batch[header::SIZE..], base_timestamp, count, each);
+}
+
+fn for_each(section: &[u8], base_timestamp: i64, count: u32, mut each: impl FnMut(&Content<'_>)) {
+    let mut reader = Reader { bytes: section };
+    let mut headers = Vec::new();
+    for _ in 0..count {
+        headers.clear();
+        let record = reader.record(base_timestamp, &mut headers).expect("this crate wrote these bytes");
+        let (timestamp, key, value) = record;
+        each(&Content::new(timestamp, key, value, &headers));
     }
 }
 

@@ -50,3 +50,10 @@ pub(crate) fn encode(records: &Records, stamp: Stamp) -> [u8; SIZE] {
     header[17..CHECKED_FROM].copy_from_slice(&checked.to_be_bytes());
     header
 }
+
+/// The base timestamp and the number of records of a batch.
+#[cfg(feature = "cluster")]
+pub(crate) fn read(batch: &[u8]) -> (i64, u32) {
+    use bytes::Buf;
+    ((&batch[27..]).get_i64(), (&batch[57..]).get_u32())
+}

@@ -24,10 +24,10 @@ use crate::record::Header;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Content<'a> {
     /// Milliseconds since the Unix epoch.
-    timestamp: i64,
-    key: Option<&'a [u8]>,
-    value: Option<&'a [u8]>,
-    headers: &'a [Header<'a>],
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: &'a [Header<'a>],
     /// Bytes of everything whose length does not depend on the place in the batch.
     payload: usize,
 }

@@ -314,7 +314,7 @@ impl Cluster {
             }
             self.create_topic(name, self.settings.default_partitions);
             if let Some(topic) = self.topics.get_mut(name) {
-                topic.fresh = true;
+                topic.fresh = !self.settings.instant_elections;
             }
         }
         let Some(topic) = self.topics.get_mut(name) else {

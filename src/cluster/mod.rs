@@ -87,6 +87,9 @@ pub struct Settings {
     pub min_insync_replicas: usize,
     /// Whether topics are created on first use.
     pub auto_create_topics: bool,
+    /// Whether a topic that is created on first use has its leaders in the first answer already. Kafka takes a moment, and
+    /// says `LEADER_NOT_AVAILABLE` until then.
+    pub instant_elections: bool,
     /// `max.message.bytes` of topics that don't set their own.
     pub max_message_bytes: usize,
     /// How long followers take to copy what a leader has; zero for at once.
@@ -116,6 +119,7 @@ impl Default for Settings {
             replication_factor: 3,
             min_insync_replicas: 1,
             auto_create_topics: true,
+            instant_elections: false,
             max_message_bytes: 1_048_588,
             replication_lag: Duration::ZERO,
             versions: Versions::KAFKA_4_3,

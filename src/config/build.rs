@@ -11,6 +11,9 @@ use crate::batch::Compression;
 use crate::config::options::{self, Entry, Kind, Support};
 use crate::config::{Acks, Config};
 
+/// What is written at once is a bounded number of segments.
+const BATCHES_A_REQUEST: usize = 512;
+
 /// What is wrong with a configuration. Nothing was made.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -309,6 +312,7 @@ impl Given {
             max_request_size: self.size("max.request.size"),
             batch_size,
             batch_size_max: self.size("batch.size.max").max(batch_size),
+            batches_a_request: BATCHES_A_REQUEST,
             linger,
             delivery_timeout,
             request_timeout,

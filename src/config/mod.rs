@@ -72,6 +72,8 @@ pub struct Config {
     pub(crate) batch_size: usize,
     /// `batch.size.max`, bytes (ours): how far a due batch may grow while its connection can't take it.
     pub(crate) batch_size_max: usize,
+    /// Batches in one request, at most. No option: only mocks have another than the default.
+    pub(crate) batches_a_request: usize,
     /// `linger.ms`.
     pub(crate) linger: Duration,
     /// `delivery.timeout.ms`.

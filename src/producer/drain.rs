@@ -18,9 +18,6 @@ use crate::wire::produce;
 /// A record section up to this size is copied into the request's head: cheaper than a segment of its own.
 const COPIED_UP_TO: usize = 1024;
 
-/// Batches in one request, at most: what a host may have to write at once stays a bounded number of segments.
-const BATCHES_A_REQUEST: usize = 512;
-
 /// The first version of Produce in which brokers take zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
 
@@ -202,7 +199,7 @@ impl Producer {
             let partition = &self.partitions[index];
             let topic = &self.topics[partition.topic];
             let more = self.batches[slot].size() + produce::entry_size(topic.name.len());
-            let full = size + more > self.config.max_request_size || entries.len() == BATCHES_A_REQUEST;
+            let full = size + more > self.config.max_request_size || entries.len() == self.config.batches_a_request;
             if full && !entries.is_empty() {
                 break;
             }

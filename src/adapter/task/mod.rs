@@ -4,6 +4,7 @@
 mod driver;
 mod runtime;
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,7 +14,7 @@ use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use super::completion::{Accepted, Delivered};
+use super::completion::{Accepted, Callback, Delivered};
 use super::engine::{Attempt, Engine};
 use super::error::Error;
 use super::setup::Setup;
@@ -69,6 +70,16 @@ impl<R: Runtime> Producer<R> {
         Ok((Self { shared: Arc::new(Shared { engine }), runtime: PhantomData }, driver))
     }
 
+    /// A producer without a cluster, and what stands in for one: for tests. See [`Mock`](crate::Mock).
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    #[cfg(feature = "cluster")]
+    pub fn mock(setup: impl Into<Setup>) -> std::io::Result<(Self, crate::Mock)> {
+        let (mock, engine) = crate::Mock::new(setup.into())?;
+        Ok((Self { shared: Arc::new(Shared { engine }), runtime: PhantomData }, mock))
+    }
+
     fn engine(&self) -> &Engine {
         &self.shared.engine
     }
@@ -79,7 +90,7 @@ impl<R: Runtime> Producer<R> {
     /// # Errors
     /// If the record can't be taken; nothing was kept of it.
     pub async fn enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        self.accept(record).await.map(Ack)
+        self.accept(record, None).await.map(Ack)
     }
 
     /// Takes a record and waits until it is delivered.
@@ -96,8 +107,8 @@ impl<R: Runtime> Producer<R> {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        let take = |record: &Record<'_>| Ok(self.engine().send_now(record)?);
-        self.engine().interceptors().around(record, take).map(Ack)
+        let take = |record: &Record<'_>, callback| Ok(self.engine().send_now(record, callback)?);
+        self.engine().interceptors().around(record, None, take).map(Ack)
     }
 
     /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
@@ -138,7 +149,7 @@ impl<R: Runtime> Producer<R> {
         record: &Record<'_>,
         callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        self.accept(record).await?.call(callback);
+        self.accept(record, Some(Box::new(callback))).await?;
         Ok(())
     }
 
@@ -231,23 +242,24 @@ impl<R: Runtime> Producer<R> {
         self.engine().stats()
     }
 
-    async fn accept(&self, record: &Record<'_>) -> Result<Accepted, Error> {
+    async fn accept(&self, record: &Record<'_>, callback: Option<Callback>) -> Result<Accepted, Error> {
         let interceptors = self.engine().interceptors();
         if !interceptors.are_there() {
-            return self.accept_as_it_is(record).await;
+            return self.accept_as_it_is(record, callback).await;
         }
+        let callback = interceptors.before(callback);
         let taken = match interceptors.on_send(record) {
-            None => self.accept_as_it_is(record).await,
-            Some(other) => self.accept_as_it_is(&other.record(&other.headers())).await,
+            None => self.accept_as_it_is(record, callback).await,
+            Some(other) => self.accept_as_it_is(&other.record(&other.headers()), callback).await,
         };
-        interceptors.watch(&taken);
+        interceptors.refused(&taken);
         taken
     }
 
-    async fn accept_as_it_is(&self, record: &Record<'_>) -> Result<Accepted, Error> {
+    async fn accept_as_it_is(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, Error> {
         let mut waiting = Waiting::<R>::new(self.engine());
         loop {
-            match self.engine().try_send(record, waiting.wait.as_ref())? {
+            match self.engine().try_send(record, waiting.wait.as_ref(), &mut callback)? {
                 Attempt::Accepted(accepted) => {
                     waiting.wait = None;
                     return Ok(accepted);

@@ -1,0 +1,380 @@
+//! A producer without brokers, sockets, threads or time, for the tests of programs that produce (Java's `MockProducer`).
+//!
+//! It is the real machine behind the real handles. What it writes is read at once, on the thread that sent, by a [`Cluster`]
+//! in memory; Produce requests, of one record each, are kept until the test says what becomes of them.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::{ApiKey, ProduceRequest, RequestHeader};
+use kafka_protocol::protocol::Decodable;
+
+use super::clock;
+use super::engine::{Effects, Engine};
+use super::setup::Setup;
+use crate::batch::{Compression, decode};
+use crate::cluster::{Cluster, Peer, Request, Settings};
+use crate::config::{Acks, Config, SecurityProtocol};
+use crate::error::ErrorCode;
+use crate::event::{Cause, ConnId, Input, Output};
+use crate::record::RecordBuf;
+use crate::time::Instant;
+
+/// Timeouts of a mock: none.
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// What a mock may buffer at least, however little it is configured with: every record takes a batch of its own.
+const MEMORY: usize = 1 << 30;
+
+/// The other side of a producer that was made by its `mock` function: what was sent, and what becomes of it.
+///
+/// Records are acknowledged as they are sent, or with [`auto_complete(false)`](Self::auto_complete) when the test says so.
+/// The configuration counts for what can be seen without a cluster: partitioners, interceptors, `max.request.size`,
+/// `max.block.ms`, `client.id`. What is about brokers has no effect: `bootstrap.servers`, `acks` (as `all`), retries (none),
+/// idempotence, batching, compression, timeouts, security. There is no time in it: nothing is retried, nothing expires.
+/// Callbacks are called on the thread that sends, or that calls a method here.
+///
+/// Clones share it. Dropping the last one is the end of the producer, as with a driver.
+///
+/// ```
+/// # #[cfg(feature = "threads")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use milena::{Config, ErrorCode, Record, threads::Producer};
+///
+/// /// The code under test: it takes the producer that it has in production.
+/// fn order(producer: &Producer, what: &str) -> Result<milena::threads::Ack, milena::Error> {
+///     producer.enqueue(&Record::new("orders").key("customer-7").value(what))
+/// }
+///
+/// let (producer, mock) = Producer::mock(Config::new("not-used:9092")?)?;
+/// assert_eq!(order(&producer, "3 apples")?.wait()?.offset, Some(0));
+/// assert_eq!(mock.history()[0].value.as_deref(), Some(&b"3 apples"[..]));
+///
+/// mock.auto_complete(false);
+/// let (pears, plums) = (order(&producer, "2 pears")?, order(&producer, "plums")?);
+/// assert!(mock.complete_next());
+/// assert!(pears.is_done() && !plums.is_done());
+/// assert!(mock.error_next(ErrorCode::new(87))); // INVALID_RECORD
+/// assert!(plums.wait().is_err());
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "threads"))]
+/// # fn main() {}
+/// ```
+#[derive(Clone, Debug)]
+pub struct Mock {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    engine: Arc<Engine>,
+    state: Mutex<State>,
+    /// The machine may have something to say.
+    wanted: AtomicBool,
+    /// Someone listens to it, or runs callbacks.
+    busy: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    cluster: Cluster,
+    connections: BTreeMap<ConnId, Connection>,
+    /// Requests that were not answered yet, oldest first.
+    held: VecDeque<(ConnId, Bytes)>,
+    history: Vec<RecordBuf>,
+    auto_complete: bool,
+    commands: Vec<Output>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    peer: Peer,
+    /// What was written, up to the end of a frame.
+    written: Vec<u8>,
+}
+
+/// Whoever wakes the driver does its work.
+struct Wake(Weak<Shared>);
+
+impl alloc::task::Wake for Wake {
+    fn wake(self: Arc<Self>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.pump();
+        }
+    }
+}
+
+impl Mock {
+    /// The mock, and the engine for a handle.
+    pub(super) fn new(mut setup: Setup) -> io::Result<(Self, Arc<Engine>)> {
+        let cluster = Cluster::new(Settings {
+            default_partitions: 1,
+            instant_elections: true,
+            unix_time: clock::time_of_day().as_millis(),
+            ..Settings::default()
+        });
+        let servers = cluster.nodes().into_iter().filter_map(|node| cluster.address(node));
+        setup.config = Config {
+            bootstrap_servers: servers.map(|(host, port)| (host.into(), port)).collect(),
+            acks: Acks::All,
+            idempotence: false,
+            retries: 0,
+            max_in_flight: usize::MAX,
+            batch_size: 1,
+            batch_size_max: 1,
+            batches_a_request: 1,
+            linger: Duration::ZERO,
+            delivery_timeout: FOR_EVER,
+            request_timeout: FOR_EVER,
+            compression: Compression::None,
+            jobs: Some(0),
+            buffer_memory: setup.config.buffer_memory.max(MEMORY),
+            security_protocol: SecurityProtocol::Plaintext,
+            sasl: None,
+            ..setup.config
+        };
+        let engine = Arc::new(Engine::new(setup)?);
+        let state = State {
+            cluster,
+            connections: BTreeMap::new(),
+            held: VecDeque::new(),
+            history: Vec::new(),
+            auto_complete: true,
+            commands: Vec::new(),
+        };
+        let shared = Arc::new(Shared {
+            engine: Arc::clone(&engine),
+            state: Mutex::new(state),
+            wanted: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+        });
+        engine.set_driver(&Arc::new(Wake(Arc::downgrade(&shared))).into());
+        Ok((Self { shared }, engine))
+    }
+
+    /// Whether records are acknowledged as they are sent, which is so at first. What was kept until now is acknowledged too.
+    pub fn auto_complete(&self, yes: bool) {
+        self.shared.lock().auto_complete = yes;
+        self.shared.pump();
+    }
+
+    /// Acknowledges the oldest record that was not answered yet; false if there is none.
+    pub fn complete_next(&self) -> bool {
+        self.answer_next(None)
+    }
+
+    /// Fails the oldest record that was not answered yet, as if a broker answered `error`; false if there is none.
+    pub fn error_next(&self, error: ErrorCode) -> bool {
+        self.answer_next(Some(error))
+    }
+
+    fn answer_next(&self, error: Option<ErrorCode>) -> bool {
+        self.shared.pump();
+        let answered = self.shared.lock().answer_next(&self.shared.engine, error);
+        self.shared.pump();
+        answered
+    }
+
+    /// How many records were sent and not answered yet.
+    pub fn pending(&self) -> usize {
+        self.shared.lock().held.len()
+    }
+
+    /// What was sent since the beginning or the last [`clear`](Self::clear), in order, whatever became of it. Partition and
+    /// timestamp are those that the record was sent with.
+    pub fn history(&self) -> Vec<RecordBuf> {
+        self.shared.lock().history.clone()
+    }
+
+    /// Forgets the history. What was not answered yet still waits for that.
+    pub fn clear(&self) {
+        self.shared.lock().history.clear();
+    }
+
+    /// Whether the producer was closed.
+    pub fn is_closed(&self) -> bool {
+        self.shared.engine.has_ended()
+    }
+
+    /// Looks at the cluster that takes the records, or changes it: topics with more than one partition, topics that may not
+    /// be written to, codes to answer metadata requests with.
+    pub fn with<T>(&self, change: impl FnOnce(&mut Cluster, Instant) -> T) -> T {
+        let now = self.shared.engine.clock().now();
+        change(&mut self.shared.lock().cluster, now)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.engine.end();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what the machine says until it says no more. Whoever comes while another thread, or a callback, is at it leaves
+    /// the work to that one.
+    fn pump(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
+        while self.wanted.load(Ordering::SeqCst) {
+            if self.busy.swap(true, Ordering::SeqCst) {
+                return;
+            }
+            while self.wanted.swap(false, Ordering::SeqCst) {
+                let mut effects = Effects::default();
+                self.lock().work(&self.engine, &mut effects);
+                run(&mut effects);
+            }
+            self.busy.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Callbacks may not wait, as anywhere.
+fn run(effects: &mut Effects) {
+    #[cfg(feature = "threads")]
+    super::threads::as_io_thread(|| effects.run());
+    #[cfg(not(feature = "threads"))]
+    effects.run();
+}
+
+impl State {
+    fn work(&mut self, engine: &Engine, effects: &mut Effects) {
+        loop {
+            let mut commands = core::mem::take(&mut self.commands);
+            engine.drain(&mut commands, effects);
+            let idle = commands.is_empty();
+            for command in commands.drain(..) {
+                self.obey(engine, command);
+            }
+            self.commands = commands;
+            let complete = self.auto_complete || engine.is_flushing();
+            if idle && !(complete && self.answer_next(engine, None)) {
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self, engine: &Engine, command: Output) {
+        match command {
+            Output::Connect { conn, host, port, .. } => {
+                let node = self.cluster.node_at(&host, port);
+                match node.and_then(|node| self.cluster.connect(node)) {
+                    Some(peer) => {
+                        self.connections.insert(conn, Connection { peer, written: Vec::new() });
+                        engine.input(Input::Connected(conn));
+                    }
+                    None => engine.input(Input::Disconnected(conn, Cause::Connect("the node is down"))),
+                }
+            }
+            Output::Disconnect(conn) => {
+                if let Some(connection) = self.connections.remove(&conn) {
+                    self.cluster.disconnect(connection.peer);
+                }
+                self.held.retain(|(other, _)| *other != conn);
+            }
+            Output::Transmit(conn) => self.transmit(engine, conn),
+            Output::Job(_) | Output::Token { .. } | Output::Event(_) | Output::Wait(_) => {
+                unreachable!("a mock neither compresses nor authenticates, and the engine keeps the others")
+            }
+        }
+    }
+
+    /// Takes all that the machine has for a connection.
+    fn transmit(&mut self, engine: &Engine, conn: ConnId) {
+        loop {
+            let Some(connection) = self.connections.get_mut(&conn) else { return };
+            let before = connection.written.len();
+            engine.with_producer(|producer, now| {
+                for segment in producer.transmit(now, conn).segments() {
+                    connection.written.extend_from_slice(segment);
+                }
+                producer.written(now, conn, connection.written.len() - before);
+            });
+            if connection.written.len() == before {
+                return;
+            }
+            while let Some(frame) = connection.take_frame() {
+                if frame.starts_with(&0i16.to_be_bytes()) {
+                    self.history.extend(sent(&frame, &self.cluster));
+                    self.held.push_back((conn, frame));
+                } else {
+                    serve(&mut self.cluster, connection.peer, engine, conn, &frame);
+                }
+            }
+        }
+    }
+
+    fn answer_next(&mut self, engine: &Engine, error: Option<ErrorCode>) -> bool {
+        let Some((conn, frame)) = self.held.pop_front() else { return false };
+        if let Some(error) = error {
+            self.cluster.fail_next(Request::Produce, error.code(), 1);
+        }
+        if let Some(connection) = self.connections.get(&conn) {
+            serve(&mut self.cluster, connection.peer, engine, conn, &frame);
+        }
+        true
+    }
+}
+
+impl Connection {
+    /// A whole frame, without its length.
+    fn take_frame(&mut self) -> Option<Bytes> {
+        let length = u32::from_be_bytes(*self.written.first_chunk::<4>()?) as usize;
+        if self.written.len() < 4 + length {
+            return None;
+        }
+        let rest = self.written.split_off(4 + length);
+        Some(Bytes::from(core::mem::replace(&mut self.written, rest)).slice(4..))
+    }
+}
+
+/// The cluster gets a request, and the machine the answer.
+fn serve(cluster: &mut Cluster, peer: Peer, engine: &Engine, conn: ConnId, frame: &[u8]) {
+    let now = engine.clock().now();
+    cluster.receive(now, peer, &(frame.len() as u32).to_be_bytes());
+    cluster.receive(now, peer, frame);
+    engine.input(Input::Data(conn, &cluster.take_output(peer)));
+    if cluster.is_closed(peer) {
+        engine.input(Input::Disconnected(conn, Cause::Closed));
+    }
+}
+
+/// The records of a Produce request.
+fn sent(frame: &Bytes, cluster: &Cluster) -> Vec<RecordBuf> {
+    let mut records = Vec::new();
+    let (mut body, version) = (frame.clone(), (&frame[2..]).get_i16());
+    RequestHeader::decode(&mut body, ApiKey::Produce.request_header_version(version)).expect("the machine wrote it");
+    let request = ProduceRequest::decode(&mut body, version).expect("the machine wrote it");
+    for topic in request.topic_data {
+        let id = *topic.topic_id.as_bytes();
+        let by_id = || cluster.topics().into_iter().find(|name| cluster.topic_id(name) == Some(id));
+        let name = if version < 13 { Some(topic.name.0.as_str().into()) } else { by_id() }.unwrap_or_default();
+        for partition in topic.partition_data {
+            let batch = partition.records.unwrap_or_default();
+            decode::for_each_of_batch(&batch, |content| {
+                let (key, value) = (content.key, content.value);
+                let headers = content.headers.iter();
+                records.push(RecordBuf {
+                    topic: name.clone(),
+                    partition: Some(partition.index),
+                    key: key.map(<[u8]>::to_vec),
+                    value: value.map(<[u8]>::to_vec),
+                    headers: headers.map(|header| (header.key.into(), header.value.map(<[u8]>::to_vec))).collect(),
+                    timestamp: Some(content.timestamp),
+                });
+            });
+        }
+    }
+    records
+}

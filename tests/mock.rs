@@ -1,0 +1,254 @@
+//! The mock producer: what Java's MockProducer promises, over the handles that programs use.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use milena::threads::Producer;
+use milena::{
+    Config, DeliveryErrorKind, Error, ErrorCode, Header, Mock, Record, RoundRobinPartitioner, SendError, Setup,
+};
+
+fn config(more: &[(&str, &str)]) -> Config {
+    let pairs = [("bootstrap.servers", "nowhere.invalid:9092"), ("max.block.ms", "200")];
+    Config::from_properties(pairs.into_iter().chain(more.iter().copied())).unwrap()
+}
+
+fn mock() -> (Producer, Mock) {
+    Producer::mock(config(&[])).unwrap()
+}
+
+#[test]
+fn records_are_acknowledged_at_once_and_remembered_as_they_were() {
+    let (producer, mock) = mock();
+    let headers = [Header::new("h", b"1"), Header::new("h", b"2"), Header::null("n")];
+    let record = Record::new("t").key("k").value("v").headers(&headers).timestamp(77);
+    let ack = producer.enqueue(&record).unwrap();
+    assert!(ack.is_done());
+    let delivered = ack.wait().unwrap();
+    assert_eq!((&*delivered.topic, delivered.partition, delivered.offset, delivered.timestamp), ("t", 0, Some(0), 77));
+    assert_eq!(producer.send(&Record::new("t")).unwrap().offset, Some(1));
+    let history = mock.history();
+    assert_eq!(history[0], milena::RecordBuf { partition: Some(0), ..(&record).into() });
+    assert_eq!((&history[1].key, &history[1].value), (&None, &None));
+    assert!(history[1].timestamp.is_some());
+    mock.clear();
+    assert_eq!(mock.history(), []);
+    assert_eq!(producer.send(&Record::new("t")).unwrap().offset, Some(2), "the log goes on");
+}
+
+#[test]
+fn records_are_completed_and_failed_in_order_on_demand() {
+    let (producer, mock) = mock();
+    mock.auto_complete(false);
+    assert!(!mock.complete_next() && !mock.error_next(ErrorCode::new(87)), "there is none");
+    let acks: Vec<_> = (0..4).map(|n| producer.enqueue(&Record::new("t").value(&[n])).unwrap()).collect();
+    assert_eq!(mock.pending(), 4);
+    assert_eq!(mock.history().len(), 4, "sent, whatever becomes of them");
+    assert!(mock.complete_next());
+    assert_eq!([true, false, false, false], [0, 1, 2, 3].map(|n: usize| acks[n].is_done()));
+    assert!(mock.error_next(ErrorCode::new(6))); // one that would be tried again, with brokers
+    let Err(Error::NotDelivered(error)) = acks[1].wait() else { panic!("it was failed") };
+    assert_eq!(error.kind, DeliveryErrorKind::RetriesExhausted(Some(ErrorCode::new(6))));
+    assert!(mock.error_next(ErrorCode::new(10)));
+    assert!(acks[2].wait().is_err());
+    assert!(mock.complete_next());
+    assert_eq!(acks[3].wait().unwrap().offset, Some(1), "what failed has no offset");
+    assert_eq!(mock.pending(), 0);
+    assert!(producer.enqueue(&Record::new("t")).is_ok(), "it goes on after failures");
+}
+
+#[test]
+fn every_code_fails_one_record_and_no_other() {
+    let (producer, mock) = mock();
+    mock.auto_complete(false);
+    for code in (-1..=136).filter(|code| ![0, 46].contains(code)) {
+        let (failed, fine) =
+            (producer.enqueue(&Record::new("t")).unwrap(), producer.enqueue(&Record::new("t")).unwrap());
+        assert!(mock.error_next(ErrorCode::new(code)), "{code}");
+        assert!(matches!(failed.wait_timeout(Duration::ZERO), Err(Error::NotDelivered(_))), "{code}");
+        assert!(mock.complete_next(), "{code}");
+        assert!(fine.wait_timeout(Duration::ZERO).is_ok(), "{code}");
+    }
+}
+
+#[test]
+fn a_flush_completes_what_is_pending() {
+    let (producer, mock) = mock();
+    mock.auto_complete(false);
+    let acks: Vec<_> = (0..3).map(|_| producer.enqueue(&Record::new("t")).unwrap()).collect();
+    assert!(mock.error_next(ErrorCode::new(87)));
+    assert_eq!(producer.flush().unwrap(), 0, "what failed before the call is not counted");
+    assert_eq!(mock.pending(), 0);
+    assert!(acks.iter().all(milena::threads::Ack::is_done));
+    let pending = producer.enqueue(&Record::new("t")).unwrap();
+    assert!(!pending.is_done(), "the flush is over");
+    mock.auto_complete(true);
+    assert!(pending.is_done());
+}
+
+#[test]
+fn partitioners_and_topics_are_as_the_test_makes_them() {
+    let setup = Setup::new(config(&[])).partitioner(RoundRobinPartitioner::default());
+    let (producer, mock) = Producer::mock(setup).unwrap();
+    mock.with(|cluster, _| cluster.create_topic("many", 12));
+    assert_eq!(producer.partitions_for("many").unwrap().len(), 12);
+    let mut partitions: Vec<i32> = (0..12).map(|_| producer.send(&Record::new("many")).unwrap().partition).collect();
+    partitions.sort_unstable();
+    assert_eq!(partitions, (0..12).collect::<Vec<_>>());
+    let (producer, mock) = self::mock();
+    mock.with(|cluster, _| cluster.create_topic("many", 12));
+    let partition = milena::partition_for_key(b"k", 12);
+    assert_eq!(producer.send(&Record::new("many").key("k")).unwrap().partition, partition);
+    assert_eq!(mock.history()[0].partition, Some(partition));
+    assert_eq!(producer.list_topics().unwrap().len(), 1);
+    mock.with(|cluster, _| cluster.set_forbidden("secret", true));
+    assert_eq!(
+        producer.send(&Record::new("secret")).unwrap_err(),
+        Error::Send(SendError::TopicFailed(ErrorCode::new(29)))
+    );
+    let too_large = vec![0; 2 << 20];
+    assert!(matches!(
+        producer.send(&Record::new("many").value(&too_large)),
+        Err(Error::Send(SendError::TooLarge { option: "max.request.size", .. }))
+    ));
+}
+
+#[test]
+fn callbacks_may_send_but_not_wait_and_may_ask_the_mock() {
+    let (producer, mock) = mock();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (again, noted, asked) = (producer.clone(), Arc::clone(&seen), mock.clone());
+    producer
+        .send_with(&Record::new("t").value("first"), move |outcome| {
+            assert_eq!(outcome.unwrap().offset, Some(0));
+            assert_eq!(asked.history().len(), 1);
+            assert!(matches!(again.send(&Record::new("t").value("second")), Err(Error::InCallback)));
+            noted.lock().unwrap().push("first");
+            let noted = Arc::clone(&noted);
+            again.send_with(&Record::new("t").value("third"), move |_| noted.lock().unwrap().push("third")).unwrap();
+        })
+        .unwrap();
+    assert_eq!(*seen.lock().unwrap(), ["first", "third"]);
+    assert_eq!(mock.history().len(), 3, "the second was sent, though not waited for");
+}
+
+#[test]
+fn after_close_every_call_says_so() {
+    let (producer, mock) = mock();
+    mock.auto_complete(false);
+    let pending = producer.enqueue(&Record::new("t")).unwrap();
+    assert!(!mock.is_closed());
+    assert!(matches!(producer.close(Duration::from_millis(10)), Err(Error::TimedOut(_))), "it was never answered");
+    assert!(mock.is_closed());
+    assert!(pending.wait().is_err());
+    assert!(matches!(producer.enqueue(&Record::new("t")), Err(Error::Send(SendError::Closed))));
+    assert_eq!(producer.flush().unwrap(), 0);
+    assert!(!mock.complete_next());
+}
+
+#[test]
+fn dropping_the_mock_is_the_end_of_its_producer() {
+    let (producer, mock) = mock();
+    mock.auto_complete(false);
+    let pending = producer.enqueue(&Record::new("t")).unwrap();
+    drop(mock.clone());
+    assert!(!pending.is_done(), "another one is left");
+    drop(mock);
+    assert!(pending.wait().is_err());
+    assert!(producer.send(&Record::new("t")).is_err());
+}
+
+#[test]
+fn the_configuration_of_production_works_unchanged() {
+    let secured = config(&[
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        (
+            "sasl.jaas.config",
+            "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"a\" password=\"b\";",
+        ),
+        ("acks", "0"),
+        ("linger.ms", "5000"),
+    ]);
+    let (producer, _mock) = Producer::mock(secured).unwrap();
+    assert_eq!(producer.send(&Record::new("t")).unwrap().offset, Some(0));
+}
+
+#[test]
+fn many_threads_may_send() {
+    let (producer, mock) = mock();
+    mock.auto_complete(false);
+    let failed = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..8u8 {
+            let (producer, failed) = (&producer, &failed);
+            scope.spawn(move || {
+                for n in 0..200u8 {
+                    let outcome = producer.send(&Record::new(&format!("t{}", n % 5)).value(&[thread, n]));
+                    failed.fetch_add(usize::from(outcome.is_err()), Ordering::Relaxed);
+                }
+            });
+        }
+        let mut answered = 0;
+        while answered < 8 * 200 {
+            let next = if answered % 10 == 3 { mock.error_next(ErrorCode::new(87)) } else { mock.complete_next() };
+            answered += usize::from(next);
+        }
+    });
+    assert_eq!(failed.into_inner(), 160);
+    assert_eq!(mock.history().len(), 1600);
+}
+
+#[tokio::test]
+async fn a_producer_of_futures_has_one_too() {
+    let (producer, mock) = milena::tokio::Producer::mock(config(&[])).unwrap();
+    assert_eq!(producer.send(&Record::new("t").value("v")).await.unwrap().offset, Some(0));
+    mock.auto_complete(false);
+    let ack = producer.enqueue(&Record::new("t")).await.unwrap();
+    let waiting = tokio::spawn(ack);
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    assert!(mock.error_next(ErrorCode::new(87)));
+    assert!(waiting.await.unwrap().is_err());
+    assert_eq!(producer.flush().await.unwrap(), 0);
+    producer.close(Duration::from_secs(1)).await.unwrap();
+    assert!(mock.is_closed());
+}
+
+#[test]
+fn smol_needs_no_driver_either() {
+    let (producer, mock) = milena::smol::Producer::mock(config(&[])).unwrap();
+    smol::block_on(async {
+        for n in 0..100 {
+            assert_eq!(producer.send(&Record::new("t")).await.unwrap().offset, Some(n));
+        }
+    });
+    assert_eq!(mock.history().len(), 100);
+}
+
+#[derive(Debug)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl milena::Interceptor for Notes {
+    fn on_acknowledgement(&self, outcome: &Result<milena::Delivered, Error>) {
+        self.0.lock().unwrap().push(format!("interceptor {}", outcome.is_ok()));
+    }
+}
+
+#[test]
+fn interceptors_hear_of_an_outcome_before_the_callback() {
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let setup = Setup::new(config(&[])).interceptor(Arc::new(Notes(Arc::clone(&notes))));
+    let (producer, mock) = Producer::mock(setup).unwrap();
+    let noted = Arc::clone(&notes);
+    let note = move |outcome: Result<_, _>| noted.lock().unwrap().push(format!("callback {}", outcome.is_ok()));
+    producer.send_with(&Record::new("t"), note.clone()).unwrap();
+    mock.auto_complete(false);
+    producer.send_with(&Record::new("t"), note).unwrap();
+    mock.error_next(ErrorCode::new(87));
+    let told = ["interceptor true", "callback true", "interceptor false", "callback false"];
+    assert_eq!(*notes.lock().unwrap(), told);
+}
