@@ -55,7 +55,7 @@ impl Section {
 }
 
 /// Calls `each` with every record of a batch of this crate's own, header and all, that is not compressed.
-#[cfg(feature = "cluster")]
+#[cfg(all(feature = "cluster", any(feature = "threads", feature = "tokio", feature = "smol")))]
 pub(crate) fn for_each_of_batch(batch: &[u8], each: impl FnMut(&Content<'_>)) {
     let (base_timestamp, count) = header::read(batch);
     for_each(&batch[header::SIZE..], base_timestamp, count, each);

@@ -52,7 +52,7 @@ pub(crate) fn encode(records: &Records, stamp: Stamp) -> [u8; SIZE] {
 }
 
 /// The base timestamp and the number of records of a batch.
-#[cfg(feature = "cluster")]
+#[cfg(all(feature = "cluster", any(feature = "threads", feature = "tokio", feature = "smol")))]
 pub(crate) fn read(batch: &[u8]) -> (i64, u32) {
     use bytes::Buf;
     ((&batch[27..]).get_i64(), (&batch[57..]).get_u32())
