@@ -1,6 +1,7 @@
 //! The mock producer: what Java's MockProducer promises, over the handles that programs use.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
