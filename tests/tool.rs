@@ -37,6 +37,22 @@ fn perf_delivers_everything_into_the_cluster_in_memory() {
 }
 
 #[test]
+fn perf_tells_how_long_the_lock_was_held_and_which_threads_worked() {
+    let codec = ["-X", "compression.type=zstd", "-X", "compression.zstd.level=19", "-X", "compression.jobs=2"];
+    let arguments = [&["perf", "--records", "20000", "--details"][..], &codec].concat();
+    let (status, out, errors) = run(&[&arguments[..], &["--json"]].concat(), "");
+    assert_eq!(status, 0, "{errors}");
+    let details = &serde_json::from_str::<serde_json::Value>(&out).unwrap()["details"];
+    assert!(details["lock_holds"].as_u64() >= Some(20_000), "each send holds it once: {details}");
+    let at = |quantile| details["lock_hold_us"][quantile].as_f64().unwrap();
+    assert!(0.0 < at("p50") && at("p50") <= at("p99.9") && at("p99.9") <= at("max"), "{details}");
+    let threads: Vec<_> = details["threads"].as_array().unwrap().iter().map(|thread| &thread["name"]).collect();
+    assert!(threads.iter().any(|name| **name == "milena-compress"), "{details}");
+    let (_, out, _) = run(&arguments, "");
+    assert!(out.contains("\nlock, held ") && out.contains("  below "), "{out}");
+}
+
+#[test]
 fn produce_prints_one_outcome_a_line() {
     let input: String = (0..5000).map(|n| format!("{n}\n")).collect();
     let (status, out, errors) = run(&["produce", "--topic", "t", "--json"], &input);

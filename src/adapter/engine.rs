@@ -9,6 +9,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZero;
+use core::ops::{Deref, DerefMut};
 use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::clock::{self, Clock};
 use super::completion::{Accepted, Callback, Calls, Completion, Place, gone};
 use super::error::Error;
+use super::holds::{Holds, LockHolds};
 use super::interceptor::Interceptors;
 use super::setup::{Setup, TokenProvider};
 use super::waiter::{Flush, Listing, Wait, Waiter};
@@ -40,6 +42,7 @@ pub(super) struct Engine {
     jobs: usize,
     tokens: Mutex<Option<Box<dyn TokenProvider>>>,
     interceptors: Interceptors,
+    holds: Option<Holds>,
     /// For the next connection; `None` if they are not encrypted.
     #[cfg(feature = "tls")]
     tls: Mutex<Option<Arc<rustls::ClientConfig>>>,
@@ -62,6 +65,35 @@ struct State {
     trouble: Option<String>,
     told_time_at: Instant,
     ended: bool,
+}
+
+/// The machine and its waiters, while the lock is held.
+struct Locked<'a> {
+    measured: Option<(&'a Holds, Clock, Instant)>,
+    state: MutexGuard<'a, State>,
+}
+
+impl Drop for Locked<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some((holds, clock, since)) = self.measured {
+            holds.note(clock.now().as_nanos().saturating_sub(since.as_nanos()));
+        }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
 }
 
 /// What became of an attempt to send.
@@ -100,7 +132,7 @@ impl Engine {
         let tls = Mutex::new(setup.tls_config()?);
         #[cfg(not(feature = "tls"))]
         setup.check_tls()?;
-        let Setup { mut config, partitioner, mechanism, tokens, interceptors, .. } = setup;
+        let Setup { mut config, partitioner, mechanism, tokens, interceptors, measure_lock, .. } = setup;
         let clock = Clock::start();
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let jobs = *config.jobs.get_or_insert_with(|| cores().min(MOST_JOBS));
@@ -133,13 +165,20 @@ impl Engine {
             jobs,
             tokens: Mutex::new(tokens),
             interceptors: Interceptors::new(interceptors),
+            holds: measure_lock.then(Holds::new),
             #[cfg(feature = "tls")]
             tls,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { measured: self.holds.as_ref().map(|holds| (holds, self.clock, self.clock.now())), state }
+    }
+
+    /// How long the lock was held, if that is measured.
+    pub(super) fn lock_holds(&self) -> Option<LockHolds> {
+        self.holds.as_ref().map(Holds::snapshot)
     }
 
     pub(super) fn clock(&self) -> Clock {

@@ -1,12 +1,13 @@
 //! Sockets and clocks for the machine, each behind a feature. What they share: [`engine`] (the machine behind a lock, with
 //! its waiters), [`completion`] (who waits for a batch), [`channel`] (one connection, with TLS or without), [`workers`]
-//! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), `mock` (no sockets at all), [`clock`], [`error`]; and, for those that give futures, [`task`].
+//! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), [`holds`] (how long the lock is held), `mock` (no sockets at all), [`clock`], [`error`]; and, for those that give futures, [`task`].
 
 mod channel;
 mod clock;
 mod completion;
 mod engine;
 mod error;
+mod holds;
 mod interceptor;
 #[cfg(feature = "cluster")]
 mod mock;
@@ -28,6 +29,7 @@ mod workers;
 
 pub use completion::Delivered;
 pub use error::Error;
+pub use holds::LockHolds;
 pub use interceptor::Interceptor;
 #[cfg(feature = "cluster")]
 pub use mock::Mock;

@@ -48,6 +48,7 @@ pub struct Setup {
     pub(super) mechanism: Option<Box<dyn SaslMechanism>>,
     pub(super) tokens: Option<Box<dyn TokenProvider>>,
     pub(super) interceptors: Vec<Arc<dyn Interceptor>>,
+    pub(super) measure_lock: bool,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -67,6 +68,7 @@ impl Setup {
             mechanism: None,
             tokens: None,
             interceptors: Vec::new(),
+            measure_lock: false,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -97,6 +99,13 @@ impl Setup {
     #[must_use]
     pub fn interceptor(mut self, interceptor: Arc<dyn Interceptor>) -> Self {
         self.interceptors.push(interceptor);
+        self
+    }
+
+    /// Measures how long the machine's lock is held, for the producer's `lock_holds`. It costs two looks at the clock a send.
+    #[must_use]
+    pub fn measure_lock(mut self) -> Self {
+        self.measure_lock = true;
         self
     }
 

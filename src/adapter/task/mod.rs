@@ -237,6 +237,11 @@ impl<R: Runtime> Producer<R> {
         self.engine().in_flight()
     }
 
+    /// How long the machine's lock was held, if the setup says [`measure_lock`](Setup::measure_lock).
+    pub fn lock_holds(&self) -> Option<crate::LockHolds> {
+        self.engine().lock_holds()
+    }
+
     /// Counters.
     pub fn stats(&self) -> Stats {
         self.engine().stats()

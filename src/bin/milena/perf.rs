@@ -1,5 +1,6 @@
 //! `milena perf`: how fast.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use milena::cluster::Settings;
 use milena::threads::Producer;
-use milena::{Record, Stats};
+use milena::{LockHolds, Record, Setup, Stats};
 use serde_json::json;
 
 use crate::Failure;
@@ -35,6 +36,9 @@ pub(crate) struct Arguments {
     /// Partitions of the topic, where it is created in the cluster in memory
     #[arg(long, default_value_t = 4)]
     partitions: i32,
+    /// Also measure how long the producer's lock is held, and the CPU time of its threads; costs a little speed
+    #[arg(long)]
+    details: bool,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
@@ -57,7 +61,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Target { config, server } = arguments.producer.resolve(cluster, &[])?;
     let stop = Stop::listen()?;
     let external = server.is_none();
-    let producer = Producer::new(config).map_err(Failure::start)?;
+    let setup = Setup::new(config);
+    let setup = if arguments.details { setup.measure_lock() } else { setup };
+    let producer = Producer::new(setup).map_err(Failure::start)?;
     let histogram = Histogram::new_with_bounds(1, 600_000_000, 3).map_err(Failure::run)?;
     let notes = Arc::new(Notes {
         delivered: AtomicU64::new(0),
@@ -107,9 +113,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let seconds = now().saturating_duration_since(start).as_secs_f64();
     let cpu = cpu_seconds().zip(cpu).map(|(after, before)| after - before).filter(|_| external);
     let stats = producer.stats();
+    let details = producer.lock_holds().map(|holds| Details { holds, threads: thread_seconds() });
     producer.close(Duration::from_secs(10)).map_err(Failure::run)?;
     bar.finish_and_clear();
-    let result = Outcome { arguments, notes: &notes, seconds, cpu, stats };
+    let result = Outcome { arguments, notes: &notes, seconds, cpu, stats, details };
     let printed = if arguments.json { writeln!(stdout(), "{}", result.json()) } else { result.print() };
     printed.map_err(|error| Failure::output(&error))?;
     let failed = notes.failed.load(Ordering::Relaxed);
@@ -127,11 +134,28 @@ fn now() -> Instant {
 
 /// CPU seconds that this process has used, where the system tells.
 fn cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    cpu_seconds_of(&std::fs::read_to_string("/proc/self/stat").ok()?)
+}
+
+fn cpu_seconds_of(stat: &str) -> Option<f64> {
     // The name, in brackets, may contain anything.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
     Some(ticks / 100.0)
+}
+
+/// CPU seconds of each of the producer's threads, where the system tells.
+fn thread_seconds() -> Vec<(String, f64)> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let seconds = tasks.filter_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        let name = stat.split_once('(')?.1.rsplit_once(')')?.0.to_string();
+        Some((name, cpu_seconds_of(&stat)?))
+    });
+    let mut seconds: Vec<_> =
+        seconds.filter(|(name, _)| name.starts_with("milena-") && name != "milena-cluster").collect();
+    seconds.sort_by(|a, b| a.0.cmp(&b.0));
+    seconds
 }
 
 fn progress(records: u64) -> ProgressBar {
@@ -148,6 +172,50 @@ struct Outcome<'a> {
     seconds: f64,
     cpu: Option<f64>,
     stats: Stats,
+    details: Option<Details>,
+}
+
+/// What `--details` is about.
+struct Details {
+    holds: LockHolds,
+    /// CPU seconds of the producer's threads, by name.
+    threads: Vec<(String, f64)>,
+}
+
+const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+
+impl Details {
+    fn json(&self) -> serde_json::Value {
+        let micros = |share| self.holds.quantile(share).as_secs_f64() * 1e6;
+        let threads = self.threads.iter().map(|(name, seconds)| json!({ "name": name, "cpu_seconds": seconds }));
+        json!({
+            "lock_holds": self.holds.count(),
+            "lock_hold_us": QUANTILES.map(|(name, share)| (name, micros(share))).into_iter().collect::<BTreeMap<_, _>>(),
+            "threads": threads.collect::<Vec<_>>(),
+        })
+    }
+
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let [p50, p99, p999, max] = QUANTILES.map(|(_, share)| self.holds.quantile(share));
+        writeln!(
+            out,
+            "lock, held {} times: p50 {p50:?}, p99 {p99:?}, p99.9 {p999:?}, max {max:?}",
+            self.holds.count()
+        )?;
+        // From the shortest on, a line for each doubling.
+        let mut octaves = BTreeMap::new();
+        for (until, count) in self.holds.steps() {
+            let doubled = until.as_nanos().next_power_of_two();
+            *octaves.entry(u64::try_from(doubled).unwrap_or(u64::MAX)).or_insert(0) += count;
+        }
+        for (until, count) in octaves {
+            writeln!(out, "  below {:>12}: {count}", format!("{:?}", Duration::from_nanos(until)))?;
+        }
+        for (name, seconds) in &self.threads {
+            writeln!(out, "thread {name}: {seconds:.2} s of CPU")?;
+        }
+        Ok(())
+    }
 }
 
 impl Outcome<'_> {
@@ -191,6 +259,7 @@ impl Outcome<'_> {
             },
             "average_batch_bytes": self.average_batch(),
             "cpu_seconds_per_million": self.cpu_a_million(),
+            "details": self.details.as_ref().map(Details::json),
         })
     }
 
@@ -205,6 +274,9 @@ impl Outcome<'_> {
         writeln!(out, "batches: {} bytes on average", self.average_batch())?;
         if let Some(cpu) = self.cpu_a_million() {
             writeln!(out, "CPU: {cpu:.2} s for a million records")?;
+        }
+        if let Some(details) = &self.details {
+            details.print(&mut out)?;
         }
         Ok(())
     }
