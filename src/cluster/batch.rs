@@ -60,7 +60,7 @@ pub(super) fn read(bytes: &Bytes, limits: Limits) -> Result<Batch, (i16, &'stati
     let attributes = header.i16(21);
     match attributes & 7 {
         0 => {}
-        1 if cfg!(feature = "gzip") => {}
+        1 if cfg!(any(feature = "gzip", feature = "gzip-core")) => {}
         2 if cfg!(feature = "snappy") => {}
         3 if cfg!(feature = "lz4") => {}
         4 if cfg!(feature = "zstd") => {}

@@ -1,33 +1,31 @@
-//! gzip (RFC 1952): a header as Java writes it, DEFLATE, a checksum.
+//! gzip (RFC 1952): a header as Java writes it, DEFLATE, a checksum. DEFLATE is zlib-rs, or, without the standard library,
+//! miniz_oxide.
+
+#[cfg_attr(feature = "gzip", path = "gzip/zlib.rs")]
+#[cfg_attr(not(feature = "gzip"), path = "gzip/miniz.rs")]
+mod deflate;
 
 use alloc::vec::Vec;
 
-use zlib_rs::crc32::crc32;
-use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status, compress_bound};
+use deflate::{Deflater, bound, crc32, inflate};
 
 /// Method deflate, no flags, no time, no hints, unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-const WINDOW_BITS: u8 = 15;
 
 #[derive(Default)]
-pub(super) struct State(Option<(i32, Deflate)>);
+pub(super) struct State(Option<(i32, Deflater)>);
 
 impl State {
     pub(super) fn compress(&mut self, level: i32, raw: &[u8]) -> Option<Vec<u8>> {
         if self.0.as_ref().is_none_or(|(had, _)| *had != level) {
-            self.0 = Some((level, Deflate::new(level, false, WINDOW_BITS)));
+            self.0 = Some((level, Deflater::new(level)));
         }
-        let (_, deflate) = self.0.as_mut()?;
-        deflate.reset();
-        // With less room than the bound, this library may panic.
-        let mut out = alloc::vec![0; HEADER.len() + compress_bound(raw.len())];
+        let (_, deflater) = self.0.as_mut()?;
+        let mut out = alloc::vec![0; HEADER.len() + bound(raw.len())];
         out[..HEADER.len()].copy_from_slice(&HEADER);
-        let status = deflate.compress(raw, &mut out[HEADER.len()..], DeflateFlush::Finish).ok()?;
-        if status != Status::StreamEnd {
-            return None;
-        }
-        out.truncate(HEADER.len() + deflate.total_out() as usize);
-        out.extend_from_slice(&crc32(0, raw).to_le_bytes());
+        let length = deflater.compress(raw, &mut out[HEADER.len()..])?;
+        out.truncate(HEADER.len() + length);
+        out.extend_from_slice(&crc32(raw).to_le_bytes());
         out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
         Some(out)
     }
@@ -36,10 +34,39 @@ impl State {
 pub(super) fn decompress(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
     // This crate's frames, and Java's, have no optional fields.
     let bytes = bytes.strip_prefix(&HEADER[..4])?.get(HEADER.len() - 4..)?;
-    let mut inflate = Inflate::new(false, WINDOW_BITS);
     let mut raw = alloc::vec![0; length];
-    let status = inflate.decompress(bytes, &mut raw, InflateFlush::Finish).ok()?;
-    let trailer = bytes.get(inflate.total_in() as usize..)?;
-    let expected = [crc32(0, &raw).to_le_bytes(), (length as u32).to_le_bytes()].concat();
-    (status == Status::StreamEnd && inflate.total_out() as usize == length && trailer == expected).then_some(raw)
+    let used = inflate(bytes, &mut raw)?;
+    let expected = [crc32(&raw).to_le_bytes(), (length as u32).to_le_bytes()].concat();
+    (bytes[used..] == expected).then_some(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_comes_back_and_nothing_else_is_taken() {
+        let mut noise = 1u32;
+        let noisy: Vec<u8> = core::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 24) as u8
+        })
+        .take(70_000)
+        .collect();
+        let even = b"the same again and again, ".repeat(5000);
+        let mut state = State::default();
+        for raw in [&b""[..], b"x", &noisy, &even] {
+            for level in (1..=9).chain([-1]) {
+                let packed = state.compress(level, raw).expect("there is room for any input");
+                assert_eq!(decompress(&packed, raw.len()).as_deref(), Some(raw), "level {level}");
+                assert_eq!(decompress(&packed, raw.len() + 1), None);
+                assert_eq!(decompress(&packed[..packed.len() - 1], raw.len()), None);
+                let mut broken = packed.clone();
+                *broken.last_mut().expect("it has a trailer") ^= 1;
+                assert_eq!(decompress(&broken, raw.len()), None);
+            }
+        }
+        assert!(state.compress(9, &even).expect("there is room").len() < even.len() / 50);
+        assert_eq!(decompress(b"\x1f\x8b\x08\x00", 1), None);
+    }
 }

@@ -1,7 +1,7 @@
-//! Compression of a batch's records, one file a codec. The same records give the same bytes on every target, whoever
-//! compresses them.
+//! Compression of a batch's records, one file a codec. With the same features the same records give the same bytes on every
+//! target, whoever compresses them.
 
-#[cfg(feature = "gzip")]
+#[cfg(any(feature = "gzip", feature = "gzip-core"))]
 mod gzip;
 #[cfg(feature = "lz4")]
 mod lz4;
@@ -19,7 +19,7 @@ pub enum Compression {
     /// Records as they are.
     #[default]
     None,
-    /// DEFLATE in a gzip frame (feature `gzip`, pure Rust).
+    /// DEFLATE in a gzip frame (feature `gzip`, or `gzip-core` without `std`; pure Rust).
     Gzip {
         /// 1 (fast) to 9 (small); −1 for 6.
         level: i32,
@@ -67,7 +67,7 @@ impl Compression {
     pub(crate) const fn is_built_in(self) -> bool {
         match self {
             Self::None => true,
-            Self::Gzip { .. } => cfg!(feature = "gzip"),
+            Self::Gzip { .. } => cfg!(any(feature = "gzip", feature = "gzip-core")),
             Self::Snappy => cfg!(feature = "snappy"),
             Self::Lz4 => cfg!(feature = "lz4"),
             Self::Zstd { .. } => cfg!(feature = "zstd"),
@@ -80,7 +80,7 @@ impl Compression {
 #[derive(Default)]
 pub struct Compressor {
     raw: Vec<u8>,
-    #[cfg(feature = "gzip")]
+    #[cfg(any(feature = "gzip", feature = "gzip-core"))]
     gzip: gzip::State,
     #[cfg(feature = "snappy")]
     snappy: snappy::State,
@@ -108,7 +108,7 @@ impl Compressor {
         raw.clear();
         chunks.for_each(|chunk| raw.extend_from_slice(chunk));
         let compressed: Option<Vec<u8>> = match with {
-            #[cfg(feature = "gzip")]
+            #[cfg(any(feature = "gzip", feature = "gzip-core"))]
             Compression::Gzip { level } => self.gzip.compress(level, &raw),
             #[cfg(feature = "snappy")]
             Compression::Snappy => self.snappy.compress(&raw),
@@ -129,7 +129,7 @@ impl Compressor {
 pub(crate) fn decompress(with: Compression, bytes: &[u8], length: usize) -> Option<Vec<u8>> {
     let raw: Option<Vec<u8>> = match with {
         Compression::None => Some(bytes.to_vec()),
-        #[cfg(feature = "gzip")]
+        #[cfg(any(feature = "gzip", feature = "gzip-core"))]
         Compression::Gzip { .. } => gzip::decompress(bytes, length),
         #[cfg(feature = "snappy")]
         Compression::Snappy => snappy::decompress(bytes, length),
@@ -137,7 +137,12 @@ pub(crate) fn decompress(with: Compression, bytes: &[u8], length: usize) -> Opti
         Compression::Lz4 => lz4::decompress(bytes, length),
         #[cfg(feature = "zstd")]
         Compression::Zstd { .. } => zstd::decompress(bytes, length),
-        #[cfg(not(all(feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd")))]
+        #[cfg(not(all(
+            any(feature = "gzip", feature = "gzip-core"),
+            feature = "snappy",
+            feature = "lz4",
+            feature = "zstd"
+        )))]
         _ => None,
     };
     raw.filter(|raw| raw.len() == length)
