@@ -1,27 +1,23 @@
-//! An adapter of one's own, over plain blocking sockets: one thread a connection reads, the calling thread does the rest. It
-//! is what docs/writing-an-adapter.md goes through. `cargo run --example adapter --features cluster [HOST:PORT]`; without an
-//! address it produces to a cluster in memory.
+//! An adapter of one's own, over plain blocking sockets and one thread: docs/writing-an-adapter.md goes through it.
+//! `cargo run --example adapter --features cluster [HOST:PORT]`; without an address it produces to a cluster in memory.
 
 #![allow(clippy::std_instead_of_core, clippy::disallowed_methods, reason = "a host has a clock")]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime};
 
 use milena::{Cause, Config, ConnId, Event, Input, Instant, Output, Producer, Record, SendError, UnixTime};
 
-/// What a reading thread has to say: some bytes, or how its connection ended.
-type News = (ConnId, Result<Vec<u8>, Option<std::io::Error>>);
+/// How long a socket is listened to before it is the next one's turn. A better adapter polls all of them at once.
+const TURN: Duration = Duration::from_millis(1);
 
 struct Adapter {
     producer: Producer,
     clock: std::time::Instant,
-    sockets: HashMap<ConnId, TcpStream>,
-    news: Receiver<News>,
-    readers: Sender<News>,
+    sockets: BTreeMap<ConnId, TcpStream>,
     delivered: u64,
 }
 
@@ -30,62 +26,55 @@ impl Adapter {
         let mut seed = [0; 32]; // fresh for every producer, from the system
         std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
-        let (readers, news) = channel();
         let producer = Producer::new(Instant::ZERO, Some(UnixTime::from_millis(unix as i64)), config, seed);
-        Ok(Self { producer, clock: std::time::Instant::now(), sockets: HashMap::new(), news, readers, delivered: 0 })
+        Ok(Self { producer, clock: std::time::Instant::now(), sockets: BTreeMap::new(), delivered: 0 })
     }
 
     fn now(&self) -> Instant {
         Instant::from_nanos(self.clock.elapsed().as_nanos() as u64)
     }
 
-    /// Rule 1: drains until `Wait`. Returns until when there is nothing to do.
-    fn drain(&mut self) -> Option<Instant> {
+    fn tell(&mut self, input: Input<'_>) {
+        self.producer.handle_input(self.now(), input);
+    }
+
+    /// Works for a turn: does what the machine says until it says `Wait`, then hands in what came, then the time.
+    fn work(&mut self) {
         loop {
             match self.producer.poll_output() {
                 Output::Connect { conn, host, port, .. } => match TcpStream::connect((&*host, port)) {
-                    Ok(socket) => self.connected(conn, socket),
-                    Err(error) => {
-                        let (now, words) = (self.now(), error.to_string());
-                        self.producer.handle_input(now, Input::Disconnected(conn, Cause::Connect(&words)));
+                    Ok(socket) => {
+                        self.sockets.insert(conn, socket);
+                        self.tell(Input::Connected(conn));
                     }
+                    Err(error) => self.tell(Input::Disconnected(conn, Cause::Connect(&error.to_string()))),
                 },
-                Output::Disconnect(conn) => {
-                    if let Some(socket) = self.sockets.remove(&conn) {
-                        let _ = socket.shutdown(std::net::Shutdown::Both); // ends its reading thread
-                    }
-                }
+                Output::Disconnect(conn) => drop(self.sockets.remove(&conn)),
                 Output::Transmit(conn) => self.write(conn),
                 Output::Event(Event::Delivered(delivery)) => self.delivered += delivery.records.len() as u64,
                 Output::Event(event) => eprintln!("{event:?}"),
                 Output::Job(_) | Output::Token { .. } => unreachable!("neither jobs nor OAUTHBEARER were asked for"),
-                Output::Wait(until) => return until,
+                Output::Wait(_) => break, // a better adapter sleeps until then, if nothing comes
             }
+        }
+        for conn in self.sockets.keys().copied().collect::<Vec<_>>() {
+            self.read(conn);
+        }
+        self.tell(Input::Timeout);
+    }
+
+    fn read(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        let mut buffer = [0; 16 << 10];
+        match socket.set_read_timeout(Some(TURN)).and_then(|()| socket.read(&mut buffer)) {
+            Ok(0) => self.ended(conn, Cause::Closed),
+            Ok(n) => self.tell(Input::Data(conn, &buffer[..n])),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) => self.ended(conn, Cause::Io(&error.to_string())),
         }
     }
 
-    fn connected(&mut self, conn: ConnId, socket: TcpStream) {
-        let (mut reader, news) = (socket.try_clone().expect("a second handle"), self.readers.clone());
-        std::thread::spawn(move || {
-            let mut buffer = [0; 16 << 10];
-            loop {
-                let read = match reader.read(&mut buffer) {
-                    Ok(0) => Err(None),
-                    Ok(n) => Ok(buffer[..n].to_vec()),
-                    Err(error) => Err(Some(error)),
-                };
-                let over = read.is_err();
-                if news.send((conn, read)).is_err() || over {
-                    return;
-                }
-            }
-        });
-        let _ = socket.set_nodelay(true);
-        self.sockets.insert(conn, socket);
-        self.producer.handle_input(self.now(), Input::Connected(conn));
-    }
-
-    /// Rule 3: until there is nothing more. A write that blocks keeps the whole adapter: good enough for a blocking one.
+    /// Until there is nothing more to write. These sockets block until all is taken.
     fn write(&mut self, conn: ConnId) {
         loop {
             let now = self.now();
@@ -93,49 +82,14 @@ impl Adapter {
             let (Some(segment), Some(socket)) = (segment, self.sockets.get_mut(&conn)) else { return };
             match socket.write(&segment) {
                 Ok(n) => self.producer.written(now, conn, n),
-                Err(error) => return self.ended(conn, Some(&error)),
+                Err(error) => return self.ended(conn, Cause::Io(&error.to_string())),
             }
         }
     }
 
-    fn ended(&mut self, conn: ConnId, error: Option<&std::io::Error>) {
+    fn ended(&mut self, conn: ConnId, cause: Cause<'_>) {
         self.sockets.remove(&conn);
-        let words = error.map(ToString::to_string);
-        let cause = words.as_deref().map_or(Cause::Closed, Cause::Io);
-        self.producer.handle_input(self.now(), Input::Disconnected(conn, cause));
-    }
-
-    /// Works for a while: what is due, what comes in, what has to wait. Rule 2: all bytes before `Timeout`.
-    fn work(&mut self, patience: Duration) {
-        let until = self.drain();
-        let wait = until.map_or(patience, |until| until.saturating_since(self.now()).min(patience));
-        let first = self.news.recv_timeout(wait).ok();
-        for (conn, read) in first.into_iter().chain(self.news.try_iter()).collect::<Vec<News>>() {
-            match read {
-                Ok(bytes) => self.producer.handle_input(self.now(), Input::Data(conn, &bytes)),
-                Err(error) => self.ended(conn, error.as_ref()),
-            }
-        }
-        self.producer.handle_input(self.now(), Input::Timeout);
-    }
-
-    fn send(&mut self, record: &Record<'_>) -> Result<(), SendError> {
-        loop {
-            let now = self.now();
-            match self.producer.send(now, record) {
-                Ok(_) => return Ok(()),
-                Err(SendError::NotReady { .. } | SendError::BufferFull { .. }) => self.work(Duration::from_millis(100)),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn close(mut self) -> u64 {
-        self.producer.close(self.now());
-        while !self.producer.is_closed() {
-            self.work(Duration::from_millis(100));
-        }
-        self.delivered
+        self.tell(Input::Disconnected(conn, cause));
     }
 }
 
@@ -144,10 +98,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| server.bootstrap());
     let mut adapter = Adapter::new(Config::new(&address)?)?;
     for n in 0..10_000 {
-        adapter.send(&Record::new("numbers").value(&n.to_string()))?;
+        let value = n.to_string();
+        loop {
+            match adapter.producer.send(adapter.now(), &Record::new("numbers").value(&value)) {
+                Ok(_) => break,
+                Err(SendError::NotReady { .. } | SendError::BufferFull { .. }) => adapter.work(),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
-    let delivered = adapter.close();
-    println!("{delivered} records delivered to {address}");
-    assert_eq!(delivered, 10_000);
+    adapter.producer.close(adapter.now());
+    while !adapter.producer.is_closed() {
+        adapter.work();
+    }
+    println!("{} records delivered to {address}", adapter.delivered);
+    assert_eq!(adapter.delivered, 10_000);
     Ok(())
 }
