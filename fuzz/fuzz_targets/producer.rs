@@ -1,7 +1,8 @@
 //! The machine against a server that says what the fuzzer likes, mixed with a cluster that behaves:
 //! `RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none producer -- -max_total_time=60 -max_len=4096`.
 //!
-//! Operations are read from the input by position, whole frames among them, so that small inputs get far.
+//! Operations are read from the input by position, whole frames among them, so that small inputs get far. The first bytes
+//! choose a codec, where it is run, and a SASL mechanism.
 
 #![no_main]
 
@@ -10,8 +11,16 @@ use std::time::Duration;
 
 use arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
-use milena::cluster::{Cluster, Peer, Settings};
-use milena::{Cause, Config, ConnId, Event, Input, Instant, Output, Producer, Record};
+use milena::cluster::{Cluster, Peer, SaslSettings, Settings};
+use milena::{Cause, Compressor, Config, ConnId, Event, Input, Instant, Job, Output, Producer, Record, Token};
+
+/// Java's class names of login modules, and what they are told.
+const MECHANISMS: [(&str, &str); 4] = [
+    ("PLAIN", "plain.PlainLoginModule required username=\"a\" password=\"b\";"),
+    ("SCRAM-SHA-256", "scram.ScramLoginModule required username=\"a\" password=\"b\";"),
+    ("SCRAM-SHA-512", "scram.ScramLoginModule required username=\"a\" password=\"b\";"),
+    ("OAUTHBEARER", "oauthbearer.OAuthBearerLoginModule required;"),
+];
 
 struct World {
     producer: Producer,
@@ -19,6 +28,8 @@ struct World {
     now: Instant,
     peers: BTreeMap<ConnId, Peer>,
     named: u64,
+    /// Not done yet.
+    jobs: Vec<Job>,
 }
 
 impl World {
@@ -42,7 +53,8 @@ impl World {
                 }
                 Output::Event(Event::Delivered(delivery)) => self.named += delivery.records.len() as u64,
                 Output::Event(_) => {}
-                Output::Job(_) | Output::Token { .. } => unreachable!("neither jobs nor OAUTHBEARER were asked for"),
+                Output::Job(job) => self.jobs.push(job),
+                Output::Token { .. } => {} // it may come, or not
                 Output::Wait(_) => return,
             }
         }
@@ -63,18 +75,30 @@ impl World {
 
 fuzz_target!(|input: &[u8]| {
     let mut input = Unstructured::new(input);
-    let config = Config::from_properties([("bootstrap.servers", "h:1"), ("buffer.memory", "100000"), ("linger.ms", "1")]);
-    let config = config.expect("valid options");
+    let mut options = Vec::from([("bootstrap.servers", "h:1"), ("buffer.memory", "100000"), ("linger.ms", "1")]);
+    let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
+    options.push(("compression.type", codecs[input.int_in_range(0..=4).unwrap_or(0)]));
+    options.push(("compression.jobs", ["0", "2"][input.int_in_range(0..=1).unwrap_or(0)]));
+    let mechanism = MECHANISMS.get(input.int_in_range(0..=7).unwrap_or(7));
+    let jaas = mechanism.map(|(_, module)| format!("org.apache.kafka.common.security.{module}"));
+    if let (Some((name, _)), Some(jaas)) = (mechanism, &jaas) {
+        options.extend([("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", name), ("sasl.jaas.config", jaas)]);
+    }
+    let config = Config::from_properties(options).expect("valid options");
+    let users = SaslSettings { users: vec![("a".into(), "b".into())], session_lifetime: Some(Duration::from_secs(3)) };
+    let settings = Settings { sasl: mechanism.map(|_| users), ..Settings::default() };
+    let mut compressor = Compressor::default();
     let mut world = World {
         producer: Producer::new(Instant::ZERO, None, config, [9; 32]),
-        cluster: Cluster::new(Settings::default()),
+        cluster: Cluster::new(settings),
         now: Instant::ZERO,
         peers: BTreeMap::new(),
         named: 0,
+        jobs: Vec::new(),
     };
     let mut accepted = 0;
     while !input.is_empty() {
-        let operation = input.int_in_range(0..=7).unwrap_or(0);
+        let operation = input.int_in_range(0..=11).unwrap_or(0);
         let conn = world.peers.keys().nth(input.int_in_range(0..=3).unwrap_or(0)).copied();
         match (operation, conn) {
             (0..=2, _) => {
@@ -101,6 +125,22 @@ fuzz_target!(|input: &[u8]| {
             (6, _) => {
                 world.now = world.now + Duration::from_millis(input.int_in_range(0..=5000).unwrap_or(0));
                 world.producer.handle_input(world.now, Input::Timeout);
+            }
+            (7, _) => {
+                if let Some(job) = world.jobs.pop() {
+                    let given_up = input.ratio(1, 4).unwrap_or(false);
+                    let done = if given_up { job.give_up() } else { job.run(&mut compressor) };
+                    world.producer.handle_input(world.now, Input::Done(done));
+                }
+            }
+            (8, _) => drop(world.jobs.pop()),
+            (9, _) => {
+                let token = match input.int_in_range(0..=2) {
+                    Ok(0) => Err("none today"),
+                    Ok(1) => Ok(Token::new("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.", Some(Duration::from_secs(5)))),
+                    _ => Ok(Token::new("no token", None)),
+                };
+                world.producer.handle_input(world.now, Input::Token(token));
             }
             _ => world.answer(),
         }
