@@ -305,7 +305,7 @@ impl State {
                 return;
             }
             while let Some(frame) = connection.take_frame() {
-                if frame.starts_with(&0i16.to_be_bytes()) {
+                if frame.starts_with(&(ApiKey::Produce as i16).to_be_bytes()) {
                     self.history.extend(sent(&frame, &self.cluster));
                     self.held.push_back((conn, frame));
                 } else {
