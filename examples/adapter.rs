@@ -1,7 +1,8 @@
 //! An adapter of one's own, over plain blocking sockets and one thread: docs/writing-an-adapter.md goes through it.
 //! `cargo run --example adapter --features cluster [HOST:PORT]`; without an address it produces to a cluster in memory.
 
-#![allow(clippy::std_instead_of_core, clippy::disallowed_methods, reason = "a host has a clock")]
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+#![allow(clippy::disallowed_methods, reason = "a host has a clock")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
