@@ -4,6 +4,7 @@
 //! in memory; Produce requests, of one record each, are kept until the test says what becomes of them.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::ToString;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +24,7 @@ use crate::cluster::{Cluster, Peer, Request, Settings};
 use crate::config::{Acks, Config, SecurityProtocol};
 use crate::error::ErrorCode;
 use crate::event::{Cause, ConnId, Input, Output};
-use crate::record::RecordBuf;
+use crate::record::{Record, RecordBuf};
 use crate::time::Instant;
 
 /// Timeouts of a mock: none.
@@ -359,20 +360,18 @@ fn sent(frame: &Bytes, cluster: &Cluster) -> Vec<RecordBuf> {
     for topic in request.topic_data {
         let id = *topic.topic_id.as_bytes();
         let by_id = || cluster.topics().into_iter().find(|name| cluster.topic_id(name) == Some(id));
-        let name = if version < 13 { Some(topic.name.0.as_str().into()) } else { by_id() }.unwrap_or_default();
+        let name = if version < 13 { Some(topic.name.0.to_string()) } else { by_id() }.unwrap_or_default();
         for partition in topic.partition_data {
             let batch = partition.records.unwrap_or_default();
             decode::for_each_of_batch(&batch, |content| {
-                let (key, value) = (content.key, content.value);
-                let headers = content.headers.iter();
-                records.push(RecordBuf {
-                    topic: name.clone(),
+                records.push(RecordBuf::from(&Record {
+                    topic: &name,
                     partition: Some(partition.index),
-                    key: key.map(<[u8]>::to_vec),
-                    value: value.map(<[u8]>::to_vec),
-                    headers: headers.map(|header| (header.key.into(), header.value.map(<[u8]>::to_vec))).collect(),
+                    key: content.key,
+                    value: content.value,
+                    headers: content.headers,
                     timestamp: Some(content.timestamp),
-                });
+                }));
             });
         }
     }

@@ -1,6 +1,7 @@
 //! Sockets and clocks for the machine, each behind a feature. What they share: [`engine`] (the machine behind a lock, with
 //! its waiters), [`completion`] (who waits for a batch), [`channel`] (one connection, with TLS or without), [`workers`]
-//! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), [`holds`] (how long the lock is held), `mock` (no sockets at all), [`clock`], [`error`]; and, for those that give futures, [`task`].
+//! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), [`holds`] (how long the lock is held), `mock` (no
+//! sockets at all), [`clock`], [`error`]; and, for those that give futures, [`task`].
 
 mod channel;
 mod clock;
