@@ -9,6 +9,7 @@ use core::time::Duration;
 use crate::connection::sasl::oauth::Token;
 use crate::error::{ConnectionError, DeliveryError, ErrorCode, FatalError};
 use crate::producer::{Job, JobDone};
+use crate::record::Hidden;
 use crate::time::{Instant, UnixTime};
 
 /// One connection that the machine asked for. Never reused: input for a connection that is gone is ignored.
@@ -89,7 +90,6 @@ pub struct Sent {
 pub struct FlushId(pub(crate) u64);
 
 /// What the world tells the machine.
-#[derive(Debug)]
 pub enum Input<'a> {
     /// The connection asked for by [`Output::Connect`] stands.
     Connected(ConnId),
@@ -106,6 +106,21 @@ pub enum Input<'a> {
     Token(Result<Token, &'a str>),
     /// The time of day at this moment. Corrects the stamps of records sent from now on.
     WallClock(UnixTime),
+}
+
+impl fmt::Debug for Input<'_> {
+    /// Neither what was read nor the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected(conn) => f.debug_tuple("Connected").field(conn).finish(),
+            Self::Disconnected(conn, cause) => f.debug_tuple("Disconnected").field(conn).field(cause).finish(),
+            Self::Data(conn, bytes) => f.debug_tuple("Data").field(conn).field(&Hidden(bytes.len())).finish(),
+            Self::Timeout => f.write_str("Timeout"),
+            Self::Done(done) => f.debug_tuple("Done").field(done).finish(),
+            Self::Token(token) => f.debug_tuple("Token").field(token).finish(),
+            Self::WallClock(time) => f.debug_tuple("WallClock").field(time).finish(),
+        }
+    }
 }
 
 /// Why a connection ended or could not be made, as far as the host knows.
@@ -141,7 +156,9 @@ pub enum Output {
         /// How many attempts for this node failed before.
         attempt: u32,
     },
-    /// Close the connection, whatever its state. The machine has already forgotten it.
+    /// Close the connection, whatever its state. The machine has already forgotten it. With `acks=0`, first end only the writing
+    /// side and read on until the other side has ended too, for a second or so at most: a socket that is closed while something
+    /// in it is unread takes along what it has not sent yet.
     Disconnect(ConnId),
     /// There is something to write: call [`transmit`](crate::Producer::transmit) until it is empty or the socket blocks.
     Transmit(ConnId),

@@ -52,7 +52,7 @@ pub use adapter::threads;
 #[cfg(feature = "tokio")]
 pub use adapter::tokio;
 #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
-pub use adapter::{Delivered, Error, Interceptor, LockHolds, Setup, TokenProvider, Typed, TypedError};
+pub use adapter::{Delivered, Error, Interceptor, LockHolds, SendAllError, Setup, TokenProvider, Typed, TypedError};
 pub use batch::{Compression, Compressor};
 pub use config::{
     Acks, Config, ConfigBuilder, ConfigError, Sasl, ScramHash, Secret, SecurityProtocol, TlsOptions, UnsecuredToken,

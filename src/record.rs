@@ -2,6 +2,21 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
+
+/// Bytes as they may stand in a text: only how many they are. Records may hold anything, and texts end up in logs.
+pub(crate) struct Hidden(pub(crate) usize);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0)
+    }
+}
+
+/// The same, for what may be null.
+pub(crate) fn hidden(bytes: Option<&[u8]>) -> Option<Hidden> {
+    bytes.map(|bytes| Hidden(bytes.len()))
+}
 
 /// One record to send, borrowed from the caller. [`Producer::send`](crate::Producer::send) copies it, so the caller's
 /// buffers are free again as soon as that call returns.
@@ -12,7 +27,7 @@ use alloc::vec::Vec;
 /// let tombstone = Record::new("orders").key(b"customer-7");
 /// # let _ = (record, tombstone);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record<'a> {
     /// The topic's name.
@@ -27,6 +42,20 @@ pub struct Record<'a> {
     pub headers: &'a [Header<'a>],
     /// Creation time in milliseconds since the Unix epoch, not negative; `None` for the time of the send.
     pub timestamp: Option<i64>,
+}
+
+impl fmt::Debug for Record<'_> {
+    /// With the lengths of key, value and headers in place of them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("topic", &self.topic)
+            .field("partition", &self.partition)
+            .field("key", &hidden(self.key))
+            .field("value", &hidden(self.value))
+            .field("headers", &self.headers)
+            .field("timestamp", &self.timestamp)
+            .finish()
+    }
 }
 
 impl<'a> Record<'a> {
@@ -72,7 +101,7 @@ impl<'a> Record<'a> {
 }
 
 /// A record that owns what it has: for whoever keeps or changes one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct RecordBuf {
     /// The topic's name.
     pub topic: String,
@@ -86,6 +115,13 @@ pub struct RecordBuf {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// Creation time in milliseconds since the Unix epoch; `None` for the time of the send.
     pub timestamp: Option<i64>,
+}
+
+impl fmt::Debug for RecordBuf {
+    /// As that of [`Record`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.record(&self.headers()), f)
+    }
 }
 
 impl From<&Record<'_>> for RecordBuf {
@@ -122,13 +158,20 @@ impl RecordBuf {
 }
 
 /// A record header: a name and a value that may be null.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Header<'a> {
     /// The name.
     pub key: &'a str,
     /// The value; `None` is a null value, which Kafka keeps apart from an empty one.
     pub value: Option<&'a [u8]>,
+}
+
+impl fmt::Debug for Header<'_> {
+    /// With the value's length in place of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header").field("key", &self.key).field("value", &hidden(self.value)).finish()
+    }
 }
 
 impl<'a> Header<'a> {

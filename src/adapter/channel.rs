@@ -2,12 +2,14 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 use std::io::{self, ErrorKind, IoSlice};
 
 use bytes::Bytes;
 
 use super::engine::Engine;
 use crate::event::{Cause, ConnId, Input};
+use crate::time::Instant;
 
 /// Segments that are written by one call, at most.
 const SEGMENTS: usize = 64;
@@ -29,15 +31,19 @@ pub trait Socket {
     /// # Errors
     /// `WouldBlock` if nothing is taken; others if the stream is broken.
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Ends the writing side: the other side reads what was written, and then the end. Reading goes on.
+    ///
+    /// # Errors
+    /// If the stream is broken.
+    fn end_writing(&mut self) -> io::Result<()>;
 }
 
 /// How far reading or writing got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// There is nothing more to do now.
+    /// Reading: something came, and more may be there. Writing: there is nothing more to write now.
     Done,
-    /// Less came than was asked for: there is nothing more to read now.
-    Drained,
     /// The socket blocks: go on when it is ready again.
     Blocked,
 }
@@ -70,10 +76,16 @@ impl From<io::Error> for Broken {
 }
 
 /// Memory for reading and writing, one for all channels of a driver.
-#[derive(Debug)]
 pub(super) struct Buffers {
     input: Vec<u8>,
     segments: Vec<Bytes>,
+}
+
+impl core::fmt::Debug for Buffers {
+    /// Without what is in them.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Buffers").finish_non_exhaustive()
+    }
 }
 
 impl Buffers {
@@ -89,6 +101,8 @@ pub(super) struct Channel<S> {
     conn: ConnId,
     /// The machine knows that it stands: with TLS, only after the handshake.
     announced: bool,
+    /// Bytes of the machine that have left, and of which it was not told yet.
+    left: usize,
     #[cfg(feature = "tls")]
     tls: Option<alloc::boxed::Box<super::tls::Session>>,
 }
@@ -108,6 +122,7 @@ impl<S: Socket> Channel<S> {
             socket,
             conn,
             announced: false,
+            left: 0,
             #[cfg(feature = "tls")]
             tls,
         };
@@ -148,21 +163,24 @@ impl<S: Socket> Channel<S> {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Flow::Done),
             Err(error) => return Err(error.into()),
         };
-        let flow = if n < buffers.input.len() { Flow::Drained } else { Flow::Done };
         let bytes = &buffers.input[..n];
         #[cfg(feature = "tls")]
         if let Some(tls) = &mut self.tls {
-            let (conn, socket) = (self.conn, &mut self.socket);
+            let conn = self.conn;
             let read = tls.received(bytes, |plain| engine.input(Input::Data(conn, plain)));
-            if let Err(words) = read {
-                let _ = tls.flush(&mut Sink(socket)); // the other side learns why, if it listens
-                return Err(Broken::Tls(words));
+            match read {
+                Ok(super::tls::Peer::Speaks) => self.announce(engine),
+                Ok(super::tls::Peer::Done) => return Err(self.closed()),
+                Err(words) => {
+                    // The other side learns why, if it listens.
+                    let _ = tls.flush(|bytes| self.socket.write(&[IoSlice::new(bytes)]), &mut 0);
+                    return Err(Broken::Tls(words));
+                }
             }
-            self.announce(engine);
-            return Ok(flow);
+            return Ok(Flow::Done);
         }
         engine.input(Input::Data(self.conn, bytes));
-        Ok(flow)
+        Ok(Flow::Done)
     }
 
     fn closed(&self) -> Broken {
@@ -177,15 +195,18 @@ impl<S: Socket> Channel<S> {
     pub(super) fn write(&mut self, engine: &Engine, buffers: &mut Buffers) -> Result<Flow, Broken> {
         let flow = self.try_write(engine, &mut buffers.segments);
         buffers.segments.clear(); // the machine takes the memory back once these clones are gone
+        // Whatever stops the writing, what has left has left.
+        if self.left > 0 {
+            engine.with_producer(|producer, now| producer.written(now, self.conn, core::mem::take(&mut self.left)));
+        }
         flow
     }
 
     fn try_write(&mut self, engine: &Engine, segments: &mut Vec<Bytes>) -> Result<Flow, Broken> {
-        let mut written = 0;
         loop {
             #[cfg(feature = "tls")]
             if let Some(tls) = &mut self.tls {
-                if !tls.flush(&mut Sink(&mut self.socket))? {
+                if !tls.flush(|bytes| self.socket.write(&[IoSlice::new(bytes)]), &mut self.left)? {
                     return Ok(Flow::Blocked);
                 }
             }
@@ -193,23 +214,21 @@ impl<S: Socket> Channel<S> {
                 return Ok(Flow::Done);
             }
             segments.clear();
-            let conn = self.conn;
+            let (conn, left) = (self.conn, core::mem::take(&mut self.left));
             engine.with_producer(|producer, now| {
-                if written > 0 {
-                    producer.written(now, conn, written);
+                if left > 0 {
+                    producer.written(now, conn, left);
                 }
                 segments.extend(producer.transmit(now, conn).segments().take(SEGMENTS).cloned());
             });
-            written = 0;
             if segments.is_empty() {
                 return Ok(Flow::Done);
             }
             #[cfg(feature = "tls")]
             if let Some(tls) = &mut self.tls {
+                // All that TLS took before has left, so what the machine shows is new to it.
                 for segment in segments.iter() {
-                    let taken = tls.send(segment)?;
-                    written += taken;
-                    if taken < segment.len() {
+                    if tls.send(segment)? < segment.len() {
                         break;
                     }
                 }
@@ -220,30 +239,68 @@ impl<S: Socket> Channel<S> {
                 *slice = IoSlice::new(segment);
             }
             match self.socket.write(&slices[..segments.len()]) {
-                Ok(n) => written = n,
+                Ok(0) => return Err(Broken::Io(ErrorKind::WriteZero.to_string())),
+                Ok(n) => self.left = n,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Flow::Blocked),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
+
+    /// The machine has done with the connection. What it trusts to be on its way must not be taken along: a socket that is
+    /// closed while something in it is unread makes the system throw away what it has not sent yet. So, if that matters, only
+    /// the writing side ends, and the rest is read until the other side has ended too.
+    pub(super) fn finish(mut self, engine: &Engine) -> Result<Farewell<S>, S> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            tls.say_goodbye();
+            let _ = tls.flush(|bytes| self.socket.write(&[IoSlice::new(bytes)]), &mut 0);
+        }
+        if !engine.trusts_the_wire() || !self.announced || self.socket.end_writing().is_err() {
+            return Err(self.socket);
+        }
+        let now = engine.clock().now();
+        Ok(Farewell { socket: self.socket, ends: now + LONGEST_FAREWELL, silent_until: now + SILENCE })
+    }
 }
 
-/// A socket as TLS wants to write to it.
-#[cfg(feature = "tls")]
-struct Sink<'a, S>(&'a mut S);
+/// How long the other side may say nothing before a connection that the machine has done with is closed all the same.
+const SILENCE: Duration = Duration::from_secs(1);
 
-#[cfg(feature = "tls")]
-impl<S: Socket> io::Write for Sink<'_, S> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(&[IoSlice::new(bytes)])
+/// And how long altogether.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(10);
+
+/// A connection that the machine has done with, until the other side has read everything.
+#[derive(Debug)]
+pub(super) struct Farewell<S> {
+    socket: S,
+    ends: Instant,
+    silent_until: Instant,
+}
+
+impl<S: Socket> Farewell<S> {
+    pub(super) fn socket(&mut self) -> &mut S {
+        &mut self.socket
     }
 
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write(slices)
+    /// When it is closed at the latest.
+    pub(super) fn until(&self) -> Instant {
+        self.ends.min(self.silent_until)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Reads once, and throws away what came. `None` if it is over.
+    pub(super) fn read(&mut self, now: Instant, buffers: &mut Buffers) -> Option<Flow> {
+        match self.socket.read(&mut buffers.input) {
+            Ok(0) => None,
+            Ok(_) => {
+                self.silent_until = now + SILENCE;
+                Some(Flow::Done)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Some(Flow::Blocked),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Some(Flow::Done),
+            Err(_) => None,
+        }
+        .filter(|_| self.until() > now)
     }
 }

@@ -74,33 +74,36 @@ impl core::fmt::Debug for Completion {
 
 #[derive(Default)]
 struct State {
-    /// Outcomes of ranges of records. Mostly one, of all.
+    /// Outcomes of ranges of records, in the order of the records. Mostly one, of all.
     outcomes: SmallVec<[(Range<u32>, Outcome); 1]>,
-    tasks: Vec<(u32, Waker)>,
+    /// Tasks that wait, by record.
+    tasks: Vec<Option<Waker>>,
     /// In the order of the records.
     callbacks: Vec<(u32, Place, Callback)>,
     threads: bool,
 }
 
-/// What has to be called once the machine's lock is released.
-#[derive(Default)]
-pub(super) struct Calls {
-    callbacks: Vec<(Callback, Result<Delivered, Error>)>,
-    tasks: Vec<Waker>,
+/// What became of some records of a batch, before anybody was told.
+pub(super) struct Resolved {
+    pub(super) completion: Arc<Completion>,
+    pub(super) records: Range<u32>,
+    pub(super) outcome: Outcome,
 }
 
-impl Calls {
-    /// Calls everybody. A callback's panic is its own affair.
-    pub(super) fn run(&mut self) {
-        for (callback, outcome) in self.callbacks.drain(..) {
+impl Resolved {
+    /// Tells everybody: callbacks and interceptors first, in the order of the records, then whoever waits for a record. Not to
+    /// be called with the machine's lock held, for all of them may do anything.
+    pub(super) fn tell(self) {
+        let Self { completion, records, outcome } = self;
+        for (index, place, callback) in completion.take_callbacks(&records) {
+            let outcome = place.delivered(of_record(&outcome, index - records.start));
+            // A callback's panic is its own affair.
             let call = core::panic::AssertUnwindSafe(move || callback(outcome));
             if std::panic::catch_unwind(call).is_err() {
                 log::error!("a delivery callback panicked");
             }
         }
-        for task in self.tasks.drain(..) {
-            task.wake();
-        }
+        completion.publish(records, outcome);
     }
 }
 
@@ -109,27 +112,49 @@ impl Completion {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The outcome of some of the records is known.
-    pub(super) fn complete(&self, records: Range<u32>, outcome: Outcome, calls: &mut Calls) {
+    fn take_callbacks(&self, records: &Range<u32>) -> Vec<(u32, Place, Callback)> {
         let mut state = self.lock();
+        if state.callbacks.first().is_some_and(|(index, ..)| *index >= records.start)
+            && state.callbacks.last().is_some_and(|(index, ..)| *index < records.end)
+        {
+            return core::mem::take(&mut state.callbacks);
+        }
         let before = |end: u32| state.callbacks.partition_point(|(index, ..)| *index < end);
         let named = before(records.start)..before(records.end);
-        calls.callbacks.extend(state.callbacks.drain(named).map(|(index, place, callback)| {
-            let outcome = place.delivered(of_record(&outcome, index - records.start));
-            (callback, outcome)
-        }));
-        state.tasks.retain(|(index, task)| {
-            let named = records.contains(index);
-            if named {
-                calls.tasks.push(task.clone());
+        state.callbacks.drain(named).collect()
+    }
+
+    /// The outcome of some of the records may be seen from now on.
+    fn publish(&self, records: Range<u32>, outcome: Outcome) {
+        let mut state = self.lock();
+        let waiting = state.tasks.len();
+        let named = (records.start as usize).min(waiting)..(records.end as usize).min(waiting);
+        let mut tasks: Vec<Waker> = Vec::new();
+        for task in state.tasks[named].iter_mut().filter_map(Option::take) {
+            // Many records of one batch are mostly waited for by one task.
+            if !tasks.last().is_some_and(|last| last.will_wake(&task)) {
+                tasks.push(task);
             }
-            !named
-        });
+        }
         let threads = core::mem::take(&mut state.threads);
-        state.outcomes.push((records, outcome));
+        let place = state.outcomes.partition_point(|(known, _)| known.start < records.start);
+        state.outcomes.insert(place, (records, outcome));
         drop(state);
         if threads {
             self.done.notify_all();
+        }
+        for task in tasks {
+            task.wake();
+        }
+    }
+
+    /// The driver is gone: what has no outcome yet will have none from the machine.
+    pub(super) fn abandon(self: &Arc<Self>) {
+        let kind = DeliveryErrorKind::Aborted;
+        let error = DeliveryError { kind, message: None, possibly_written: true, attempts: 0 };
+        let gaps = self.lock().gaps();
+        for records in gaps {
+            Resolved { completion: Arc::clone(self), records, outcome: Err(error.clone()) }.tell();
         }
     }
 
@@ -170,17 +195,43 @@ impl Completion {
         if let Some(outcome) = state.outcome(index) {
             return core::task::Poll::Ready(outcome);
         }
-        match state.tasks.iter_mut().find(|(known, _)| *known == index) {
-            Some((_, task)) => task.clone_from(context.waker()),
-            None => state.tasks.push((index, context.waker().clone())),
+        let place = index as usize;
+        if state.tasks.len() <= place {
+            state.tasks.resize(place + 1, None);
+        }
+        match &mut state.tasks[place] {
+            Some(task) => task.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
         }
         core::task::Poll::Pending
+    }
+
+    /// Nobody waits for the record any more: its waker, and with it maybe a task's memory, is not kept.
+    #[cfg(any(feature = "tokio", feature = "smol"))]
+    pub(super) fn forget(&self, index: u32) {
+        let waker = self.lock().tasks.get_mut(index as usize).and_then(Option::take);
+        drop(waker); // without the lock: it may run code of a runtime
     }
 }
 
 impl State {
+    /// Ranges of records without an outcome; the last one has no end.
+    fn gaps(&self) -> SmallVec<[Range<u32>; 1]> {
+        let mut gaps = SmallVec::new();
+        let mut from = 0;
+        for (records, _) in &self.outcomes {
+            if from < records.start {
+                gaps.push(from..records.start);
+            }
+            from = records.end;
+        }
+        gaps.push(from..u32::MAX);
+        gaps
+    }
+
     fn outcome(&self, index: u32) -> Option<Outcome> {
-        let (records, outcome) = self.outcomes.iter().find(|(records, _)| records.contains(&index))?;
+        let place = self.outcomes.partition_point(|(records, _)| records.end <= index);
+        let (records, outcome) = self.outcomes.get(place).filter(|(records, _)| records.contains(&index))?;
         Some(of_record(outcome, index - records.start))
     }
 }
@@ -191,7 +242,3 @@ fn of_record(range: &Outcome, place: u32) -> Outcome {
     Ok(Written { base_offset: written.base_offset.map(|base| base + i64::from(place)), ..*written })
 }
 
-/// The outcome of what was open when the driver went away.
-pub(super) fn gone() -> Outcome {
-    Err(DeliveryError { kind: DeliveryErrorKind::Aborted, message: None, possibly_written: true, attempts: 0 })
-}

@@ -1,10 +1,10 @@
-//! The machine behind a lock, and everybody who waits for it. Nothing here touches a socket.
+//! The machine behind a lock, and everybody who waits for it. Nothing here touches a socket, and nothing of the application's
+//! runs with the lock held but a partitioner.
 //!
-//! Senders call [`Engine::try_send`] and, where that says so, wait: for a topic (first come, first served), or for memory
-//! (one queue; a new record never passes a parked one). The driver calls [`Engine::input`] and [`Engine::drain`].
+//! Senders call [`Engine::try_send`] and, where that says so, wait: for a topic (first come, first served), or for memory (see
+//! [`line`](super::line)). The driver calls [`Engine::input`] and [`Engine::drain`].
 
-use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -15,12 +15,16 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clock::{self, Clock};
-use super::completion::{Accepted, Callback, Calls, Completion, Place, gone};
+use super::completion::{Accepted, Callback, Completion, Place, Resolved};
+use super::effects::Effects;
 use super::error::Error;
 use super::holds::{Holds, LockHolds};
 use super::interceptor::Interceptors;
-use super::setup::{Setup, TokenProvider};
-use super::waiter::{Flush, Listing, Wait, Waiter};
+use super::line::{Line, Ticket};
+use super::setup::Setup;
+use super::tokens::Tokens;
+use super::waiter::{Closing, Flush, Listing, Wait, Waiter};
+use crate::config::{Acks, SecurityProtocol};
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Event, FlushId, Input, Output, PartitionInfo, TopicIndex};
 use crate::producer::{Producer, Stats};
@@ -33,14 +37,25 @@ const TIME_OF_DAY_EVERY: Duration = Duration::from_secs(10);
 /// Threads for compression, at most, where `compression.jobs` does not say.
 const MOST_JOBS: usize = 4;
 
+/// Of `buffer.memory`, the part that has to be free before those who wait for it are let go, so that each of them can send more
+/// than a record; and the most that is waited for.
+const GOAL: (usize, usize) = (8, 1 << 20);
+
+/// How many records of an iterator are sent under one lock, so that others get it in between.
+pub(super) const PULLED: usize = 128;
+
+/// From then on whoever waits in vain is told that the driver does nothing.
+const IDLE_DRIVER: Duration = Duration::from_secs(1);
+
 /// The shared part of an adapter.
-#[derive(Debug)]
 pub(super) struct Engine {
     state: Mutex<State>,
     clock: Clock,
     max_block: Duration,
     jobs: usize,
-    tokens: Mutex<Option<Box<dyn TokenProvider>>>,
+    acks: Acks,
+    security_protocol: SecurityProtocol,
+    tokens: Tokens,
     interceptors: Interceptors,
     holds: Option<Holds>,
     /// For the next connection; `None` if they are not encrypted.
@@ -48,7 +63,13 @@ pub(super) struct Engine {
     tls: Mutex<Option<Arc<rustls::ClientConfig>>>,
 }
 
-#[derive(Debug)]
+impl core::fmt::Debug for Engine {
+    /// Without the lock, which the caller may hold; and without records.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
 struct State {
     producer: Producer,
     /// By slot.
@@ -57,14 +78,36 @@ struct State {
     names: Vec<Option<Arc<str>>>,
     topics: BTreeMap<TopicIndex, Vec<Arc<Waiter>>>,
     listings: Vec<Arc<Listing>>,
-    memory: VecDeque<Arc<Waiter>>,
+    memory: Line,
+    /// Whether those in line for memory are to be looked at.
+    memory_back: bool,
+    /// Free bytes from which on they are let go.
+    memory_goal: usize,
     flushes: BTreeMap<FlushId, Arc<Flush>>,
     closing: Vec<Arc<Waiter>>,
+    /// Somebody's patience in `close` was over while records were open.
+    cut_short: bool,
+    /// The driver is not to wait for other sides any more.
+    hurry: bool,
     driver: Option<Waker>,
-    /// Why a server could last not be talked to.
-    trouble: Option<String>,
+    /// Whether the driver ever came.
+    driven: bool,
+    /// Since when the driver is wanted and does not come.
+    wanted_since: Option<Instant>,
     told_time_at: Instant,
-    ended: bool,
+    life: Life,
+}
+
+/// How far the producer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Life {
+    Running,
+    /// The machine is closed; the driver still sees off what it wrote.
+    Closed,
+    /// The driver has ended after that.
+    Ended,
+    /// The driver is gone without that, for this reason.
+    Gone(String),
 }
 
 /// The machine and its waiters, while the lock is held.
@@ -102,30 +145,6 @@ pub(super) enum Attempt {
     Wait(Wait),
 }
 
-/// Things to do once the lock is released.
-#[derive(Default)]
-pub(super) struct Effects {
-    calls: Calls,
-    waiters: Vec<Arc<Waiter>>,
-    flushes: Vec<Arc<Flush>>,
-    listings: Vec<Arc<Listing>>,
-}
-
-impl Effects {
-    pub(super) fn run(&mut self) {
-        for waiter in self.waiters.drain(..) {
-            waiter.raise();
-        }
-        for flush in self.flushes.drain(..) {
-            flush.waiter.raise();
-        }
-        for listing in self.listings.drain(..) {
-            listing.waiter.raise();
-        }
-        self.calls.run();
-    }
-}
-
 impl Engine {
     pub(super) fn new(setup: Setup) -> std::io::Result<Self> {
         #[cfg(feature = "tls")]
@@ -136,8 +155,10 @@ impl Engine {
         let clock = Clock::start();
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let jobs = *config.jobs.get_or_insert_with(|| cores().min(MOST_JOBS));
-        let max_block = config.max_block();
+        let (max_block, acks, security_protocol) = (config.max_block(), config.acks(), config.security_protocol());
+        let memory_goal = (config.buffer_memory() / GOAL.0).min(GOAL.1);
         let mut producer = Producer::new(clock.now(), Some(clock::time_of_day()), config, clock::seed()?);
+        producer.authenticate_by_jobs();
         if let Some(partitioner) = partitioner {
             producer.set_partitioner(partitioner);
         }
@@ -150,20 +171,27 @@ impl Engine {
             names: Vec::new(),
             topics: BTreeMap::new(),
             listings: Vec::new(),
-            memory: VecDeque::new(),
+            memory: Line::default(),
+            memory_back: false,
+            memory_goal,
             flushes: BTreeMap::new(),
             closing: Vec::new(),
+            cut_short: false,
+            hurry: false,
             driver: None,
-            trouble: None,
+            driven: false,
+            wanted_since: None,
             told_time_at: Instant::ZERO,
-            ended: false,
+            life: Life::Running,
         };
         Ok(Self {
             state: Mutex::new(state),
             clock,
             max_block,
             jobs,
-            tokens: Mutex::new(tokens),
+            acks,
+            security_protocol,
+            tokens: Tokens::new(tokens),
             interceptors: Interceptors::new(interceptors),
             holds: measure_lock.then(Holds::new),
             #[cfg(feature = "tls")]
@@ -195,6 +223,16 @@ impl Engine {
         &self.interceptors
     }
 
+    /// Who gives tokens.
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Whether records count as delivered once they are written, so that what is on its way must not be lost by closing.
+    pub(super) fn trusts_the_wire(&self) -> bool {
+        self.acks == Acks::None
+    }
+
     /// Hands a record to the machine. `waited`: what the caller waited for before, so that it keeps its place. `callback` is
     /// taken with the record.
     pub(super) fn try_send(
@@ -202,157 +240,138 @@ impl Engine {
         record: &Record<'_>,
         waited: Option<&Wait>,
         callback: &mut Option<Callback>,
-    ) -> Result<Attempt, SendError> {
+    ) -> Result<Attempt, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
-        if state.must_queue(waited) {
-            return Ok(Attempt::Wait(state.wait_for_memory(waited)));
+        let ticket = waited.and_then(Wait::ticket);
+        if !state.memory.may_try(ticket) {
+            return Ok(Attempt::Wait(state.wait_for_memory(ticket, Producer::size_at_most(record))));
         }
         let attempt = match state.send(now, record, callback) {
             Ok(accepted) => Ok(Attempt::Accepted(accepted)),
-            Err(SendError::NotReady { topic }) => Ok(Attempt::Wait(state.wait_for_topic(topic))),
-            Err(SendError::BufferFull { .. }) => Ok(Attempt::Wait(state.wait_for_memory(waited))),
-            Err(error) => Err(error),
+            Err(error) => state.wait_for(ticket, error).map(Attempt::Wait),
         };
-        let next = match &attempt {
-            Ok(Attempt::Wait(Wait::Memory(_))) => None,
-            _ => state.leave_memory(waited),
-        };
-        let wake = state.wake();
+        let (released, wake) = state.after_sending(now, ticket, matches!(attempt, Ok(Attempt::Wait(Wait::Memory(_)))));
         drop(state);
-        finish(next, wake);
+        finish(released, wake);
         attempt
     }
 
     /// Hands a record to the machine, or says why not now.
-    pub(super) fn send_now(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, SendError> {
+    pub(super) fn send_now(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
-        if !state.memory.is_empty() {
-            return Err(SendError::BufferFull { needed: 0 });
+        if !state.memory.may_try(None) {
+            return Err(Error::Send(SendError::BufferFull { needed: Producer::size_at_most(record) }));
         }
-        let result = state.send(now, record, &mut callback);
-        let wake = state.wake();
+        let result = state.send(now, record, &mut callback).map_err(|error| state.error(error));
+        let wake = state.wake(now);
         drop(state);
-        finish(None, wake);
+        finish(Vec::new(), wake);
         result
     }
 
-    /// Hands many records to the machine under one lock, until one can't be taken now. Calls `accepted` for each.
-    pub(super) fn send_many<'a>(
+    /// Hands many records to the machine under one lock, until one can't be taken now. Calls `accepted` for each that is, in
+    /// order. Returns what to wait for, if anything.
+    pub(super) fn send_many(
         &self,
-        records: &mut core::iter::Peekable<impl Iterator<Item = Record<'a>>>,
+        records: &[Record<'_>],
         waited: Option<&Wait>,
         mut accepted: impl FnMut(Accepted),
-    ) -> Result<Option<Wait>, SendError> {
-        let mut left = 256; // so that others get the lock in between
-        while left > 0 {
-            let now = self.clock.now();
-            let mut state = self.lock();
-            if state.must_queue(waited) {
-                return Ok(Some(state.wait_for_memory(waited)));
-            }
-            let mut outcome = None;
-            while let Some(record) = records.peek().filter(|_| left > 0) {
-                match state.send(now, record, &mut None) {
-                    Ok(sent) => accepted(sent),
-                    Err(SendError::NotReady { topic }) => {
-                        outcome = Some(Ok(Some(state.wait_for_topic(topic))));
-                        break;
-                    }
-                    Err(SendError::BufferFull { .. }) => {
-                        outcome = Some(Ok(Some(state.wait_for_memory(waited))));
-                        break;
-                    }
-                    Err(error) => {
-                        outcome = Some(Err(error));
-                        break;
-                    }
-                }
-                records.next();
-                left -= 1;
-            }
-            let next = match &outcome {
-                Some(Ok(Some(Wait::Memory(_)))) => None,
-                _ => state.leave_memory(waited),
-            };
-            let wake = state.wake();
-            drop(state);
-            finish(next, wake);
-            if let Some(outcome) = outcome {
-                return outcome;
-            }
-            if records.peek().is_none() {
-                return Ok(None);
-            }
-            left = 256;
+    ) -> Result<Option<Wait>, Error> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let ticket = waited.and_then(Wait::ticket);
+        if let Some(first) = records.first().filter(|_| !state.memory.may_try(ticket)) {
+            return Ok(Some(state.wait_for_memory(ticket, Producer::size_at_most(first))));
         }
-        Ok(None)
+        let mut outcome = Ok(None);
+        for (place, record) in records.iter().enumerate() {
+            match state.send(now, record, &mut None) {
+                Ok(sent) => accepted(sent),
+                Err(error) => {
+                    // One that got something in has had its turn, and queues anew.
+                    outcome = state.wait_for(ticket.filter(|_| place == 0), error).map(Some);
+                    break;
+                }
+            }
+        }
+        let again = matches!((&outcome, ticket), (Ok(Some(Wait::Memory(other))), Some(ticket)) if Arc::ptr_eq(other, ticket));
+        let (released, wake) = state.after_sending(now, ticket, again);
+        drop(state);
+        finish(released, wake);
+        outcome
     }
 
     /// Whoever waited does so no longer, without having sent.
     pub(super) fn give_up(&self, wait: &Wait) {
+        let now = self.clock.now();
         let mut state = self.lock();
-        let next = match wait {
-            Wait::Memory(_) => state.leave_memory(Some(wait)),
+        let (released, wake) = match wait {
+            Wait::Memory(ticket) => state.after_sending(now, Some(ticket), false),
             Wait::Listing(listing) => {
                 state.listings.retain(|other| !Arc::ptr_eq(other, listing));
-                None
+                (Vec::new(), None)
             }
             Wait::Topic(topic, waiter) => {
                 if let Some(waiters) = state.topics.get_mut(topic) {
                     waiters.retain(|other| !Arc::ptr_eq(other, waiter));
                 }
-                None
+                (Vec::new(), None)
             }
         };
         drop(state);
-        finish(next, None);
+        finish(released, wake);
     }
 
     /// The error for a wait that took all of `max.block.ms`.
     pub(super) fn too_long(&self, topic: &str, wait: &Wait) -> Error {
+        let now = self.clock.now();
         let state = self.lock();
+        if let Life::Gone(why) = &state.life {
+            return Error::Gone { why: why.clone() };
+        }
         let after = self.max_block;
+        let why = || state.idle_driver(now).or_else(|| state.producer.trouble());
         match wait {
-            Wait::Memory(_) => Error::BufferFull { after, why: state.trouble.clone() },
-            Wait::Listing(_) => Error::NoMetadata { after, why: state.trouble.clone() },
+            Wait::Memory(_) => Error::BufferFull { after, why: why() },
+            Wait::Listing(_) => Error::NoMetadata { after, why: why() },
             Wait::Topic(index, _) => {
                 let said =
                     state.producer.topic_error(*index).map(|code: ErrorCode| std::format!("the cluster says {code}"));
-                Error::TopicUnknown { topic: topic.to_string(), after, why: said.or_else(|| state.trouble.clone()) }
+                Error::TopicUnknown { topic: topic.to_string(), after, why: said.or_else(why) }
             }
         }
     }
 
     /// The topic's partitions, or what to wait for.
-    pub(super) fn partitions(&self, topic: &str, asked: bool) -> Result<Result<Vec<PartitionInfo>, Wait>, SendError> {
+    pub(super) fn partitions(&self, topic: &str, asked: bool) -> Result<Result<Vec<PartitionInfo>, Wait>, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
         if let Some(partitions) = state.producer.partitions(topic) {
             return Ok(Ok(partitions));
         }
         if let Some(code) = state.producer.topic_refusal(topic).filter(|_| asked) {
-            return Err(SendError::TopicFailed(code));
+            return Err(Error::Send(SendError::TopicFailed(code)));
         }
-        let index = state.producer.want_topic(now, topic)?;
+        let index = state.producer.want_topic(now, topic).map_err(|error| state.error(error))?;
         let wait = state.wait_for_topic(index);
-        let wake = state.wake();
+        let wake = state.wake(now);
         drop(state);
-        finish(None, wake);
+        finish(Vec::new(), wake);
         Ok(Err(wait))
     }
 
     /// Asks for the list of topics.
-    pub(super) fn list_topics(&self) -> Result<Arc<Listing>, SendError> {
+    pub(super) fn list_topics(&self) -> Result<Arc<Listing>, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
-        state.producer.list_topics(now)?;
+        state.producer.list_topics(now).map_err(|error| state.error(error))?;
         let listing = Arc::new(Listing::default());
         state.listings.push(Arc::clone(&listing));
-        let wake = state.wake();
+        let wake = state.wake(now);
         drop(state);
-        finish(None, wake);
+        finish(Vec::new(), wake);
         Ok(listing)
     }
 
@@ -362,42 +381,77 @@ impl Engine {
         let mut state = self.lock();
         let flush = Arc::new(Flush::default());
         let id = state.producer.flush(now);
-        if state.ended {
-            flush.end(0);
-            flush.waiter.raise();
-        } else {
+        let over = state.life != Life::Running;
+        if !over {
             state.flushes.insert(id, Arc::clone(&flush));
         }
-        state.wake();
+        state.wake(now);
         let wake = state.driver.clone(); // even if the machine has nothing new to say: a mock does more in a flush
         drop(state);
-        finish(None, wake);
+        finish(Vec::new(), wake);
+        if over {
+            flush.end(0);
+        }
         flush
     }
 
-    /// Begins to close. `None` if it is over already.
-    pub(super) fn close(&self, abort: bool) -> Option<Arc<Waiter>> {
+    /// Begins to close. The waiter is raised once the driver has ended.
+    pub(super) fn close(&self) -> Closing {
         let now = self.clock.now();
         let mut state = self.lock();
-        if state.ended {
-            return None;
-        }
-        if abort {
-            state.producer.abort(now)
-        } else {
-            state.producer.close(now)
-        }
+        state.producer.close(now);
         let waiter = Arc::new(Waiter::default());
-        state.closing.push(Arc::clone(&waiter));
-        let wake = state.wake();
+        let failed_before = state.producer.stats().records_failed;
+        let over = state.has_ended();
+        if !over {
+            state.closing.push(Arc::clone(&waiter));
+        }
+        let wake = state.wake(now);
         drop(state);
-        finish(None, wake);
-        Some(waiter)
+        finish(Vec::new(), wake);
+        if over {
+            waiter.raise();
+        }
+        Closing { waiter, began: now, failed_before }
+    }
+
+    /// Somebody's patience with a close is over: what is open fails, and the driver waits for nothing more.
+    pub(super) fn abort(&self) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if state.has_ended() {
+            return;
+        }
+        state.cut_short |= state.producer.open_records() > 0;
+        state.hurry = true;
+        state.producer.abort(now);
+        state.wake(now);
+        let wake = state.driver.clone();
+        drop(state);
+        finish(Vec::new(), wake);
+    }
+
+    /// How a close went.
+    pub(super) fn closed(&self, closing: &Closing) -> Result<u64, Error> {
+        let now = self.clock.now();
+        let state = self.lock();
+        let failed = state.producer.stats().records_failed - closing.failed_before;
+        match &state.life {
+            _ if state.cut_short => Err(Error::Unfinished { after: now.saturating_since(closing.began), failed }),
+            Life::Gone(why) => Err(Error::Gone { why: why.clone() }),
+            Life::Running | Life::Closed | Life::Ended => Ok(failed),
+        }
     }
 
     /// Whether the driver has ended.
     pub(super) fn has_ended(&self) -> bool {
-        self.lock().ended
+        self.lock().has_ended()
+    }
+
+    /// Whether the driver may end: the machine is closed. Whether it has to, now.
+    pub(super) fn is_closed(&self) -> (bool, bool) {
+        let state = self.lock();
+        (state.life != Life::Running, state.hurry)
     }
 
     /// Produce requests without an answer.
@@ -441,21 +495,9 @@ impl Engine {
         let now = self.clock.now();
         let mut state = self.lock();
         state.producer.handle_input(now, input);
-        let wake = state.wake();
+        let wake = state.wake(now);
         drop(state);
-        finish(None, wake);
-    }
-
-    /// Asks the application for a token and hands it in, or why there is none.
-    pub(super) fn fetch_token(&self) {
-        let token = match &mut *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) {
-            None => Err("sasl.mechanism=OAUTHBEARER needs a milena::TokenProvider".to_string()),
-            Some(tokens) => tokens.token(),
-        };
-        match token {
-            Ok(token) => self.input_from_outside(Input::Token(Ok(token))),
-            Err(words) => self.input_from_outside(Input::Token(Err(&words))),
-        }
+        finish(Vec::new(), wake);
     }
 
     /// The TLS configuration for the next connection.
@@ -464,24 +506,37 @@ impl Engine {
         self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes the credentials, certificates and trust of another configuration, from the next connection on.
+    /// Takes the credentials, certificates and trust of another setup, from the next connection on; what was refused until now
+    /// is tried again at once.
     pub(super) fn renew(&self, setup: Setup) -> std::io::Result<()> {
+        let refused = |words: &str| Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, words));
+        if setup.config.security_protocol() != self.security_protocol {
+            return refused("security.protocol can't be changed while the producer runs: close it and make another");
+        }
+        if setup.partitioner.is_some() || !setup.interceptors.is_empty() {
+            return refused("credentials and certificates are all that is renewed: partitioners and interceptors stay as they are");
+        }
         #[cfg(feature = "tls")]
         {
             let made = setup.tls_config()?;
-            let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-            if tls.is_some() != made.is_some() {
-                return Err(std::io::Error::other("security.protocol can't be changed while the producer runs"));
-            }
-            *tls = made;
+            *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = made;
         }
-        let Setup { config, tokens, .. } = setup;
+        let Setup { config, tokens, mechanism, .. } = setup;
         if let Some(tokens) = tokens {
-            *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokens);
+            self.tokens.replace(tokens);
+        }
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if let Some(mechanism) = mechanism {
+            state.producer.set_sasl_mechanism(mechanism);
         }
         if let Some(sasl) = config.sasl {
-            self.lock().producer.set_sasl(sasl);
+            state.producer.set_sasl(sasl);
         }
+        state.producer.security_renewed(now);
+        let wake = state.wake(now);
+        drop(state);
+        finish(Vec::new(), wake);
         Ok(())
     }
 
@@ -501,29 +556,38 @@ impl Engine {
     pub(super) fn drain(&self, commands: &mut Vec<Output>, effects: &mut Effects) -> Option<Instant> {
         let now = self.clock.now();
         let mut state = self.lock();
+        (state.driven, state.wanted_since) = (true, None);
         if now.saturating_since(state.told_time_at) > TIME_OF_DAY_EVERY {
             state.told_time_at = now;
             state.producer.handle_input(now, Input::WallClock(clock::time_of_day()));
         }
-        loop {
+        let until = loop {
             match state.producer.poll_output() {
                 Output::Event(event) => state.event(event, effects),
-                Output::Wait(until) => return until,
+                Output::Wait(until) => break until,
                 command @ (Output::Connect { .. }
                 | Output::Disconnect(_)
                 | Output::Transmit(_)
                 | Output::Job(_)
                 | Output::Token { .. }) => commands.push(command),
             }
+        };
+        if state.memory.look_again().is_some_and(|at| at <= now) {
+            state.memory_back = true;
         }
+        state.let_go(now, &mut effects.memory);
+        [until, state.memory.look_again()].into_iter().flatten().min()
     }
 
-    /// The driver is gone: whoever waits for it is told.
-    pub(super) fn end(&self) {
+    /// The driver is gone, for this reason: whoever waits for it is told. Says nothing new if it ended because it was closed.
+    pub(super) fn end(&self, why: &str) {
         let mut effects = Effects::default();
         let now = self.clock.now();
         let mut state = self.lock();
-        state.ended = true;
+        if state.has_ended() {
+            return;
+        }
+        let closed = state.life == Life::Closed;
         state.producer.abort(now);
         loop {
             match state.producer.poll_output() {
@@ -536,25 +600,22 @@ impl Engine {
                 | Output::Token { .. } => {}
             }
         }
+        state.life = if closed { Life::Ended } else { Life::Gone(why.to_string()) };
         state.release_all(&mut effects);
-        for (_, flush) in core::mem::take(&mut state.flushes) {
-            flush.end(0);
-            effects.flushes.push(flush);
-        }
-        for completion in state.completions.drain(..).flatten() {
-            completion.complete(0..u32::MAX, gone(), &mut effects.calls);
-        }
+        effects.waiters.append(&mut state.closing);
+        effects.flushes.extend(core::mem::take(&mut state.flushes).into_values().map(|flush| (flush, 0)));
+        effects.abandoned.extend(state.completions.drain(..).flatten());
         drop(state);
         effects.run();
     }
 }
 
-fn finish(next: Option<Arc<Waiter>>, wake: Option<Waker>) {
+fn finish(released: Vec<Arc<Ticket>>, wake: Option<Waker>) {
     if let Some(waker) = wake {
         waker.wake();
     }
-    if let Some(next) = next {
-        next.raise();
+    for ticket in released {
+        ticket.waiter.raise();
     }
 }
 
@@ -593,38 +654,83 @@ impl State {
         Arc::clone(self.names[index].get_or_insert_with(|| Arc::from(producer.topic_name(topic))))
     }
 
-    fn wake(&mut self) -> Option<Waker> {
-        if self.producer.take_wake() { self.driver.clone() } else { None }
+    fn wake(&mut self, now: Instant) -> Option<Waker> {
+        if !self.producer.take_wake() {
+            return None;
+        }
+        self.wanted_since.get_or_insert(now);
+        self.driver.clone()
     }
 
-    /// Others wait for memory, and were there before.
-    fn must_queue(&self, waited: Option<&Wait>) -> bool {
-        match (self.memory.front(), waited) {
-            (None, _) => false,
-            (Some(first), Some(Wait::Memory(waiter))) => !Arc::ptr_eq(first, waiter),
-            (Some(_), _) => true,
+    fn has_ended(&self) -> bool {
+        matches!(self.life, Life::Ended | Life::Gone(_))
+    }
+
+    /// Why the machine refuses, as the application has to know it.
+    fn error(&self, error: SendError) -> Error {
+        match (&self.life, error) {
+            (Life::Gone(why), SendError::Closed) => Error::Gone { why: why.clone() },
+            (_, error) => Error::Send(error),
         }
     }
 
-    fn wait_for_memory(&mut self, waited: Option<&Wait>) -> Wait {
-        if let Some(wait @ Wait::Memory(waiter)) = waited {
-            if self.memory.iter().any(|other| Arc::ptr_eq(other, waiter)) {
-                return wait.clone();
+    /// If the driver is not at work, and that is why somebody waits.
+    fn idle_driver(&self, now: Instant) -> Option<String> {
+        let since = self.wanted_since.map(|since| now.saturating_since(since)).filter(|since| *since > IDLE_DRIVER)?;
+        Some(if self.driven {
+            std::format!(
+                "the producer's driver has not run for {} s; is it polled, and does every callback return?",
+                since.as_secs()
+            )
+        } else {
+            "the producer's driver was never polled: spawn it, or poll it beside other things".to_string()
+        })
+    }
+
+    /// What to wait for after this error, if that helps.
+    fn wait_for(&mut self, ticket: Option<&Arc<Ticket>>, error: SendError) -> Result<Wait, Error> {
+        match error {
+            SendError::NotReady { topic } => Ok(self.wait_for_topic(topic)),
+            SendError::BufferFull { needed } => Ok(self.wait_for_memory(ticket, needed)),
+            error => Err(self.error(error)),
+        }
+    }
+
+    fn wait_for_memory(&mut self, ticket: Option<&Arc<Ticket>>, needs: usize) -> Wait {
+        let ticket = self.memory.park(ticket, needs);
+        self.producer.await_memory(self.memory_goal.max(needs));
+        Wait::Memory(ticket)
+    }
+
+    /// After an attempt to send, or in its place: unless the caller waits on (`again`), it leaves the line for memory.
+    fn after_sending(
+        &mut self,
+        now: Instant,
+        ticket: Option<&Arc<Ticket>>,
+        again: bool,
+    ) -> (Vec<Arc<Ticket>>, Option<Waker>) {
+        let mut released = Vec::new();
+        if let Some(ticket) = ticket.filter(|_| !again) {
+            if self.memory.leave(ticket) {
+                self.memory_back = true;
+                self.let_go(now, &mut released);
             }
         }
-        let waiter = Arc::new(Waiter::default());
-        self.memory.push_back(Arc::clone(&waiter));
-        Wait::Memory(waiter)
+        let mut wake = self.wake(now);
+        if self.memory.look_again().is_some() && !released.is_empty() {
+            wake = self.driver.clone(); // it has to look after the one who was let go alone
+        }
+        (released, wake)
     }
 
-    /// Leaves the queue for memory; the next one in it may try.
-    fn leave_memory(&mut self, waited: Option<&Wait>) -> Option<Arc<Waiter>> {
-        let Some(Wait::Memory(waiter)) = waited else {
-            return None;
-        };
-        let place = self.memory.iter().position(|other| Arc::ptr_eq(other, waiter))?;
-        self.memory.remove(place);
-        if place == 0 { self.memory.front().cloned() } else { None }
+    /// Lets those go who wait for memory, if some came back.
+    fn let_go(&mut self, now: Instant, released: &mut Vec<Arc<Ticket>>) {
+        if core::mem::take(&mut self.memory_back) {
+            self.memory.let_go(self.producer.free_memory(), now, released);
+        }
+        if let Some(needs) = self.memory.first_needs() {
+            self.producer.await_memory(self.memory_goal.max(needs));
+        }
     }
 
     fn wait_for_topic(&mut self, topic: TopicIndex) -> Wait {
@@ -639,27 +745,21 @@ impl State {
         effects.waiters.extend(core::mem::take(&mut self.topics).into_values().flatten());
     }
 
-    /// It is over: everybody looks again.
+    /// It is over for senders: all of them look again.
     fn release_all(&mut self, effects: &mut Effects) {
-        effects.waiters.append(&mut self.closing);
-        effects.waiters.extend(self.memory.drain(..));
+        self.memory.release(&mut effects.memory);
         self.release_metadata(effects);
     }
 
     fn event(&mut self, event: Event, effects: &mut Effects) {
         match event {
             Event::Delivered(delivery) => {
-                let slot = delivery.batch.slot();
-                if let Some(Some(completion)) = self.completions.get(slot) {
-                    completion.complete(delivery.records, delivery.outcome, &mut effects.calls);
+                if let Some(Some(completion)) = self.completions.get(delivery.batch.slot()) {
+                    let (completion, records, outcome) = (Arc::clone(completion), delivery.records, delivery.outcome);
+                    effects.resolved.push(Resolved { completion, records, outcome });
                 }
             }
-            Event::Flushed { id, failed } => {
-                if let Some(flush) = self.flushes.remove(&id) {
-                    flush.end(failed);
-                    effects.flushes.push(flush);
-                }
-            }
+            Event::Flushed { id, failed } => effects.flushes.extend(self.flushes.remove(&id).map(|flush| (flush, failed))),
             Event::TopicReady { topic } | Event::TopicFailed { topic, .. } => {
                 effects.waiters.extend(self.topics.remove(&topic).into_iter().flatten());
             }
@@ -669,24 +769,14 @@ impl State {
                 }
                 effects.listings.append(&mut self.listings);
             }
-            Event::Writable { .. } => effects.waiters.extend(self.memory.front().cloned()),
+            Event::Writable { .. } => self.memory_back = true,
             Event::Closed => {
-                self.ended = true;
+                self.life = Life::Closed;
                 self.release_all(effects);
             }
-            Event::Fatal(error) => {
-                self.trouble = Some(error.to_string());
-                self.release_metadata(effects);
-                effects.waiters.extend(self.memory.front().cloned());
-            }
-            Event::ConnectionFailed { host, port, error, .. } => {
-                self.trouble = Some(std::format!("{host}:{port}: {error}"));
-            }
-            Event::AccessDenied(error) => {
-                self.trouble = Some(error.to_string());
-                self.release_metadata(effects);
-            }
-            Event::Throttled { .. } => {}
+            Event::Fatal(_) => self.release_all(effects),
+            Event::AccessDenied(_) => self.release_metadata(effects),
+            Event::ConnectionFailed { .. } | Event::Throttled { .. } => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a call of an adapter may fail with.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use thiserror::Error as ThisError;
@@ -49,9 +50,40 @@ pub enum Error {
     /// The time given was over first.
     #[error("not done within {0:?}")]
     TimedOut(Duration),
-    /// The driver was dropped, or its thread has ended.
-    #[error("the producer is not running any more")]
-    Gone,
+    /// The producer was closed before all records were delivered: what was left at the timeout of a `close` has failed.
+    #[error("closed after {after:?} with {failed} records not delivered")]
+    Unfinished {
+        /// How long this call waited.
+        after: Duration,
+        /// How many records failed since it was made.
+        failed: u64,
+    },
+    /// What does the producer's input and output is gone, though nobody closed the producer.
+    #[error("the producer is not running any more: {why}")]
+    Gone {
+        /// What became of it.
+        why: String,
+    },
+    /// The future of a send was dropped before the record was taken. Only interceptors hear of this.
+    #[error("the send was given up before the record was taken")]
+    Cancelled,
+}
+
+/// Why sending many records ended early, and what was taken before that: those records are sent nevertheless.
+#[derive(Debug, ThisError)]
+#[error("{error} (after {} records were taken)", .accepted.len())]
+#[non_exhaustive]
+pub struct SendAllError<A> {
+    /// The acknowledgements of the records before the one that could not be taken, in their order.
+    pub accepted: Vec<A>,
+    /// Why that one could not be taken.
+    pub error: Error,
+}
+
+impl<A> From<SendAllError<A>> for Error {
+    fn from(error: SendAllError<A>) -> Self {
+        error.error
+    }
 }
 
 struct Because<'a>(&'a Option<String>);

@@ -19,8 +19,9 @@ pub trait Interceptor: Debug + Send + Sync {
         None
     }
 
-    /// A record was delivered, or failed, or was not even taken. Mostly called on the thread that does the input and output,
-    /// so it must be quick.
+    /// A record was delivered, or failed, or was not even taken ([`Error::Cancelled`] if its send was given up): once for each
+    /// record that `on_send` saw. Before the record's callback, and before whoever waits for it. Mostly called on the thread that
+    /// does the input and output, so it must be quick.
     fn on_acknowledgement(&self, outcome: &Result<Delivered, Error>) {
         let _ = outcome;
     }
@@ -89,9 +90,36 @@ impl Interceptors {
         }
     }
 
+    /// Tells them, if it is dropped, that the record was given up.
+    #[cfg(any(feature = "tokio", feature = "smol"))]
+    pub(super) fn if_dropped(&self) -> IfDropped<'_> {
+        IfDropped(Some(self))
+    }
+
     fn tell(&self, outcome: &Result<Delivered, Error>) {
         for interceptor in self.0.iter() {
             guarded(|| interceptor.on_acknowledgement(outcome));
+        }
+    }
+}
+
+/// A send on its way.
+#[cfg(any(feature = "tokio", feature = "smol"))]
+pub(super) struct IfDropped<'a>(Option<&'a Interceptors>);
+
+#[cfg(any(feature = "tokio", feature = "smol"))]
+impl IfDropped<'_> {
+    /// It has arrived, one way or the other.
+    pub(super) fn not(mut self) {
+        self.0 = None;
+    }
+}
+
+#[cfg(any(feature = "tokio", feature = "smol"))]
+impl Drop for IfDropped<'_> {
+    fn drop(&mut self) {
+        if let Some(interceptors) = self.0 {
+            interceptors.tell(&Err(Error::Cancelled));
         }
     }
 }

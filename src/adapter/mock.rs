@@ -17,7 +17,8 @@ use kafka_protocol::messages::{ApiKey, ProduceRequest, RequestHeader};
 use kafka_protocol::protocol::Decodable;
 
 use super::clock;
-use super::engine::{Effects, Engine};
+use super::effects::Effects;
+use super::engine::Engine;
 use super::setup::Setup;
 use crate::batch::{Compression, decode};
 use crate::cluster::{Cluster, Peer, Request, Settings};
@@ -214,7 +215,7 @@ impl Mock {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.engine.end();
+        self.engine.end("its mock was dropped");
     }
 }
 
@@ -234,7 +235,10 @@ impl Shared {
             while self.wanted.swap(false, Ordering::SeqCst) {
                 let mut effects = Effects::default();
                 self.lock().work(&self.engine, &mut effects);
-                run(&mut effects);
+                run(&self.engine, &mut effects);
+                if self.engine.is_closed().0 {
+                    self.engine.end("");
+                }
             }
             self.busy.store(false, Ordering::SeqCst);
         }
@@ -242,9 +246,10 @@ impl Shared {
 }
 
 /// Callbacks may not wait, as anywhere.
-fn run(effects: &mut Effects) {
+#[cfg_attr(not(feature = "threads"), allow(unused_variables, reason = "only there can anything wait in a callback"))]
+fn run(engine: &Engine, effects: &mut Effects) {
     #[cfg(feature = "threads")]
-    super::threads::as_io_thread(|| effects.run());
+    super::threads::as_io_thread(engine, || effects.run());
     #[cfg(not(feature = "threads"))]
     effects.run();
 }

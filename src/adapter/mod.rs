@@ -1,15 +1,18 @@
 //! Sockets and clocks for the machine, each behind a feature. What they share: [`engine`] (the machine behind a lock, with
-//! its waiters), [`completion`] (who waits for a batch), [`channel`] (one connection, with TLS or without), [`workers`]
+//! its waiters), [`completion`] (who waits for a batch), [`line`] (who waits for memory), [`effects`] (what follows, in which
+//! order), [`tokens`] (a provider's), [`channel`] (one connection, with TLS or without), [`workers`]
 //! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), [`holds`] (how long the lock is held), `mock` (no
 //! sockets at all), [`clock`], [`error`]; and, for those that give futures, [`task`].
 
 mod channel;
 mod clock;
 mod completion;
+mod effects;
 mod engine;
 mod error;
 mod holds;
 mod interceptor;
+mod line;
 #[cfg(feature = "cluster")]
 mod mock;
 mod setup;
@@ -24,12 +27,13 @@ pub mod threads;
 mod tls;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod tokens;
 mod typed;
 mod waiter;
 mod workers;
 
 pub use completion::Delivered;
-pub use error::Error;
+pub use error::{Error, SendAllError};
 pub use holds::LockHolds;
 pub use interceptor::Interceptor;
 #[cfg(feature = "cluster")]

@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 
 use async_io::{Async, Timer};
 
@@ -63,6 +63,10 @@ impl Socket for Async<TcpStream> {
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut socket: &TcpStream = self.get_ref();
         socket.write_vectored(slices)
+    }
+
+    fn end_writing(&mut self) -> io::Result<()> {
+        self.get_ref().shutdown(Shutdown::Write)
     }
 }
 

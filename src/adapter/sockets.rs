@@ -22,7 +22,7 @@ impl SocketOptions {
         Self { send: config.send_buffer(), receive: config.receive_buffer() }
     }
 
-    /// Sets them, and turns Nagle's delay off. A system that refuses one of them is left alone.
+    /// Sets them, turns Nagle's delay off and keep-alive on, as Java does. A system that refuses one of them is left alone.
     #[cfg_attr(
         not(any(feature = "tokio", feature = "smol")),
         allow(unreachable_pub, reason = "public by milena::task")
@@ -31,6 +31,7 @@ impl SocketOptions {
         let socket = SockRef::from(socket);
         let set = [
             Some(socket.set_tcp_nodelay(true)),
+            Some(socket.set_keepalive(true)),
             self.send.map(|bytes| socket.set_send_buffer_size(bytes)),
             self.receive.map(|bytes| socket.set_recv_buffer_size(bytes)),
         ];

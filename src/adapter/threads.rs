@@ -26,9 +26,11 @@ use core::time::Duration;
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use smallvec::SmallVec;
+
 use super::completion::{Accepted, Callback, Delivered};
-use super::engine::{Attempt, Engine};
-use super::error::Error;
+use super::engine::{Attempt, Engine, PULLED};
+use super::error::{Error, SendAllError};
 use super::setup::Setup;
 use super::sockets::SocketOptions;
 use super::waiter::Wait;
@@ -37,20 +39,30 @@ use crate::producer::Stats;
 use crate::record::Record;
 
 std::thread_local! {
-    /// Set on the I/O thread, where nothing may wait for it.
-    static ON_IO_THREAD: Cell<bool> = const { Cell::new(false) };
+    /// On an I/O thread, the address of the engine that it works for: nothing may wait there for that one. 0 elsewhere.
+    static WORKS_FOR: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What tells engines apart.
+fn address(engine: &Engine) -> usize {
+    core::ptr::from_ref(engine).addr()
 }
 
 /// A handle to a producer with a thread of its own. Clones share it; any number of threads may send.
 ///
 /// Dropping the last handle does not block: what is accepted is still sent in the background, as long as the process
 /// lives. [`close`](Self::close) is the way to be sure.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Producer {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+impl core::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("threads::Producer").finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     engine: Arc<Engine>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -59,7 +71,7 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.engine.close(false);
+        self.engine.close();
     }
 }
 
@@ -74,8 +86,9 @@ impl Producer {
         let engine = Arc::new(Engine::new(setup)?);
         let wakeups = Arc::new(AtomicU64::new(0));
         let mut thread = io::IoThread::new(Arc::clone(&engine), sockets, Arc::clone(&wakeups))?;
+        let works_for = address(&engine);
         let handle = std::thread::Builder::new().name("milena-io".into()).spawn(move || {
-            ON_IO_THREAD.set(true);
+            WORKS_FOR.set(works_for);
             thread.run();
         })?;
         Ok(Self { shared: Arc::new(Shared { engine, thread: Mutex::new(Some(handle)), wakeups }) })
@@ -96,13 +109,17 @@ impl Producer {
         &self.shared.engine
     }
 
+    fn ack(&self, accepted: Accepted) -> Ack {
+        Ack { accepted, engine: address(self.engine()) }
+    }
+
     /// Takes a record, waiting at most `max.block.ms` for its topic's metadata and for memory. The acknowledgement says
     /// later what became of it.
     ///
     /// # Errors
     /// If the record can't be taken; nothing was kept of it.
     pub fn enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        self.accept(record, None).map(Ack)
+        self.accept(record, None).map(|accepted| self.ack(accepted))
     }
 
     /// Takes a record and waits until it is delivered.
@@ -119,29 +136,63 @@ impl Producer {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        let take = |record: &Record<'_>, callback| Ok(self.engine().send_now(record, callback)?);
-        self.engine().interceptors().around(record, None, take).map(Ack)
+        let take = |record: &Record<'_>, callback| self.engine().send_now(record, callback);
+        self.engine().interceptors().around(record, None, take).map(|accepted| self.ack(accepted))
     }
 
     /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
     ///
     /// # Errors
-    /// At the first record that can't be taken; the acknowledgements of those before it are lost with it, they are sent
-    /// nevertheless.
-    pub fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Result<Vec<Ack>, Error> {
-        if self.engine().interceptors().are_there() {
-            return records.into_iter().map(|record| self.enqueue(&record)).collect();
+    /// At the first record that can't be taken, with the acknowledgements of those before it, which are sent nevertheless. Up
+    /// to 128 records more may have been taken from the iterator.
+    pub fn send_all<'a>(
+        &self,
+        records: impl IntoIterator<Item = Record<'a>>,
+    ) -> Result<Vec<Ack>, SendAllError<Ack>> {
+        let records = records.into_iter();
+        let mut accepted = Vec::with_capacity(records.size_hint().0);
+        match self.send_all_into(records, &mut accepted) {
+            Ok(()) => Ok(accepted),
+            Err(error) => Err(SendAllError { accepted, error }),
         }
-        let mut records = records.into_iter().peekable();
-        let mut acks = Vec::with_capacity(records.size_hint().0);
-        let mut waited: Option<Wait> = None;
-        let mut patience = Patience::new(self.engine());
+    }
+
+    /// As [`send_all`](Self::send_all), with the acknowledgements put at the end of `acks`, one by one.
+    ///
+    /// # Errors
+    /// At the first record that can't be taken.
+    pub fn send_all_into<'a>(
+        &self,
+        records: impl IntoIterator<Item = Record<'a>>,
+        acks: &mut Vec<Ack>,
+    ) -> Result<(), Error> {
+        let mut records = records.into_iter();
+        if self.engine().interceptors().are_there() {
+            return records.try_for_each(|record| {
+                acks.push(self.enqueue(&record)?);
+                Ok(())
+            });
+        }
+        let mut waiting = Waiting::new(self.engine());
         loop {
-            let sent = self.engine().send_many(&mut records, waited.as_ref(), |accepted| acks.push(Ack(accepted)))?;
-            let Some(wait) = sent else { return Ok(acks) };
-            let topic = records.peek().map_or("", |record| record.topic);
-            patience.wait(self.engine(), topic, &wait)?;
-            waited = Some(wait);
+            // The iterator is the caller's: it may take its time, and use this producer.
+            let pulled: SmallVec<[Record<'_>; PULLED]> = records.by_ref().take(PULLED).collect();
+            let mut left = &pulled[..];
+            if left.is_empty() {
+                return Ok(());
+            }
+            while let Some(first) = left.first() {
+                let mut taken = 0;
+                let sent = self.engine().send_many(left, waiting.wait.as_ref(), |accepted| {
+                    acks.push(self.ack(accepted));
+                    taken += 1;
+                });
+                left = &left[taken..];
+                match sent? {
+                    None => waiting.wait = None,
+                    Some(wait) => waiting.wait_for(left.first().unwrap_or(first).topic, wait)?,
+                }
+            }
         }
     }
 
@@ -164,24 +215,25 @@ impl Producer {
     /// # Errors
     /// If the topic does not exist or may not be written.
     pub fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, Error> {
-        let mut patience = Patience::new(self.engine());
-        let mut asked = false;
+        let mut waiting = Waiting::new(self.engine());
         loop {
-            match self.engine().partitions(topic, asked)? {
-                Ok(partitions) => return Ok(partitions),
-                Err(wait) => patience.wait(self.engine(), topic, &wait)?,
+            match self.engine().partitions(topic, waiting.until.is_some())? {
+                Ok(partitions) => {
+                    waiting.wait = None;
+                    return Ok(partitions);
+                }
+                Err(wait) => waiting.wait_for(topic, wait)?,
             }
-            asked = true;
         }
     }
 
-    /// Waits until everything taken before is delivered or has failed. Returns how many of those records failed since the
-    /// call.
+    /// Waits until everything taken before is delivered or has failed, and callbacks were told. Returns how many of those
+    /// records failed since the call.
     ///
     /// # Errors
     /// [`Error::InCallback`].
     pub fn flush(&self) -> Result<u64, Error> {
-        not_in_callback()?;
+        not_in_callback(self.engine())?;
         let flush = self.engine().flush();
         loop {
             if let Some(failed) = flush.failed() {
@@ -191,26 +243,26 @@ impl Producer {
         }
     }
 
-    /// Takes no more records, waits at most `timeout` until all are delivered, fails what is left, and ends the thread.
+    /// Takes no more records, waits at most `timeout` until all are delivered, fails what is left, and ends the thread. Callbacks
+    /// were told then. Returns how many records failed since the call.
+    ///
+    /// With `acks=0`, up to a second more (and of `timeout` no more than is left) passes until the brokers have read everything.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] if something was left; [`Error::InCallback`].
-    pub fn close(&self, timeout: Duration) -> Result<(), Error> {
-        not_in_callback()?;
-        let mut result = Ok(());
-        if let Some(waiter) = self.engine().close(false) {
-            if !waiter.wait(timeout) && !self.engine().has_ended() {
-                result = Err(Error::TimedOut(timeout));
-                if let Some(waiter) = self.engine().close(true) {
-                    waiter.wait(Duration::MAX);
-                }
-            }
+    /// [`Error::Unfinished`] if something was left when this or another call's time was over; [`Error::Gone`];
+    /// [`Error::InCallback`].
+    pub fn close(&self, timeout: Duration) -> Result<u64, Error> {
+        not_in_callback(self.engine())?;
+        let closing = self.engine().close();
+        if !closing.waiter.wait(timeout) && !self.engine().has_ended() {
+            self.engine().abort();
+            closing.waiter.wait(Duration::MAX);
         }
         let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            let _ = thread.join(); // it catches panics of callbacks, and has none of its own to tell
+            let _ = thread.join(); // it catches panics of callbacks; one of its own is told by the engine
         }
-        result
+        self.engine().closed(&closing)
     }
 
     /// The topics of the cluster; waits at most `max.block.ms` for the answer of a server.
@@ -218,11 +270,12 @@ impl Producer {
     /// # Errors
     /// [`Error::NoMetadata`] if none answers.
     pub fn list_topics(&self) -> Result<Vec<TopicListing>, Error> {
-        let mut patience = Patience::new(self.engine());
+        let mut waiting = Waiting::new(self.engine());
         loop {
             let listing = self.engine().list_topics()?;
-            patience.wait(self.engine(), "", &Wait::Listing(Arc::clone(&listing)))?;
+            waiting.wait_for("", Wait::Listing(Arc::clone(&listing)))?;
             if let Some(topics) = listing.topics() {
+                waiting.wait = None;
                 return Ok(topics);
             }
         }
@@ -267,82 +320,90 @@ impl Producer {
     }
 
     fn accept_as_it_is(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, Error> {
-        let mut waited: Option<Wait> = None;
-        let mut patience = Patience::new(self.engine());
+        let mut waiting = Waiting::new(self.engine());
         loop {
-            match self.engine().try_send(record, waited.as_ref(), &mut callback)? {
-                Attempt::Accepted(accepted) => return Ok(accepted),
-                Attempt::Wait(wait) => {
-                    patience.wait(self.engine(), record.topic, &wait)?;
-                    waited = Some(wait);
+            match self.engine().try_send(record, waiting.wait.as_ref(), &mut callback)? {
+                Attempt::Accepted(accepted) => {
+                    waiting.wait = None;
+                    return Ok(accepted);
                 }
+                Attempt::Wait(wait) => waiting.wait_for(record.topic, wait)?,
             }
         }
     }
 }
 
-/// Runs what the I/O thread runs: callbacks, which may not wait.
+/// Runs what the engine's I/O thread runs: callbacks, which may not wait for it.
 #[cfg(feature = "cluster")]
-pub(super) fn as_io_thread(run: impl FnOnce()) {
-    let before = ON_IO_THREAD.replace(true);
+pub(super) fn as_io_thread(engine: &Engine, run: impl FnOnce()) {
+    let before = WORKS_FOR.replace(address(engine));
     run();
-    ON_IO_THREAD.set(before);
+    WORKS_FOR.set(before);
 }
 
-fn not_in_callback() -> Result<(), Error> {
-    if ON_IO_THREAD.get() { Err(Error::InCallback) } else { Ok(()) }
+fn not_in_callback(engine: &Engine) -> Result<(), Error> {
+    if WORKS_FOR.get() == address(engine) { Err(Error::InCallback) } else { Ok(()) }
 }
 
-/// What is left of `max.block.ms`, over all waits of one call. The clock is read only if something has to be waited for.
-struct Patience {
+/// The waits of one call: together at most `max.block.ms`. The clock is read only if something has to be waited for. Dropped,
+/// also by a panic of the caller's, it leaves every queue.
+struct Waiting<'a> {
+    engine: &'a Engine,
+    wait: Option<Wait>,
     until: Option<crate::time::Instant>,
-    max: Duration,
 }
 
-impl Patience {
-    fn new(engine: &Engine) -> Self {
-        Self { until: None, max: engine.max_block() }
+impl<'a> Waiting<'a> {
+    fn new(engine: &'a Engine) -> Self {
+        Self { engine, wait: None, until: None }
     }
 
-    fn wait(&mut self, engine: &Engine, topic: &str, wait: &Wait) -> Result<(), Error> {
-        if let Err(error) = not_in_callback() {
-            engine.give_up(wait);
-            return Err(error);
-        }
-        let now = engine.clock().now();
-        let until = *self.until.get_or_insert(now + self.max);
+    fn wait_for(&mut self, topic: &str, wait: Wait) -> Result<(), Error> {
+        let wait = self.wait.insert(wait);
+        not_in_callback(self.engine)?;
+        let now = self.engine.clock().now();
+        let until = *self.until.get_or_insert(now + self.engine.max_block());
         let left = until.saturating_since(now);
         if left.is_zero() || !wait.waiter().wait(left) {
-            engine.give_up(wait);
-            return Err(engine.too_long(topic, wait));
+            return Err(self.engine.too_long(topic, wait));
         }
         Ok(())
     }
 }
 
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(wait) = &self.wait {
+            self.engine.give_up(wait);
+        }
+    }
+}
+
 /// What will become of one record.
 #[derive(Debug)]
-pub struct Ack(Accepted);
+pub struct Ack {
+    accepted: Accepted,
+    /// The engine's address.
+    engine: usize,
+}
 
 impl Ack {
     /// The partition that the record went to.
     pub fn partition(&self) -> i32 {
-        self.0.place.partition
+        self.accepted.place.partition
     }
 
-    /// Whether it is known what became of the record.
+    /// Whether it is known what became of the record. Then its callback has run.
     pub fn is_done(&self) -> bool {
-        self.0.completion.outcome(self.0.index).is_some()
+        self.accepted.completion.outcome(self.accepted.index).is_some()
     }
 
     /// Waits until it is known what became of the record.
     ///
     /// # Errors
-    /// If it was not delivered; [`Error::InCallback`].
+    /// If it was not delivered; [`Error::InCallback`] if it is not known yet in a callback of the same producer.
     pub fn wait(&self) -> Result<Delivered, Error> {
-        not_in_callback()?;
-        let outcome = self.0.completion.wait(self.0.index, None);
-        self.0.place.delivered(outcome.ok_or(Error::Gone)?)
+        self.wait_at_most(None)
     }
 
     /// As [`wait`](Self::wait), but not for ever.
@@ -350,8 +411,16 @@ impl Ack {
     /// # Errors
     /// [`Error::TimedOut`] if nothing is known yet; the record may still be delivered.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Delivered, Error> {
-        not_in_callback()?;
-        let outcome = self.0.completion.wait(self.0.index, Some(timeout));
-        self.0.place.delivered(outcome.ok_or(Error::TimedOut(timeout))?)
+        self.wait_at_most(Some(timeout))
+    }
+
+    fn wait_at_most(&self, timeout: Option<Duration>) -> Result<Delivered, Error> {
+        let Accepted { completion, index, place } = &self.accepted;
+        let outcome = match completion.outcome(*index) {
+            None if WORKS_FOR.get() == self.engine => return Err(Error::InCallback),
+            None => completion.wait(*index, timeout),
+            known @ Some(_) => known,
+        };
+        place.delivered(outcome.ok_or_else(|| Error::TimedOut(timeout.unwrap_or(Duration::MAX)))?)
     }
 }

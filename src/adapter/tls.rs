@@ -1,5 +1,6 @@
 //! TLS by rustls, without IO: bytes from the socket in, bytes for the socket out. One wrapper for all adapters.
 
+use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -16,10 +17,42 @@ use rustls::{
 
 use crate::config::TlsOptions;
 
+/// Encrypted bytes that are made before they have left, at most (but for one record of TLS).
+const AHEAD: usize = 64 << 10;
+
+/// The application's bytes in one record of TLS, at most.
+const RECORD: usize = 16 << 10;
+
 /// One connection's TLS.
 #[derive(Debug)]
 pub(super) struct Session {
     connection: ClientConnection,
+    outgoing: Outgoing,
+}
+
+/// What is encrypted and has not left. Kept here and not in rustls, because only so it is known which of the application's
+/// bytes have left when the socket takes a part.
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    /// How many of these have left.
+    left: usize,
+    /// Where in `bytes` a piece of the application's ends, and how long that piece was.
+    pieces: VecDeque<(usize, usize)>,
+}
+
+impl core::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} of {} bytes have left", self.left, self.bytes.len())
+    }
+}
+
+/// Whether the other side may still say something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    Speaks,
+    /// It has said that it is done (`close_notify`). What comes after that is nobody's.
+    Done,
 }
 
 impl Session {
@@ -27,7 +60,7 @@ impl Session {
         let name = ServerName::try_from(host.to_string());
         let name = name.map_err(|_| std::format!("{host} is no name that a certificate could have"))?;
         let connection = ClientConnection::new(config, name).map_err(|error| error.to_string())?;
-        Ok(Self { connection })
+        Ok(Self { connection, outgoing: Outgoing::default() })
     }
 
     /// Whether the handshake is still going on: nothing of the application may pass yet.
@@ -37,15 +70,15 @@ impl Session {
 
     /// Whether there is something to be written.
     pub(super) fn wants_write(&self) -> bool {
-        self.connection.wants_write()
+        self.connection.wants_write() || !self.outgoing.is_empty()
     }
 
     /// Takes in bytes from the socket, and calls `plain` with what they say.
-    pub(super) fn received(&mut self, mut bytes: &[u8], mut plain: impl FnMut(&[u8])) -> Result<(), String> {
+    pub(super) fn received(&mut self, mut bytes: &[u8], mut plain: impl FnMut(&[u8])) -> Result<Peer, String> {
         let mut buffer = [0; 16 << 10];
         while !bytes.is_empty() {
-            self.connection.read_tls(&mut bytes).map_err(|error| error.to_string())?;
-            self.connection.process_new_packets().map_err(|error| words(&error))?;
+            let taken = self.connection.read_tls(&mut bytes).map_err(|error| error.to_string())?;
+            let state = self.connection.process_new_packets().map_err(|error| words(&error))?;
             loop {
                 match self.connection.reader().read(&mut buffer) {
                     Ok(0) => break,
@@ -54,26 +87,81 @@ impl Session {
                     Err(error) => return Err(error.to_string()),
                 }
             }
+            if state.peer_has_closed() || taken == 0 {
+                return Ok(Peer::Done);
+            }
         }
-        Ok(())
+        Ok(Peer::Speaks)
     }
 
     /// Takes bytes of the application, as many as there is room for.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.connection.writer().write(bytes)
+        let mut taken = 0;
+        for piece in bytes.chunks(RECORD) {
+            if self.outgoing.bytes.len() >= AHEAD {
+                break;
+            }
+            let n = self.connection.writer().write(piece)?;
+            self.encrypt()?;
+            self.outgoing.pieces.push_back((self.outgoing.bytes.len(), n));
+            taken += n;
+            if n < piece.len() {
+                break;
+            }
+        }
+        Ok(taken)
     }
 
-    /// Writes what is encrypted; true if all of it was taken.
-    pub(super) fn flush(&mut self, socket: &mut impl Write) -> io::Result<bool> {
+    /// Says to the other side that nothing more will come.
+    pub(super) fn say_goodbye(&mut self) {
+        self.connection.send_close_notify();
+    }
+
+    /// Moves what rustls has to say, by itself or for the application, to the outgoing bytes.
+    fn encrypt(&mut self) -> io::Result<()> {
         while self.connection.wants_write() {
-            match self.connection.write_tls(socket) {
-                Ok(_) => {}
+            self.connection.write_tls(&mut self.outgoing.bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is encrypted; true if all of it was taken. Adds to `left` how many of the application's bytes have left.
+    pub(super) fn flush(
+        &mut self,
+        mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+        left: &mut usize,
+    ) -> io::Result<bool> {
+        self.encrypt()?;
+        while !self.outgoing.is_empty() {
+            match write(&self.outgoing.bytes[self.outgoing.left..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => *left += self.outgoing.has_left(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(true)
+    }
+}
+
+impl Outgoing {
+    fn is_empty(&self) -> bool {
+        self.left == self.bytes.len()
+    }
+
+    /// So many more bytes have left; returns how many of the application's that were.
+    fn has_left(&mut self, n: usize) -> usize {
+        self.left += n;
+        let mut whole = 0;
+        while self.pieces.front().is_some_and(|(end, _)| *end <= self.left) {
+            whole += self.pieces.pop_front().map_or(0, |(_, length)| length);
+        }
+        if self.is_empty() {
+            self.bytes.clear();
+            self.left = 0;
+        }
+        whole
     }
 }
 

@@ -20,8 +20,10 @@ use alloc::vec::Vec;
 use core::future::Future;
 use core::task::{Context, Poll};
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 
 use ::tokio::net::{TcpStream, lookup_host};
+use socket2::SockRef;
 
 use super::setup::Setup;
 use super::task::{Failure, Runtime, Socket, SocketOptions, Stream, first_of};
@@ -75,6 +77,10 @@ impl Socket for TcpStream {
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.try_write_vectored(slices)
+    }
+
+    fn end_writing(&mut self) -> io::Result<()> {
+        SockRef::from(&*self).shutdown(Shutdown::Write)
     }
 }
 

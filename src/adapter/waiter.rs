@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use core::task::Waker;
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use super::line::Ticket;
 use crate::event::{TopicIndex, TopicListing};
+use crate::time::Instant;
 
 /// A flag that is raised once in a while. Raising it before anyone waits is not lost.
 #[derive(Debug, Default)]
@@ -67,9 +69,10 @@ impl Flush {
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It is over. The waiter is still to be raised, without the machine's lock.
+    /// It is over: callbacks of what it covers have run.
     pub(super) fn end(&self, failed: u64) {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failed);
+        self.waiter.raise();
     }
 }
 
@@ -92,18 +95,36 @@ impl Listing {
     }
 }
 
+/// A close that someone waits for.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) waiter: Arc<Waiter>,
+    pub(super) began: Instant,
+    /// Records that had failed before.
+    pub(super) failed_before: u64,
+}
+
 /// What a caller has to wait for.
 #[derive(Clone, Debug)]
 pub(super) enum Wait {
     Topic(TopicIndex, Arc<Waiter>),
     Listing(Arc<Listing>),
-    Memory(Arc<Waiter>),
+    Memory(Arc<Ticket>),
 }
 
 impl Wait {
+    /// The ticket, if it is for memory.
+    pub(super) fn ticket(&self) -> Option<&Arc<Ticket>> {
+        match self {
+            Self::Memory(ticket) => Some(ticket),
+            Self::Topic(..) | Self::Listing(_) => None,
+        }
+    }
+
     pub(super) fn waiter(&self) -> &Waiter {
         match self {
-            Self::Topic(_, waiter) | Self::Memory(waiter) => waiter,
+            Self::Topic(_, waiter) => waiter,
+            Self::Memory(ticket) => &ticket.waiter,
             Self::Listing(listing) => &listing.waiter,
         }
     }

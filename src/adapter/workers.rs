@@ -25,8 +25,12 @@ impl Workers {
         Self { engine, jobs, queue: Arc::new(Mutex::new(queue)), started: 0 }
     }
 
-    /// Runs the job on one of the threads. Where the system gives none, the batch leaves uncompressed.
+    /// Runs the job on another thread. Where the system gives none, it is handed back undone.
     pub(super) fn run(&mut self, job: Job) {
+        if job.is_authentication() {
+            self.authenticate(job);
+            return;
+        }
         if self.started < self.engine.jobs() {
             let (engine, queue) = (Arc::clone(&self.engine), Arc::clone(&self.queue));
             let worker = std::thread::Builder::new().name("milena-compress".into());
@@ -42,12 +46,22 @@ impl Workers {
         self.jobs.send(job).expect("the queue's other end is kept here");
     }
 
-    /// Asks the application for a token, on a thread of its own: that may take long.
-    pub(super) fn fetch_token(&self) {
-        let engine = Arc::clone(&self.engine);
-        if let Err(error) = std::thread::Builder::new().name("milena-token".into()).spawn(move || engine.fetch_token())
-        {
-            log::warn!("no thread for fetching a token: {error}");
+    /// On a thread of its own: it may be the application's, and hang. The machine hands out few at a time.
+    fn authenticate(&self, job: Job) {
+        let job = Arc::new(Mutex::new(Some(job)));
+        let take = |job: &Mutex<Option<Job>>| job.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (engine, theirs) = (Arc::clone(&self.engine), Arc::clone(&job));
+        let step = move || {
+            let done = take(&theirs).map(|job| job.run(&mut Compressor::default()));
+            if let Some(done) = done {
+                engine.input_from_outside(Input::Done(done));
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("milena-sasl".into()).spawn(step) {
+            log::warn!("no thread for authentication: {error}");
+            if let Some(job) = take(&job) {
+                self.engine.input_from_outside(Input::Done(job.give_up()));
+            }
         }
     }
 }

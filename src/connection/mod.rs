@@ -112,7 +112,6 @@ pub(crate) struct Entry {
 }
 
 /// A session.
-#[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) role: Role,
     pub(crate) host: String,
@@ -128,6 +127,8 @@ pub(crate) struct Connection {
     pub(crate) exchange: Option<Exchange>,
     /// It can't go on without a token from the host.
     pub(crate) wants_token: bool,
+    /// While the application's mechanism is asked: how long the server will believe this client, in milliseconds.
+    pub(crate) session_lifetime_ms: i64,
     /// When it last began to say who it is.
     pub(crate) authentication_began: Instant,
     /// From then on the session may end at any moment: no more requests until it is renewed.
@@ -148,6 +149,13 @@ pub(crate) struct Connection {
     input: Vec<u8>,
 }
 
+impl core::fmt::Debug for Connection {
+    /// Neither what it writes nor what it says of the producer.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Connection").field("role", &self.role).field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
 impl Connection {
     pub(crate) fn new(now: Instant, role: Role, (host, port): (String, u16), setup_timeout: Duration) -> Self {
         Self {
@@ -161,6 +169,7 @@ impl Connection {
             setup_deadline: now + setup_timeout,
             exchange: None,
             wants_token: false,
+            session_lifetime_ms: 0,
             authentication_began: now,
             quiet_from: None,
             reauthenticate_at: None,
@@ -410,7 +419,6 @@ impl Connection {
 }
 
 /// A frame without its length.
-#[derive(Debug)]
 pub(crate) enum Frame<'a> {
     /// It lies whole in what was handed in.
     InPlace(&'a [u8]),

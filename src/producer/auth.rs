@@ -8,12 +8,14 @@ use crate::config::Sasl;
 use crate::connection::sasl::oauth::{self, Token};
 #[cfg(feature = "scram")]
 use crate::connection::sasl::scram;
-use crate::connection::sasl::{Exchange, Reply};
+use crate::connection::sasl::{Custom, Exchange, Reply};
 use crate::connection::{Phase, RequestKind, Role};
 use crate::error::{ConnectionError, ErrorCode};
 use crate::event::{ConnId, Event, Output};
-use crate::producer::Producer;
+use crate::producer::jobs::Job;
+use crate::producer::mechanism::Stepped;
 use crate::producer::timers::Timer;
+use crate::producer::Producer;
 use crate::time::Instant;
 use crate::wire::{Api, sasl};
 
@@ -24,20 +26,8 @@ const SESSION_PART: (u64, u32) = (85, 10);
 /// time. (Only sessions of about a second come near that; renewing one that has ended is allowed.)
 const RENEWAL_INTERVAL: Duration = Duration::from_millis(1100);
 
-/// The part of a token's life, in hundredths, after which another is asked for (Java's refresh window).
-const TOKEN_PART: u64 = 80;
-
-/// The token of OAUTHBEARER.
-#[derive(Debug, Default)]
-pub(crate) struct Tokens {
-    current: Option<Token>,
-    /// When it may no longer be used.
-    ends: Option<Instant>,
-    /// The host was asked for one, and has until then.
-    asked_until: Option<Instant>,
-    /// When another is to be asked for.
-    refresh_at: Option<Instant>,
-}
+/// How long one waits for whatever it takes to say who the producer is.
+const PATIENCE: &str = "within socket.connection.setup.timeout.ms";
 
 impl Producer {
     /// The broker's versions are known: either the connection is ready, or the producer has to say who it is.
@@ -67,13 +57,12 @@ impl Producer {
                 self.tokens.usable(now).map(|token| Exchange::OAuth(oauth::Client::new(token.clone())))
             }
             Sasl::Custom { mechanism } => {
-                let Some(ours) = &mut self.sasl_mechanism else {
+                if !self.mechanism.is_given() {
                     return Err(refused(alloc::format!(
                         "sasl.mechanism={mechanism} is not built in: give the producer a milena::SaslMechanism"
                     )));
-                };
-                let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
-                Some(Exchange::Custom(ours.begin(&connection.host, connection.port).map_err(refused)?))
+                }
+                Some(Exchange::Custom(Custom::New))
             }
         };
         let setup = self.config.connection_setup_timeout;
@@ -101,6 +90,7 @@ impl Producer {
         });
         self.arm(conn);
         self.watch(conn);
+        self.look_after_token(now);
         Ok(())
     }
 
@@ -122,8 +112,8 @@ impl Producer {
         }
         let exchange = self.connections.get_mut(&conn).and_then(|connection| connection.exchange.as_mut());
         let Some(exchange) = exchange else { return Ok(()) };
-        let first = exchange.first().map_err(refused)?;
-        self.say(now, conn, &first);
+        let reply = exchange.first().map_err(refused)?;
+        self.reply(now, conn, reply, 0, &[]);
         Ok(())
     }
 
@@ -135,29 +125,112 @@ impl Producer {
         response: &sasl::Authenticate<'_>,
     ) -> Result<(), ConnectionError> {
         if response.error != 0 {
-            self.tokens.current = None; // another may do
+            self.tokens.refused(); // another may do
             let why = response.message.filter(|words| !words.is_empty()).map(ToString::to_string);
             return Err(refused(why.unwrap_or_else(|| ErrorCode(response.error).to_string())));
         }
         let Some(connection) = self.connections.get_mut(&conn) else { return Ok(()) };
         let Some(exchange) = &mut connection.exchange else { return Ok(()) };
-        match exchange.respond(response.bytes).map_err(refused)? {
+        let reply = exchange.respond(response.bytes).map_err(refused)?;
+        self.reply(now, conn, reply, response.lifetime_ms, response.bytes);
+        Ok(())
+    }
+
+    /// The exchange goes on, or is over. `lifetime_ms`: how long the server will believe this client then; 0 for ever.
+    fn reply(&mut self, now: Instant, conn: ConnId, reply: Reply, lifetime_ms: i64, challenge: &[u8]) {
+        match reply {
             Reply::Send(bytes) => self.say(now, conn, &bytes),
-            Reply::Done => {
-                connection.exchange = None;
-                let lifetime = u64::try_from(response.lifetime_ms).unwrap_or(0);
-                let part = SESSION_PART.0 + u64::from(self.random.below(SESSION_PART.1));
-                let span = Duration::from_millis(lifetime.saturating_mul(part) / 100);
-                let connection = self.connections.get_mut(&conn).expect("it was there a line ago");
-                let earliest = connection.authentication_began + RENEWAL_INTERVAL;
-                connection.quiet_from = (lifetime > 0).then(|| now + span);
-                connection.reauthenticate_at = connection.quiet_from.map(|quiet| quiet.max(earliest));
-                self.ready(now, conn);
-            }
+            Reply::Done => self.authenticated(now, conn, lifetime_ms),
             #[cfg(feature = "scram")]
             Reply::Derive(derivation) => self.derive(now, conn, derivation),
+            Reply::Ask(exchange) => {
+                let Some(connection) = self.connections.get_mut(&conn) else { return };
+                connection.session_lifetime_ms = lifetime_ms;
+                match exchange {
+                    None => self.mechanism.begin(conn, &connection.host, connection.port),
+                    Some(exchange) => self.mechanism.respond(conn, exchange, challenge.to_vec()),
+                }
+                self.ask_mechanism(now);
+            }
         }
-        Ok(())
+    }
+
+    /// The server is convinced, and so is the client.
+    fn authenticated(&mut self, now: Instant, conn: ConnId, lifetime_ms: i64) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        connection.exchange = None;
+        let lifetime = u64::try_from(lifetime_ms).unwrap_or(0);
+        let part = SESSION_PART.0 + u64::from(self.random.below(SESSION_PART.1));
+        let span = Duration::from_millis(lifetime.saturating_mul(part) / 100);
+        let earliest = connection.authentication_began + RENEWAL_INTERVAL;
+        connection.quiet_from = (lifetime > 0).then(|| now + span);
+        connection.reauthenticate_at = connection.quiet_from.map(|quiet| quiet.max(earliest));
+        self.ready(now, conn);
+    }
+
+    /// Steps of the application's mechanism: each a job, if the host takes those.
+    fn ask_mechanism(&mut self, now: Instant) {
+        loop {
+            let connections = &self.connections;
+            let Some((conn, step)) = self.mechanism.next(|conn| connections.contains_key(&conn)) else { return };
+            if self.authenticates_by_jobs() {
+                self.outbox.output(Output::Job(Job::sasl(conn, step)));
+            } else {
+                self.stepped(now, conn, step.run());
+            }
+        }
+    }
+
+    /// The application's mechanism has something to say.
+    pub(super) fn stepped(&mut self, now: Instant, conn: ConnId, mut stepped: Stepped) {
+        self.mechanism.done(&mut stepped);
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            let lifetime_ms = connection.session_lifetime_ms;
+            match (stepped.said, stepped.exchange, &mut connection.exchange) {
+                (Err(words), _, Some(Exchange::Custom(_))) => self.give_up(now, conn, refused(words)),
+                (Ok(Some(bytes)), Some(exchange), Some(Exchange::Custom(custom))) => {
+                    *custom = Custom::Home(exchange);
+                    self.say(now, conn, &bytes);
+                }
+                (Ok(None), _, Some(Exchange::Custom(_))) => self.authenticated(now, conn, lifetime_ms),
+                _ => {} // it authenticates itself otherwise by now
+            }
+        }
+        self.ask_mechanism(now);
+    }
+
+    /// Whether what authentication takes is done elsewhere.
+    fn authenticates_by_jobs(&self) -> bool {
+        self.sasl_by_jobs || self.config.jobs.unwrap_or(0) > 0
+    }
+
+    /// Why a connection that has still to say who the producer is took too long, if it is not the server's fault.
+    pub(super) fn why_not_authenticated(&self, conn: ConnId) -> Option<ConnectionError> {
+        let connection = self.connections.get(&conn)?;
+        if connection.wants_token {
+            let last = self.tokens.trouble.as_ref();
+            return Some(refused(last.map_or_else(
+                || alloc::format!("the TokenProvider has not answered {PATIENCE}"),
+                |words| alloc::format!("no token: {words}"),
+            )));
+        }
+        let away = matches!(connection.exchange, Some(Exchange::Custom(Custom::Away)));
+        away.then(|| refused(alloc::format!("the SaslMechanism has not answered {PATIENCE}")))
+    }
+
+    /// Credentials or certificates are others: what was refused is tried again at once.
+    pub(crate) fn security_renewed(&mut self, now: Instant) {
+        self.denied = None;
+        self.brokers.forget_refusals(now);
+        for broker in 0..self.brokers.len() {
+            self.attend(broker);
+        }
+        if self.config.sasl == Some(Sasl::OAuthBearer) {
+            self.tokens.renewed();
+            if self.connections.values().any(|connection| connection.wants_token) {
+                self.ask_for_token(now);
+            }
+        }
     }
 
     /// The connection may be used, for the first time or again.
@@ -200,29 +273,23 @@ impl Producer {
 
     /// The host gives a token, or says why it has none.
     pub(super) fn token_known(&mut self, now: Instant, token: Result<Token, String>) {
-        self.tokens.asked_until = None;
         let waiting: alloc::vec::Vec<ConnId> =
             self.connections.iter().filter(|(_, connection)| connection.wants_token).map(|(conn, _)| *conn).collect();
-        let failure = match token {
-            Ok(token) => {
-                self.tokens.ends = token.lifetime.map(|lifetime| now + lifetime);
-                self.tokens.refresh_at = token.lifetime.map(|lifetime| {
-                    let millis = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-                    now + Duration::from_millis(millis.saturating_mul(TOKEN_PART) / 100)
-                });
-                if let Some(at) = self.tokens.refresh_at {
-                    self.timers.set(Timer::Token, at);
-                }
-                self.tokens.current = Some(token);
-                None
-            }
-            Err(words) => Some(refused(alloc::format!("no token: {words}"))),
-        };
+        let failure = self.tokens.answered(now, token, &mut self.random).err();
+        if let Some(words) = &failure {
+            log::warn!("no token for OAUTHBEARER: {words}");
+        }
+        self.look_after_token(now);
         for conn in waiting {
             if let Some(connection) = self.connections.get_mut(&conn) {
                 connection.wants_token = false;
             }
-            let result = failure.clone().map_or_else(|| self.authenticate(now, conn), Err);
+            let result = match &failure {
+                None => self.authenticate(now, conn),
+                // A session that is to be renewed goes on until it ends, and a better token may come until then.
+                Some(_) if self.tokens.usable(now).is_some() => self.authenticate(now, conn),
+                Some(words) => Err(refused(alloc::format!("no token: {words}"))),
+            };
             if let Err(error) = result {
                 self.give_up(now, conn, error);
             }
@@ -230,19 +297,18 @@ impl Producer {
     }
 
     fn ask_for_token(&mut self, now: Instant) {
-        if self.tokens.asked_until.is_some_and(|until| until > now) {
-            return;
-        }
-        let until = now + self.config.connection_setup_timeout;
-        self.tokens.asked_until = Some(until);
-        self.outbox.output(Output::Token { until });
+        self.tokens.wanted = true;
+        self.look_after_token(now);
     }
 
-    /// The token is old: another is asked for, while this one is still good.
-    pub(super) fn refresh_token(&mut self, now: Instant) {
-        if self.tokens.refresh_at.is_some_and(|at| at <= now) && !self.connections.is_empty() {
-            self.tokens.refresh_at = None;
-            self.ask_for_token(now);
+    /// Asks for a token, if one is wanted or the one at hand gets old, and it is time; else the timer says when.
+    pub(super) fn look_after_token(&mut self, now: Instant) {
+        let in_use = !self.connections.is_empty();
+        if self.tokens.begin(now, in_use, self.config.connection_setup_timeout) {
+            self.outbox.output(Output::Token { until: now + self.config.connection_setup_timeout });
+        }
+        if let Some(at) = self.tokens.next(in_use) {
+            self.timers.set(Timer::Token, at);
         }
     }
 
@@ -259,19 +325,12 @@ impl Producer {
     }
 }
 
-impl Tokens {
-    fn usable(&self, now: Instant) -> Option<&Token> {
-        self.current.as_ref().filter(|_| self.ends.is_none_or(|ends| ends > now))
-    }
-}
-
 fn refused(why: impl ToString) -> ConnectionError {
     ConnectionError::Authentication(why.to_string())
 }
 
 /// What SCRAM needs beyond one connection.
 #[cfg(feature = "scram")]
-#[derive(Debug)]
 pub(crate) struct Scram {
     /// Where nonces come from.
     seed: [u8; 32],
@@ -298,11 +357,11 @@ impl Producer {
                 return;
             }
         }
-        if self.config.jobs.unwrap_or(0) == 0 {
+        if self.authenticates_by_jobs() {
+            self.outbox.output(Output::Job(Job::derive(conn, derivation)));
+        } else {
             let keys = derivation.run();
             self.derived(now, conn, derivation, keys);
-        } else {
-            self.outbox.output(Output::Job(crate::producer::jobs::Job::derive(conn, derivation)));
         }
     }
 

@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::connection::Role;
 use crate::error::ConnectionError;
 use crate::event::ConnId;
 use crate::producer::list::List;
@@ -76,6 +77,27 @@ pub(crate) struct Broker {
     pub(crate) ready: List,
     /// Since when something has been ready and nothing could be sent; for `partitioner.availability.timeout.ms`.
     pub(crate) stuck_since: Option<Instant>,
+    /// What happened to its last connection, unless it has answered since.
+    trouble: Option<Trouble>,
+}
+
+/// What went wrong with a server, and when.
+#[derive(Clone, Debug)]
+struct Trouble {
+    at: Instant,
+    host: String,
+    port: u16,
+    error: ConnectionError,
+}
+
+impl Trouble {
+    fn words(&self, now: Instant) -> String {
+        let Self { at, host, port, error } = self;
+        match now.saturating_since(*at).as_secs() {
+            0 => alloc::format!("{host}:{port}: {error}"),
+            age => alloc::format!("{host}:{port}: {error} ({age} s ago)"),
+        }
+    }
 }
 
 /// The control connection: to any server, the known brokers first, then the bootstrap servers, in turn.
@@ -90,6 +112,8 @@ pub(crate) struct Control {
     pub(crate) refusal: Option<ConnectionError>,
     /// Requests that got no answer in time, in a row.
     pub(crate) unanswered: u32,
+    /// What happened to the last connection, unless a server has answered since.
+    trouble: Option<Trouble>,
 }
 
 /// All brokers.
@@ -98,6 +122,8 @@ pub(crate) struct Brokers {
     entries: Vec<Broker>,
     by_id: BTreeMap<i32, u32>,
     bootstrap: Vec<(String, u16)>,
+    /// Addresses where a request was answered once: those speak what this client speaks.
+    proven: Vec<(String, u16)>,
     pub(crate) control: Control,
 }
 
@@ -120,8 +146,8 @@ impl core::ops::IndexMut<u32> for Brokers {
 impl Brokers {
     /// Knows only where to ask; `start` spreads many producers over the servers.
     pub(crate) fn new(bootstrap: Vec<(String, u16)>, start: usize) -> Self {
-        let control = Control { attempts: Attempts::NONE, cursor: start, in_round: 0, refusal: None, unanswered: 0 };
-        Self { entries: Vec::new(), by_id: BTreeMap::new(), bootstrap, control }
+        let control = Control { attempts: Attempts::NONE, cursor: start, in_round: 0, refusal: None, unanswered: 0, trouble: None };
+        Self { entries: Vec::new(), by_id: BTreeMap::new(), bootstrap, proven: Vec::new(), control }
     }
 
     /// The index of the broker with this node id.
@@ -141,6 +167,7 @@ impl Brokers {
                 attempts: Attempts::NONE,
                 ready: List::EMPTY,
                 stuck_since: None,
+                trouble: None,
             });
             self.by_id.insert(id, index);
             return (index, None);
@@ -186,6 +213,61 @@ impl Brokers {
             self.control.in_round = 0;
         }
         round_over
+    }
+
+    /// A request was answered at this address.
+    pub(crate) fn note_proven(&mut self, host: &str, port: u16) {
+        if !self.is_proven(host, port) {
+            self.proven.push((host.to_string(), port));
+        }
+    }
+
+    /// Whether a request was ever answered at this address.
+    pub(crate) fn is_proven(&self, host: &str, port: u16) -> bool {
+        self.proven.iter().any(|(known, at)| known == host && *at == port)
+    }
+
+    /// A connection was lost or could not be made.
+    pub(crate) fn note_trouble(&mut self, role: Role, at: Instant, (host, port): (&str, u16), error: &ConnectionError) {
+        let trouble = Some(Trouble { at, host: host.to_string(), port, error: error.clone() });
+        match role {
+            Role::Broker(index) => self[index].trouble = trouble,
+            Role::Control => self.control.trouble = trouble,
+        }
+    }
+
+    /// A request was answered: what was before is over.
+    pub(crate) fn forget_trouble(&mut self, role: Role) {
+        match role {
+            Role::Broker(index) => self[index].trouble = None,
+            Role::Control => self.control.trouble = None,
+        }
+    }
+
+    /// The newest trouble with any server that counts.
+    pub(crate) fn trouble(&self, now: Instant) -> Option<String> {
+        let brokers = self.entries.iter().filter(|broker| broker.current).filter_map(|broker| broker.trouble.as_ref());
+        let newest = brokers.chain(&self.control.trouble).max_by_key(|trouble| trouble.at)?;
+        Some(newest.words(now))
+    }
+
+    /// The trouble with one broker.
+    pub(crate) fn trouble_of(&self, index: u32, now: Instant) -> Option<String> {
+        self[index].trouble.as_ref().map(|trouble| trouble.words(now))
+    }
+
+    /// Whoever did not let the client in may be asked again at once.
+    pub(crate) fn forget_refusals(&mut self, now: Instant) {
+        self.control.refusal = None;
+        let all = self.entries.iter_mut().map(|broker| &mut broker.attempts);
+        for attempts in all.chain([&mut self.control.attempts]) {
+            if core::mem::take(&mut attempts.refusals) > 0 {
+                attempts.failures = 0;
+                if let Link::Down(until) = &mut attempts.link {
+                    *until = now.min(*until);
+                }
+            }
+        }
     }
 
     /// How many brokers were ever learnt of.

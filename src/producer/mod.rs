@@ -1,7 +1,7 @@
 //! The state machine. This file: the public type, its contract, and what its calls do.
 //!
 //! The parts of the machine are rooms that don't know each other: `topics`, `partitions`, `batches`, `brokers`, `timers`,
-//! `outbox`, `idempotence`, `jobs`, `lifecycle`, `partitioner`. They are joined in `impl Producer` blocks, one file for each way
+//! `outbox`, `idempotence`, `jobs`, `mechanism`, `tokens`, `lifecycle`, `partitioner`. They are joined in `impl Producer` blocks, one file for each way
 //! that things flow: `accept` (a record comes in), `compress`, `drain` (batches go out), `answer` (a response says what became of
 //! them), `sessions` (connections and control requests), `auth` (who the producer is), `metadata` (who leads what).
 
@@ -17,6 +17,7 @@ mod idempotence;
 mod jobs;
 mod lifecycle;
 mod list;
+mod mechanism;
 mod metadata;
 mod outbox;
 mod partitioner;
@@ -25,6 +26,7 @@ mod random;
 mod sessions;
 mod stats;
 mod timers;
+mod tokens;
 mod topics;
 mod transmit;
 
@@ -32,6 +34,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -85,7 +88,6 @@ use topics::{Sizes, Topics};
 /// 7. The same inputs with the same seed give the same outputs.
 /// 8. No input can make it panic, loop, or hold memory beyond `buffer.memory` plus a bounded amount a connection, a topic
 ///    asked for, and a partition of those.
-#[derive(Debug)]
 pub struct Producer {
     config: Config,
     now: Instant,
@@ -107,8 +109,10 @@ pub struct Producer {
     /// Partitions that can send as soon as there is a producer id.
     without_identity: List,
     jobs: Jobs,
-    sasl_mechanism: Option<Box<dyn SaslMechanism>>,
-    tokens: auth::Tokens,
+    mechanism: mechanism::Mechanism,
+    /// Authentication is done by jobs, also if compression is not.
+    sasl_by_jobs: bool,
+    tokens: tokens::Tokens,
     #[cfg(feature = "scram")]
     scram: auth::Scram,
     /// Why no server lets this client in.
@@ -140,6 +144,19 @@ pub struct Producer {
     awake: bool,
     listing: sessions::Listing,
     stats: Stats,
+}
+
+impl fmt::Debug for Producer {
+    /// How much there is of everything, but nothing of records and credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("phase", &self.phase)
+            .field("buffered", &self.pool.used())
+            .field("connections", &self.connections.len())
+            .field("in_flight", &self.in_flight())
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Producer {
@@ -181,8 +198,9 @@ impl Producer {
             producer_id: sessions::ProducerIdRequest::default(),
             without_identity: List::EMPTY,
             jobs: Jobs::new(jobs),
-            sasl_mechanism: None,
-            tokens: auth::Tokens::default(),
+            mechanism: mechanism::Mechanism::default(),
+            sasl_by_jobs: false,
+            tokens: tokens::Tokens::default(),
             #[cfg(feature = "scram")]
             scram: auth::Scram::new(seed),
             denied: None,
@@ -214,9 +232,15 @@ impl Producer {
         self.partitioner = Some(partitioner);
     }
 
-    /// Answers the challenges of a SASL mechanism that is not built in (`sasl.mechanism`).
+    /// Answers the challenges of a SASL mechanism that is not built in (`sasl.mechanism`), in place of one that was given before.
     pub fn set_sasl_mechanism(&mut self, mechanism: Box<dyn SaslMechanism>) {
-        self.sasl_mechanism = Some(mechanism);
+        self.mechanism.give(mechanism);
+    }
+
+    /// Authentication is done by jobs, even if `compression.jobs` asks for none: it may wait for others.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn authenticate_by_jobs(&mut self) {
+        self.sasl_by_jobs = true;
     }
 
     /// Takes other credentials, from the next connection or re-authentication on. Does nothing if `security.protocol` has no
@@ -421,6 +445,45 @@ impl Producer {
         self.phase == Phase::Closed
     }
 
+    /// The last trouble with a server that has not answered since: where, what, how long ago. `None` if all is well.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn trouble(&self) -> Option<alloc::string::String> {
+        self.brokers.trouble(self.now)
+    }
+
+    /// Why a batch may not have been delivered: the trouble with its leader, or with finding one.
+    fn trouble_of(&self, slot: u32) -> Option<alloc::string::String> {
+        match self.partitions[self.batches[slot].partition].leader {
+            Some(leader) => self.brokers.trouble_of(leader, self.now),
+            None => self.brokers.trouble(self.now),
+        }
+    }
+
+    /// Records that were accepted and not delivered, nor have failed.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn open_records(&self) -> u64 {
+        self.stats.records_accepted - self.stats.records_delivered - self.stats.records_failed
+    }
+
+    /// Bytes that a record takes at most, of `buffer.memory` and of a request.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn size_at_most(record: &Record<'_>) -> usize {
+        crate::batch::Content::new(0, record.key, record.value, record.headers).alone_at_most()
+    }
+
+    /// Bytes of `buffer.memory` that are free.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn free_memory(&self) -> usize {
+        self.pool.available()
+    }
+
+    /// Makes what lingers leave, and says [`Event::Writable`] when memory comes back and that much is free.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn await_memory(&mut self, bytes: usize) {
+        self.due_below = self.batches.next_serial();
+        self.starved = Some(bytes.min(self.pool.largest()));
+    }
+
     /// The brokers of the newest metadata: node id, host, port.
     pub fn brokers(&self) -> Vec<(i32, &str, u16)> {
         let brokers = (0..self.brokers.len()).map(|index| &self.brokers[index]);
@@ -483,7 +546,7 @@ impl Producer {
                     self.partitions[partition].backoff = None;
                     self.list_if_ready(partition);
                 }
-                timers::Timer::Token => self.refresh_token(now),
+                timers::Timer::Token => self.look_after_token(now),
                 timers::Timer::Jobs => self.look_after_jobs(now),
                 // Seen by the next step.
                 timers::Timer::Metadata | timers::Timer::ProducerId | timers::Timer::Control => {}
@@ -492,14 +555,15 @@ impl Producer {
         self.reclaim();
     }
 
-    fn job_done(&mut self, _now: Instant, done: JobDone) {
+    fn job_done(&mut self, now: Instant, done: JobDone) {
         match done.result {
             jobs::Outcome::Compressed { id, compressed, chunks } => {
                 drop(chunks); // so that their memory comes back at once
                 self.compression_done(id, compressed);
             }
             #[cfg(feature = "scram")]
-            jobs::Outcome::Derived { conn, derivation, keys } => self.derived(_now, conn, derivation, keys),
+            jobs::Outcome::Derived { conn, derivation, keys } => self.derived(now, conn, derivation, keys),
+            jobs::Outcome::Stepped { conn, stepped } => self.stepped(now, conn, stepped),
             #[cfg(feature = "scram")]
             jobs::Outcome::Nothing => {}
         }
@@ -532,7 +596,9 @@ impl Producer {
                 Phase::Running | Phase::Closing | Phase::Closed => None,
             };
             if let Some(kind) = kind {
-                self.fail(slot, kind, None);
+                let late = matches!(kind, DeliveryErrorKind::TimedOut(_));
+                let why = if late { self.trouble_of(slot).map(alloc::string::String::into_boxed_str) } else { None };
+                self.fail(slot, kind, why);
                 return true;
             }
         }

@@ -114,7 +114,11 @@ impl Producer {
     pub(super) fn disconnected(&mut self, now: Instant, conn: ConnId, cause: Cause<'_>) {
         let error = match cause {
             Cause::Closed => match self.connections.get(&conn) {
-                Some(connection) if connection.is_unproven() && self.config.sasl.is_none() => {
+                Some(connection)
+                    if connection.is_unproven()
+                        && self.config.sasl.is_none()
+                        && !self.brokers.is_proven(&connection.host, connection.port) =>
+                {
                     ConnectionError::ClosedEarly
                 }
                 _ => ConnectionError::Closed,
@@ -139,7 +143,10 @@ impl Producer {
                     self.authenticate_again(now, conn);
                     return;
                 }
-                let why = connection.why_late();
+                let mut why = connection.why_late();
+                if why == ConnectionError::SetupTimeout {
+                    why = self.why_not_authenticated(conn).unwrap_or(why);
+                }
                 self.lose(now, conn, why, true);
             }
             _ => self.watch(conn),
@@ -210,6 +217,7 @@ impl Producer {
             log::warn!("{}:{}: {error}", connection.host, connection.port);
             self.stats.connection_failures += 1;
             let (host, port) = (connection.host.clone(), connection.port);
+            self.brokers.note_trouble(role, now, (&host, port), &error);
             self.outbox.event(Event::ConnectionFailed { conn, host, port, error });
         }
         for request in connection.take_requests() {
@@ -331,8 +339,10 @@ impl Producer {
         if let Some(role) = self.connections.get(&conn).map(|connection| connection.role) {
             if !matches!(api, Api::ApiVersions | Api::SaslHandshake | Api::SaslAuthenticate) {
                 self.attempts(role).answered();
-                if let Some(connection) = self.connections.get_mut(&conn) {
+                self.brokers.forget_trouble(role);
+                if let Some(connection) = self.connections.get_mut(&conn).filter(|connection| !connection.proven) {
                     connection.proven = true;
+                    self.brokers.note_proven(&connection.host, connection.port);
                 }
             }
             if let Role::Broker(broker) = role {

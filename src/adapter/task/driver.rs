@@ -9,9 +9,11 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use super::super::channel::{Broken, Buffers, Channel, Flow};
-use super::super::engine::{Effects, Engine};
+use super::super::channel::{Broken, Buffers, Channel, Farewell, Flow};
+use super::super::effects::Effects;
+use super::super::engine::Engine;
 use super::super::sockets::SocketOptions;
+use super::super::tokens::Tokens;
 use super::super::workers::Workers;
 use super::runtime::{Failure, Runtime, Stream};
 use crate::event::{Cause, ConnId, Input, Output};
@@ -19,6 +21,9 @@ use crate::time::Instant;
 
 /// Rounds of work in one poll, so that other tasks of the runtime get their turn.
 const ROUNDS: usize = 32;
+
+/// Reads of one connection in a row, so that one which never ends to speak does not keep the others waiting.
+const READS: usize = 16;
 
 /// Does a producer's work when polled. Ends when the producer is closed.
 #[must_use = "a producer does nothing unless its driver is spawned or polled"]
@@ -55,6 +60,8 @@ enum Connection<R: Runtime> {
         channel: Channel<R::Stream>,
         blocked: bool,
     },
+    /// The machine has done with it, the other side not yet.
+    Leaving(Farewell<R::Stream>),
 }
 
 impl<R: Runtime> Driver<R> {
@@ -84,11 +91,15 @@ impl<R: Runtime> Driver<R> {
                     self.streams.insert(conn, Connection::Opening { host, opening });
                 }
                 Output::Disconnect(conn) => {
-                    self.streams.remove(&conn);
+                    if let Some(Connection::Open { channel, .. }) = self.streams.remove(&conn) {
+                        if let Ok(farewell) = channel.finish(&self.engine) {
+                            self.streams.insert(conn, Connection::Leaving(farewell));
+                        }
+                    }
                 }
                 Output::Transmit(conn) => self.write(conn, context),
                 Output::Job(job) => self.workers.run(job),
-                Output::Token { .. } => self.workers.fetch_token(),
+                Output::Token { .. } => Tokens::fetch(&self.engine),
                 Output::Event(_) | Output::Wait(_) => unreachable!("the engine keeps these"),
             }
         }
@@ -118,7 +129,7 @@ impl<R: Runtime> Driver<R> {
                     },
                 }
             }
-            told |= self.read(conn, context);
+            told |= self.read(conn, context) || self.see_off(conn, context);
             if let Some(Connection::Open { blocked: true, .. }) = self.streams.get(&conn) {
                 self.write(conn, context);
             }
@@ -126,32 +137,47 @@ impl<R: Runtime> Driver<R> {
         told
     }
 
+    /// Reads until the stream is empty, or it is the others' turn. Returns whether there may be more to do.
     fn read(&mut self, conn: ConnId, context: &mut Context<'_>) -> bool {
-        let mut told = false;
-        loop {
+        for round in 0..READS {
             let Some(Connection::Open { channel, .. }) = self.streams.get_mut(&conn) else {
-                return told;
+                return round > 0;
             };
             let read = match channel.socket().poll_readable(context) {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    if channel.wants_write() {
+                        self.write(conn, context);
+                    }
+                    return round > 0;
+                }
                 Poll::Ready(Err(error)) => Err(Broken::from(error)),
                 Poll::Ready(Ok(())) => channel.read(&self.engine, &mut self.buffers),
             };
-            match read {
-                Ok(Flow::Blocked) => {}
-                Ok(Flow::Done | Flow::Drained) => told = true,
-                Err(broken) => {
-                    self.fail(conn, broken.cause());
-                    return true;
-                }
+            if let Err(broken) = read {
+                self.fail(conn, broken.cause());
+                return true;
             }
         }
-        if let Some(Connection::Open { channel, .. }) = self.streams.get(&conn) {
-            if channel.wants_write() {
-                self.write(conn, context);
+        true
+    }
+
+    /// Reads what a connection still says that is being seen off. Returns whether there may be more.
+    fn see_off(&mut self, conn: ConnId, context: &mut Context<'_>) -> bool {
+        for _ in 0..READS {
+            let Some(Connection::Leaving(farewell)) = self.streams.get_mut(&conn) else { return false };
+            let now = self.engine.clock().now();
+            let over = farewell.until() <= now
+                || match farewell.socket().poll_readable(context) {
+                    Poll::Pending => return false,
+                    Poll::Ready(Err(_)) => true,
+                    Poll::Ready(Ok(())) => farewell.read(now, &mut self.buffers).is_none(),
+                };
+            if over {
+                self.streams.remove(&conn);
+                return false;
             }
         }
-        told
+        true
     }
 
     fn write(&mut self, conn: ConnId, context: &mut Context<'_>) {
@@ -180,21 +206,39 @@ impl<R: Runtime> Driver<R> {
         self.engine.input(Input::Disconnected(conn, cause));
     }
 
-    /// Whether the time that the machine waits for has come.
+    /// Until when there is nothing to do: for the machine, and for the connections that are being seen off.
+    fn next_deadline(&self) -> Option<Instant> {
+        let farewell = |connection: &Connection<R>| match connection {
+            Connection::Leaving(farewell) => Some(farewell.until()),
+            Connection::Opening { .. } | Connection::Open { .. } => None,
+        };
+        self.streams.values().filter_map(farewell).chain(self.until).min()
+    }
+
+    /// Whether the time that the machine waits for has come. One sleep a call: where the runtime's time is not the real one (it
+    /// may stand still, and jump in tests), a sleep ends too early, and then it is for the runtime to say when to look again.
     fn time_is_up(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(until) = self.until else { return false };
-        while until > self.engine.clock().now() {
-            // A sleep that ends too early is as good: deadlines mostly move away, and new sleeps cost.
-            let (_, sleep) = match &mut self.sleep {
-                Some(sleep) if sleep.0 <= until => sleep,
-                sleep => sleep.insert((until, Box::pin(R::sleep_until(self.engine.clock().to_std(until))))),
-            };
-            if sleep.as_mut().poll(context).is_pending() {
-                return false;
-            }
-            self.sleep = None;
+        let Some(until) = self.next_deadline() else { return false };
+        if until <= self.engine.clock().now() {
+            return true;
         }
-        true
+        // A sleep that ends too early is as good: deadlines mostly move away, and new sleeps cost.
+        let (_, sleep) = match &mut self.sleep {
+            Some(sleep) if sleep.0 <= until => sleep,
+            sleep => sleep.insert((until, Box::pin(R::sleep_until(self.engine.clock().to_std(until))))),
+        };
+        if sleep.as_mut().poll(context).is_ready() {
+            self.sleep = None;
+            if until > self.engine.clock().now() {
+                context.waker().wake_by_ref();
+            }
+        }
+        until <= self.engine.clock().now()
+    }
+
+    fn is_done(&self) -> bool {
+        let (closed, hurry) = self.engine.is_closed();
+        closed && (hurry || !self.streams.values().any(|connection| matches!(connection, Connection::Leaving(_))))
     }
 }
 
@@ -211,7 +255,8 @@ impl<R: Runtime> Future for Driver<R> {
                 busy = true;
             }
             busy |= driver.obey(context);
-            if driver.engine.has_ended() {
+            if driver.is_done() || driver.engine.has_ended() {
+                driver.engine.end("it was closed");
                 return Poll::Ready(());
             }
             if !busy && !driver.time_is_up(context) {
@@ -225,6 +270,8 @@ impl<R: Runtime> Future for Driver<R> {
 
 impl<R: Runtime> Drop for Driver<R> {
     fn drop(&mut self) {
-        self.engine.end();
+        self.effects.run();
+        let panics = std::thread::panicking();
+        self.engine.end(if panics { "its driver has panicked" } else { "its driver was dropped" });
     }
 }

@@ -15,8 +15,8 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use super::completion::{Accepted, Callback, Delivered};
-use super::engine::{Attempt, Engine};
-use super::error::Error;
+use super::engine::{Attempt, Engine, PULLED};
+use super::error::{Error, SendAllError};
 use super::setup::Setup;
 use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
@@ -24,7 +24,8 @@ use crate::producer::Stats;
 use crate::record::Record;
 
 pub use driver::Driver;
-pub use runtime::{Failure, Runtime, Stream, first_of};
+pub use runtime::{Failure, Runtime, Stream};
+pub(super) use runtime::first_of;
 
 pub use super::channel::Socket;
 pub use super::sockets::SocketOptions;
@@ -33,10 +34,15 @@ pub use super::sockets::SocketOptions;
 ///
 /// Dropping the last handle does not block: what is accepted is still sent, as long as the driver runs.
 /// [`close`](Self::close) is the way to be sure. Dropping the driver resolves every acknowledgement, as possibly written.
-#[derive(Debug)]
 pub struct Producer<R: Runtime> {
     shared: Arc<Shared>,
     runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime> core::fmt::Debug for Producer<R> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("task::Producer").finish_non_exhaustive()
+    }
 }
 
 impl<R: Runtime> Clone for Producer<R> {
@@ -45,14 +51,13 @@ impl<R: Runtime> Clone for Producer<R> {
     }
 }
 
-#[derive(Debug)]
 struct Shared {
     engine: Arc<Engine>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.engine.close(false);
+        self.engine.close();
     }
 }
 
@@ -90,7 +95,7 @@ impl<R: Runtime> Producer<R> {
     /// # Errors
     /// If the record can't be taken; nothing was kept of it.
     pub async fn enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        self.accept(record, None).await.map(Ack)
+        self.accept(record, None).await.map(Ack::new)
     }
 
     /// Takes a record and waits until it is delivered.
@@ -107,35 +112,65 @@ impl<R: Runtime> Producer<R> {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        let take = |record: &Record<'_>, callback| Ok(self.engine().send_now(record, callback)?);
-        self.engine().interceptors().around(record, None, take).map(Ack)
+        let take = |record: &Record<'_>, callback| self.engine().send_now(record, callback);
+        self.engine().interceptors().around(record, None, take).map(Ack::new)
     }
 
     /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
     ///
     /// # Errors
-    /// At the first record that can't be taken; the acknowledgements of those before it are lost with it, they are sent
-    /// nevertheless.
-    pub async fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Result<Vec<Ack>, Error> {
+    /// At the first record that can't be taken, with the acknowledgements of those before it, which are sent nevertheless. Up
+    /// to 128 records more may have been taken from the iterator. If this future is dropped before it is done, some of the
+    /// records are sent and some are not: where that matters, [`send_all_into`](Self::send_all_into) tells which.
+    pub async fn send_all<'a>(
+        &self,
+        records: impl IntoIterator<Item = Record<'a>>,
+    ) -> Result<Vec<Ack>, SendAllError<Ack>> {
+        let records = records.into_iter();
+        let mut accepted = Vec::with_capacity(records.size_hint().0);
+        match self.send_all_into(records, &mut accepted).await {
+            Ok(()) => Ok(accepted),
+            Err(error) => Err(SendAllError { accepted, error }),
+        }
+    }
+
+    /// As [`send_all`](Self::send_all), with the acknowledgements put at the end of `acks`, one by one: they tell what was
+    /// taken, also if this future is dropped before it is done.
+    ///
+    /// # Errors
+    /// At the first record that can't be taken.
+    pub async fn send_all_into<'a>(
+        &self,
+        records: impl IntoIterator<Item = Record<'a>>,
+        acks: &mut Vec<Ack>,
+    ) -> Result<(), Error> {
+        let mut records = records.into_iter();
         if self.engine().interceptors().are_there() {
-            let mut acks = Vec::new();
             for record in records {
                 acks.push(self.enqueue(&record).await?);
             }
-            return Ok(acks);
+            return Ok(());
         }
-        let mut records = records.into_iter().peekable();
-        let mut acks = Vec::with_capacity(records.size_hint().0);
         let mut waiting = Waiting::<R>::new(self.engine());
         loop {
-            let waited = waiting.wait.as_ref();
-            let sent = self.engine().send_many(&mut records, waited, |accepted| acks.push(Ack(accepted)))?;
-            let Some(wait) = sent else {
-                waiting.wait = None;
-                return Ok(acks);
-            };
-            let topic = records.peek().map_or("", |record| record.topic);
-            waiting.wait_for(topic, wait).await?;
+            // The iterator is the caller's: it may take its time, and use this producer.
+            let pulled: Vec<Record<'_>> = records.by_ref().take(PULLED).collect();
+            let mut left = &pulled[..];
+            if left.is_empty() {
+                return Ok(());
+            }
+            while let Some(first) = left.first() {
+                let mut taken = 0;
+                let sent = self.engine().send_many(left, waiting.wait.as_ref(), |accepted| {
+                    acks.push(Ack::new(accepted));
+                    taken += 1;
+                });
+                left = &left[taken..];
+                match sent? {
+                    None => waiting.wait = None,
+                    Some(wait) => waiting.wait_for(left.first().unwrap_or(first).topic, wait).await?,
+                }
+            }
         }
     }
 
@@ -170,8 +205,8 @@ impl<R: Runtime> Producer<R> {
         }
     }
 
-    /// Waits until everything taken before is delivered or has failed. Returns how many of those records failed since the
-    /// call.
+    /// Waits until everything taken before is delivered or has failed, and callbacks were told. Returns how many of those
+    /// records failed since the call.
     ///
     /// # Errors
     /// None today.
@@ -185,22 +220,27 @@ impl<R: Runtime> Producer<R> {
         }
     }
 
-    /// Takes no more records, waits at most `timeout` until all are delivered, and fails what is left.
+    /// Takes no more records, waits at most `timeout` until all are delivered, and fails what is left. Callbacks were told then.
+    /// Returns how many records failed since the call.
+    ///
+    /// With `acks=0`, up to a second more (and of `timeout` no more than is left) passes until the brokers have read everything.
+    /// A driver that is not polled is given up a second after the timeout.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] if something was left.
-    pub async fn close(&self, timeout: Duration) -> Result<(), Error> {
-        let Some(waiter) = self.engine().close(false) else {
-            return Ok(());
+    /// [`Error::Unfinished`] if something was left when this or another call's time was over; [`Error::Gone`].
+    pub async fn close(&self, timeout: Duration) -> Result<u64, Error> {
+        let closing = self.engine().close();
+        let by = |patience: Duration| {
+            let until = self.engine().clock().to_std(self.engine().clock().now()) + patience.min(FOR_EVER);
+            by::<R>(until, |context| closing.waiter.poll(context))
         };
-        let until = self.engine().clock().to_std(self.engine().clock().now()) + timeout.min(FOR_EVER);
-        if by::<R>(until, |context| waiter.poll(context)).await {
-            return Ok(());
+        if !by(timeout).await && !self.engine().has_ended() {
+            self.engine().abort();
+            if !by(GRACE).await {
+                self.engine().end("it was closed, but its driver was not polled");
+            }
         }
-        if let Some(waiter) = self.engine().close(true) {
-            poll_fn(|context| waiter.poll(context)).await;
-        }
-        Err(Error::TimedOut(timeout))
+        self.engine().closed(&closing)
     }
 
     /// The topics of the cluster; waits at most `max.block.ms` for the answer of a server.
@@ -253,10 +293,12 @@ impl<R: Runtime> Producer<R> {
             return self.accept_as_it_is(record, callback).await;
         }
         let callback = interceptors.before(callback);
+        let dropped = interceptors.if_dropped();
         let taken = match interceptors.on_send(record) {
             None => self.accept_as_it_is(record, callback).await,
             Some(other) => self.accept_as_it_is(&other.record(&other.headers()), callback).await,
         };
+        dropped.not();
         interceptors.refused(&taken);
         taken
     }
@@ -310,6 +352,9 @@ async fn by<R: Runtime>(until: std::time::Instant, mut done: impl FnMut(&Context
     .await
 }
 
+/// How long a driver may take to end once it has to.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Longer than any program runs, and short enough to be added to a clock.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -323,25 +368,43 @@ impl<R: Runtime> Drop for Waiting<'_, R> {
 
 /// What will become of one record: a future. Dropping it changes nothing for the record.
 #[derive(Debug)]
-pub struct Ack(Accepted);
+pub struct Ack {
+    accepted: Accepted,
+    /// The completion knows who waits.
+    waits: bool,
+}
 
 impl Ack {
-    /// The partition that the record went to.
-    pub fn partition(&self) -> i32 {
-        self.0.place.partition
+    fn new(accepted: Accepted) -> Self {
+        Self { accepted, waits: false }
     }
 
-    /// Whether it is known what became of the record.
+    /// The partition that the record went to.
+    pub fn partition(&self) -> i32 {
+        self.accepted.place.partition
+    }
+
+    /// Whether it is known what became of the record. Then its callback has run.
     pub fn is_done(&self) -> bool {
-        self.0.completion.outcome(self.0.index).is_some()
+        self.accepted.completion.outcome(self.accepted.index).is_some()
     }
 }
 
 impl Future for Ack {
     type Output = Result<Delivered, Error>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Accepted { completion, index, place } = &self.0;
-        completion.poll(*index, context).map(|outcome| place.delivered(outcome))
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Accepted { completion, index, place } = &self.accepted;
+        let outcome = completion.poll(*index, context).map(|outcome| place.delivered(outcome));
+        self.waits = outcome.is_pending();
+        outcome
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        if self.waits {
+            self.accepted.completion.forget(self.accepted.index);
+        }
     }
 }

@@ -36,6 +36,7 @@ pub trait Stream: Socket + Send + Unpin + 'static {
 
 /// Why no connection could be made.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Failure {
     /// The name does not resolve.
     Resolve(String),
@@ -47,7 +48,7 @@ pub enum Failure {
 ///
 /// # Errors
 /// [`Failure`], with the words of the last attempt.
-pub async fn first_of<A, S, F>(
+pub(in super::super) async fn first_of<A, S, F>(
     addresses: io::Result<alloc::vec::Vec<A>>,
     attempt: u32,
     connect: impl Fn(A) -> F,

@@ -6,21 +6,27 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::ToSocketAddrs;
+use std::net::{Shutdown, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::super::channel::{Buffers, Channel, Flow, Socket};
-use super::super::engine::{Effects, Engine};
+use super::super::channel::{Buffers, Channel, Farewell, Flow, Socket};
+use super::super::effects::Effects;
+use super::super::engine::Engine;
 use super::super::sockets::SocketOptions;
+use super::super::tokens::Tokens;
 use super::super::workers::Workers;
 use crate::event::{Cause, ConnId, Input, Output};
 use crate::time::Instant;
 
 const WAKE: Token = Token(usize::MAX);
+
+/// Reads of one connection in a row, so that one which never ends to speak does not keep the others waiting.
+const READS: usize = 16;
 
 /// What the thread works with.
 #[derive(Debug)]
@@ -30,12 +36,21 @@ pub(super) struct IoThread {
     wakeups: Arc<AtomicU64>,
     poll: Poll,
     streams: BTreeMap<ConnId, Stream>,
-    resolved: Receiver<(ConnId, io::Result<Vec<SocketAddr>>)>,
-    resolver: Sender<(ConnId, io::Result<Vec<SocketAddr>>)>,
+    /// Connections that may have more to read.
+    unread: Vec<ConnId>,
+    /// Connections that are being seen off.
+    farewells: Vec<ConnId>,
+    /// Who waits for which name.
+    lookups: BTreeMap<(String, u16), Vec<ConnId>>,
+    resolved: Receiver<Resolution>,
+    resolver: Sender<Resolution>,
     waker: Arc<Wake>,
     buffers: Buffers,
     workers: Workers,
 }
+
+/// What a name led to.
+type Resolution = ((String, u16), io::Result<Vec<SocketAddr>>);
 
 #[derive(Debug)]
 enum Stream {
@@ -45,6 +60,8 @@ enum Stream {
     Connecting { host: String, socket: TcpStream, left: Vec<SocketAddr> },
     /// It stands.
     Open(Channel<TcpStream>),
+    /// The machine has done with it, the other side not yet.
+    Leaving(Farewell<TcpStream>),
 }
 
 /// Wakes the thread out of its poll, from any other.
@@ -60,11 +77,14 @@ impl alloc::task::Wake for Wake {
 }
 
 /// Whoever leaves the thread, for whatever reason, tells those who wait.
-struct End(Arc<Engine>);
+struct End {
+    engine: Arc<Engine>,
+    why: String,
+}
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.0.end();
+        self.engine.end(&self.why);
     }
 }
 
@@ -81,6 +101,9 @@ impl IoThread {
             wakeups,
             poll,
             streams: BTreeMap::new(),
+            unread: Vec::new(),
+            farewells: Vec::new(),
+            lookups: BTreeMap::new(),
             resolved,
             resolver,
             waker,
@@ -90,9 +113,10 @@ impl IoThread {
 
     /// Works until the producer is closed.
     pub(super) fn run(&mut self) {
-        let _end = End(Arc::clone(&self.engine));
+        let mut end = End { engine: Arc::clone(&self.engine), why: String::from("its I/O thread has panicked") };
         if let Err(error) = self.work() {
             log::error!("the I/O thread has ended: {error}");
+            end.why = std::format!("its I/O thread has ended: {error}");
         }
     }
 
@@ -110,30 +134,48 @@ impl IoThread {
             if !idle {
                 continue; // what was done may have led to more
             }
-            if self.engine.has_ended() {
+            self.drop_farewells();
+            let (closed, hurry) = self.engine.is_closed();
+            if closed && (hurry || self.farewells.is_empty()) {
                 return Ok(());
             }
+            let unread = core::mem::take(&mut self.unread);
             let now = self.engine.clock().now();
             // Up to a millisecond late, which is the clock of the poll: earlier would only spin.
-            let timeout = until.map(|until: Instant| until.saturating_since(now));
+            let wait = |until: Instant| until.saturating_since(now);
+            let timeout = if unread.is_empty() { self.next_deadline(until).map(wait) } else { Some(Duration::ZERO) };
             match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
                 other => other?,
             }
             self.wakeups.fetch_add(1, Ordering::Relaxed);
             for event in &events {
                 if event.token() != WAKE {
                     let conn = ConnId(event.token().0 as u32);
-                    self.ready(conn, event.is_readable(), event.is_read_closed(), event.is_writable());
+                    self.ready(conn, event.is_readable() || event.is_read_closed(), event.is_writable());
                 }
             }
-            while let Ok((conn, addresses)) = self.resolved.try_recv() {
-                self.addresses_known(conn, addresses);
+            for conn in unread {
+                self.read(conn);
+            }
+            while let Ok((name, addresses)) = self.resolved.try_recv() {
+                for conn in self.lookups.remove(&name).unwrap_or_default() {
+                    self.addresses_known(conn, &addresses);
+                }
             }
             if until.is_some_and(|until| until <= self.engine.clock().now()) {
                 self.engine.input(Input::Timeout);
             }
         }
+    }
+
+    /// When there is something to do without an event, at the latest.
+    fn next_deadline(&self, until: Option<Instant>) -> Option<Instant> {
+        let farewell = |conn| match self.streams.get(conn) {
+            Some(Stream::Leaving(farewell)) => Some(farewell.until()),
+            Some(Stream::Resolving { .. } | Stream::Connecting { .. } | Stream::Open(_)) | None => None,
+        };
+        self.farewells.iter().filter_map(farewell).chain(until).min()
     }
 
     fn obey(&mut self, command: Output) {
@@ -142,32 +184,42 @@ impl IoThread {
                 self.streams.insert(conn, Stream::Resolving { host: host.clone(), attempt });
                 self.resolve(conn, host, port);
             }
-            Output::Disconnect(conn) => self.forget(conn),
+            Output::Disconnect(conn) => self.disconnect(conn),
             Output::Transmit(conn) => self.write(conn),
             Output::Job(job) => self.workers.run(job),
-            Output::Token { .. } => self.workers.fetch_token(),
+            Output::Token { .. } => Tokens::fetch(&self.engine),
             Output::Event(_) | Output::Wait(_) => unreachable!("the engine keeps these"),
         }
     }
 
-    /// Addresses are used as they are; names are looked up on a thread of their own, for that may take long.
+    /// Addresses are used as they are; names are looked up on a thread of their own, for that may take long. Whoever needs a
+    /// name that is being looked up already waits for the same answer: a resolver that hangs holds one thread a name.
     fn resolve(&mut self, conn: ConnId, host: String, port: u16) {
         if let Ok(address) = host.parse() {
-            self.addresses_known(conn, Ok(std::vec![SocketAddr::new(address, port)]));
+            self.addresses_known(conn, &Ok(std::vec![SocketAddr::new(address, port)]));
             return;
         }
+        let name = (host, port);
+        if let Some(waiting) = self.lookups.get_mut(&name) {
+            waiting.retain(|conn| self.streams.contains_key(conn));
+            waiting.push(conn);
+            return;
+        }
+        self.lookups.insert(name.clone(), std::vec![conn]);
         let (answer, waker) = (self.resolver.clone(), Arc::clone(&self.waker));
+        let asked = name.clone();
         let look_up = move || {
-            let addresses = (&*host, port).to_socket_addrs().map(Iterator::collect);
-            let _ = answer.send((conn, addresses)); // nobody waits any more: as well
+            let addresses = (&*asked.0, asked.1).to_socket_addrs().map(Iterator::collect);
+            let _ = answer.send((asked, addresses)); // nobody waits any more: as well
             alloc::task::Wake::wake(waker);
         };
         if let Err(error) = std::thread::Builder::new().name("milena-dns".into()).spawn(look_up) {
+            self.lookups.remove(&name);
             self.fail(conn, Cause::Resolve(&error.to_string()));
         }
     }
 
-    fn addresses_known(&mut self, conn: ConnId, addresses: io::Result<Vec<SocketAddr>>) {
+    fn addresses_known(&mut self, conn: ConnId, addresses: &io::Result<Vec<SocketAddr>>) {
         let Some(Stream::Resolving { host, attempt }) = self.streams.get(&conn) else {
             return;
         };
@@ -175,8 +227,9 @@ impl IoThread {
         match addresses {
             Err(error) => self.fail(conn, Cause::Resolve(&error.to_string())),
             Ok(addresses) if addresses.is_empty() => self.fail(conn, Cause::Resolve("no addresses")),
-            Ok(mut addresses) => {
+            Ok(addresses) => {
                 // Another attempt begins with another address. Taken from the end.
+                let mut addresses = addresses.clone();
                 let first = *attempt as usize % addresses.len();
                 addresses.rotate_left(first);
                 addresses.reverse();
@@ -208,7 +261,7 @@ impl IoThread {
         Ok(socket)
     }
 
-    fn ready(&mut self, conn: ConnId, readable: bool, closed: bool, writable: bool) {
+    fn ready(&mut self, conn: ConnId, readable: bool, writable: bool) {
         if let Some(Stream::Connecting { socket, .. }) = self.streams.get(&conn) {
             let failure = match (socket.take_error(), socket.peer_addr()) {
                 (Ok(Some(error)), _) | (Err(error), _) => Some(error),
@@ -227,29 +280,39 @@ impl IoThread {
                 Err(broken) => return self.fail(conn, broken.cause()),
             };
         }
-        if readable || closed {
-            self.read(conn, closed);
+        if readable {
+            self.read(conn);
         }
         if writable {
             self.write(conn);
         }
     }
 
-    /// Edge-triggered, so it reads on; a short read has emptied the socket, unless the other side has `closed` it: then its end
-    /// is still to be read, and no other edge will tell.
-    fn read(&mut self, conn: ConnId, closed: bool) {
-        loop {
-            let Some(Stream::Open(channel)) = self.streams.get_mut(&conn) else {
-                return;
+    /// Edge-triggered, so it reads until the socket blocks: no other edge would tell of what is left.
+    fn read(&mut self, conn: ConnId) {
+        for _ in 0..READS {
+            let flow = match self.streams.get_mut(&conn) {
+                Some(Stream::Open(channel)) => channel.read(&self.engine, &mut self.buffers),
+                Some(Stream::Leaving(farewell)) => {
+                    match farewell.read(self.engine.clock().now(), &mut self.buffers) {
+                        Some(flow) => Ok(flow),
+                        None => return self.forget(conn),
+                    }
+                }
+                Some(Stream::Resolving { .. } | Stream::Connecting { .. }) | None => return,
             };
-            match channel.read(&self.engine, &mut self.buffers) {
+            match flow {
                 Ok(Flow::Done) => {}
-                Ok(Flow::Drained) if closed => {}
-                Ok(Flow::Drained | Flow::Blocked) if channel.wants_write() => return self.write(conn),
-                Ok(Flow::Drained | Flow::Blocked) => return,
+                Ok(Flow::Blocked) => {
+                    if matches!(self.streams.get(&conn), Some(Stream::Open(channel)) if channel.wants_write()) {
+                        self.write(conn);
+                    }
+                    return;
+                }
                 Err(broken) => return self.fail(conn, broken.cause()),
             }
         }
+        self.unread.push(conn);
     }
 
     /// Writes until there is nothing or the socket blocks; then the poll says when it is ready again.
@@ -266,10 +329,42 @@ impl IoThread {
         self.engine.input(Input::Disconnected(conn, cause));
     }
 
+    /// The machine has done with the connection.
+    fn disconnect(&mut self, conn: ConnId) {
+        if !matches!(self.streams.get(&conn), Some(Stream::Open(_))) {
+            return self.forget(conn);
+        }
+        let Some(Stream::Open(channel)) = self.streams.remove(&conn) else { return };
+        match channel.finish(&self.engine) {
+            Ok(farewell) => {
+                self.streams.insert(conn, Stream::Leaving(farewell));
+                self.farewells.push(conn);
+                self.unread.push(conn); // what came before may have been seen, and is no edge any more
+            }
+            Err(mut socket) => drop(self.poll.registry().deregister(&mut socket)),
+        }
+    }
+
+    /// Closes what was seen off for long enough.
+    fn drop_farewells(&mut self) {
+        if self.farewells.is_empty() {
+            return;
+        }
+        let now = self.engine.clock().now();
+        for conn in core::mem::take(&mut self.farewells) {
+            match self.streams.get(&conn) {
+                Some(Stream::Leaving(farewell)) if farewell.until() > now => self.farewells.push(conn),
+                Some(_) => self.forget(conn),
+                None => {}
+            }
+        }
+    }
+
     fn forget(&mut self, conn: ConnId) {
         match self.streams.remove(&conn) {
             Some(Stream::Connecting { mut socket, .. }) => drop(self.poll.registry().deregister(&mut socket)),
             Some(Stream::Open(mut channel)) => drop(self.poll.registry().deregister(channel.socket())),
+            Some(Stream::Leaving(mut farewell)) => drop(self.poll.registry().deregister(farewell.socket())),
             Some(Stream::Resolving { .. }) | None => {}
         }
     }
@@ -282,5 +377,9 @@ impl Socket for TcpStream {
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.write_vectored(slices)
+    }
+
+    fn end_writing(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
     }
 }

@@ -14,6 +14,12 @@ use core::fmt;
 
 /// Another mechanism than those built in, such as GSSAPI or AWS_MSK_IAM: begins an exchange on each new connection, and for
 /// each re-authentication.
+///
+/// It may take its time, and ask others: adapters call it on a thread of its own, while everything else goes on. One call at a
+/// time; at most four exchanges are called at a time. A panic is an error like others. What is not done within
+/// `socket.connection.setup.timeout.ms` is given up, with the connection. `renew_security` with another mechanism replaces it,
+/// even one that hangs. A host that drives the machine itself runs these calls in a [`Job`](crate::Job); without
+/// [`jobs`](crate::ConfigBuilder::jobs) they are made inline.
 pub trait SaslMechanism: fmt::Debug + Send {
     /// Begins an exchange with a broker.
     ///
@@ -39,18 +45,40 @@ pub trait SaslExchange: fmt::Debug + Send {
 }
 
 /// The client's side of an exchange.
-#[derive(Debug)]
 pub(crate) enum Exchange {
     /// PLAIN has one message.
     Plain(Vec<u8>),
     #[cfg(feature = "scram")]
     Scram(Box<scram::Client>),
     OAuth(oauth::Client),
-    Custom(Box<dyn SaslExchange>),
+    /// The application's, between its steps.
+    Custom(Custom),
 }
 
-/// What comes after a challenge.
-#[derive(Debug)]
+/// An exchange of a [`SaslMechanism`].
+pub(crate) enum Custom {
+    /// It has still to be begun.
+    New,
+    /// It has spoken, and the server has to answer.
+    Home(Box<dyn SaslExchange>),
+    /// It is asked what to say, or waits for that.
+    Away,
+}
+
+impl fmt::Debug for Exchange {
+    /// The mechanism alone: all of them hold credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain(_) => "Plain",
+            #[cfg(feature = "scram")]
+            Self::Scram(_) => "Scram",
+            Self::OAuth(_) => "OAuth",
+            Self::Custom(_) => "Custom",
+        })
+    }
+}
+
+/// What the client says, or does, next.
 pub(crate) enum Reply {
     /// The client says this.
     Send(Vec<u8>),
@@ -59,6 +87,8 @@ pub(crate) enum Reply {
     /// It has to compute first, which takes a while.
     #[cfg(feature = "scram")]
     Derive(scram::Derivation),
+    /// The application has to be asked: to begin, or with an exchange what it answers.
+    Ask(Option<Box<dyn SaslExchange>>),
 }
 
 impl Exchange {
@@ -67,13 +97,16 @@ impl Exchange {
         Self::Plain([b"\0", user.as_bytes(), b"\0", password.as_bytes()].concat())
     }
 
-    pub(crate) fn first(&mut self) -> Result<Vec<u8>, String> {
+    pub(crate) fn first(&mut self) -> Result<Reply, String> {
         match self {
-            Self::Plain(message) => Ok(core::mem::take(message)),
+            Self::Plain(message) => Ok(Reply::Send(core::mem::take(message))),
             #[cfg(feature = "scram")]
-            Self::Scram(client) => Ok(client.first()),
-            Self::OAuth(client) => client.first(),
-            Self::Custom(exchange) => exchange.first(),
+            Self::Scram(client) => Ok(Reply::Send(client.first())),
+            Self::OAuth(client) => Ok(Reply::Send(client.first()?)),
+            Self::Custom(_) => {
+                *self = Self::Custom(Custom::Away);
+                Ok(Reply::Ask(None))
+            }
         }
     }
 
@@ -84,7 +117,10 @@ impl Exchange {
             #[cfg(feature = "scram")]
             Self::Scram(client) => client.respond(challenge),
             Self::OAuth(client) => client.respond(challenge),
-            Self::Custom(exchange) => Ok(exchange.respond(challenge)?.map_or(Reply::Done, Reply::Send)),
+            Self::Custom(custom) => match core::mem::replace(custom, Custom::Away) {
+                Custom::Home(exchange) => Ok(Reply::Ask(Some(exchange))),
+                Custom::New | Custom::Away => Err("the server answered what was not said".into()),
+            },
         }
     }
 }

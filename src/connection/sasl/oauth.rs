@@ -10,7 +10,8 @@ use crate::config::{Secret, UnsecuredToken};
 use crate::connection::sasl::Reply;
 
 /// A bearer token, from whoever gives tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Token {
     /// The token itself, as it goes into the header: a JWT, mostly.
     pub value: Secret,
@@ -20,10 +21,25 @@ pub struct Token {
     pub extensions: Vec<(String, String)>,
 }
 
+impl core::fmt::Debug for Token {
+    /// How long it lives, and the names of its extensions.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let names: Vec<&String> = self.extensions.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Token").field("lifetime", &self.lifetime).field("extensions", &names).finish_non_exhaustive()
+    }
+}
+
 impl Token {
-    /// A token without extensions.
+    /// A token without extensions. `lifetime` counts from now; `None` if it is not known.
     pub fn new(value: impl Into<String>, lifetime: Option<Duration>) -> Self {
         Self { value: Secret::new(value), lifetime, extensions: Vec::new() }
+    }
+
+    /// Adds a SASL extension (KIP-342).
+    #[must_use]
+    pub fn extension(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.extensions.push((name.into(), value.into()));
+        self
     }
 
     /// A token that nobody signed, as Kafka's login module makes it. `now`: seconds since the Unix epoch.

@@ -1,0 +1,52 @@
+//! What has to be done once the machine's lock is released, in the order in which applications may rely on it: callbacks and
+//! interceptors of each record, then whoever waits for that record; after all of them whoever waits in `flush`; at the end
+//! whoever waits for metadata, memory or the end of the producer.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::completion::{Completion, Resolved};
+use super::line::Ticket;
+use super::waiter::{Flush, Listing, Waiter};
+
+/// Things to do without the lock. Dropping does them: nobody is to wait for ever because a driver was.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub(super) resolved: Vec<Resolved>,
+    /// Batches of which nothing more will be heard.
+    pub(super) abandoned: Vec<Arc<Completion>>,
+    /// With the number of records that failed.
+    pub(super) flushes: Vec<(Arc<Flush>, u64)>,
+    pub(super) listings: Vec<Arc<Listing>>,
+    pub(super) waiters: Vec<Arc<Waiter>>,
+    pub(super) memory: Vec<Arc<Ticket>>,
+}
+
+impl Effects {
+    pub(super) fn run(&mut self) {
+        for resolved in self.resolved.drain(..) {
+            resolved.tell();
+        }
+        for completion in self.abandoned.drain(..) {
+            completion.abandon();
+        }
+        for (flush, failed) in self.flushes.drain(..) {
+            flush.end(failed);
+        }
+        for listing in self.listings.drain(..) {
+            listing.waiter.raise();
+        }
+        for waiter in self.waiters.drain(..) {
+            waiter.raise();
+        }
+        for ticket in self.memory.drain(..) {
+            ticket.waiter.raise();
+        }
+    }
+}
+
+impl Drop for Effects {
+    fn drop(&mut self) {
+        self.run();
+    }
+}
