@@ -206,7 +206,7 @@ fn memory_that_stays_full_is_told_after_max_block() {
     let value = "x".repeat(1000);
     let error = (0..100).find_map(|_| producer.enqueue(&Record::new("t").value(&value)).err()).unwrap();
     assert!(matches!(error, Error::BufferFull { .. }), "{error}");
-    assert!(matches!(producer.close(Duration::from_millis(100)), Err(Error::TimedOut(_))));
+    assert!(matches!(producer.close(Duration::from_millis(100)), Err(Error::Unfinished { .. })));
 }
 
 #[test]

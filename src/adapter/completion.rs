@@ -241,4 +241,3 @@ fn of_record(range: &Outcome, place: u32) -> Outcome {
     let written = range.as_ref().map_err(DeliveryError::clone)?;
     Ok(Written { base_offset: written.base_offset.map(|base| base + i64::from(place)), ..*written })
 }
-

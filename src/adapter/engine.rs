@@ -296,7 +296,8 @@ impl Engine {
                 }
             }
         }
-        let again = matches!((&outcome, ticket), (Ok(Some(Wait::Memory(other))), Some(ticket)) if Arc::ptr_eq(other, ticket));
+        let again =
+            matches!((&outcome, ticket), (Ok(Some(Wait::Memory(other))), Some(ticket)) if Arc::ptr_eq(other, ticket));
         let (released, wake) = state.after_sending(now, ticket, again);
         drop(state);
         finish(released, wake);
@@ -514,7 +515,9 @@ impl Engine {
             return refused("security.protocol can't be changed while the producer runs: close it and make another");
         }
         if setup.partitioner.is_some() || !setup.interceptors.is_empty() {
-            return refused("credentials and certificates are all that is renewed: partitioners and interceptors stay as they are");
+            return refused(
+                "credentials and certificates are all that is renewed: partitioners and interceptors stay as they are",
+            );
         }
         #[cfg(feature = "tls")]
         {
@@ -759,7 +762,9 @@ impl State {
                     effects.resolved.push(Resolved { completion, records, outcome });
                 }
             }
-            Event::Flushed { id, failed } => effects.flushes.extend(self.flushes.remove(&id).map(|flush| (flush, failed))),
+            Event::Flushed { id, failed } => {
+                effects.flushes.extend(self.flushes.remove(&id).map(|flush| (flush, failed)))
+            }
             Event::TopicReady { topic } | Event::TopicFailed { topic, .. } => {
                 effects.waiters.extend(self.topics.remove(&topic).into_iter().flatten());
             }

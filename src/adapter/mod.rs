@@ -25,9 +25,9 @@ pub mod task;
 pub mod threads;
 #[cfg(feature = "tls")]
 mod tls;
+mod tokens;
 #[cfg(feature = "tokio")]
 pub mod tokio;
-mod tokens;
 mod typed;
 mod waiter;
 mod workers;

@@ -145,10 +145,7 @@ impl Producer {
     /// # Errors
     /// At the first record that can't be taken, with the acknowledgements of those before it, which are sent nevertheless. Up
     /// to 128 records more may have been taken from the iterator.
-    pub fn send_all<'a>(
-        &self,
-        records: impl IntoIterator<Item = Record<'a>>,
-    ) -> Result<Vec<Ack>, SendAllError<Ack>> {
+    pub fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Result<Vec<Ack>, SendAllError<Ack>> {
         let records = records.into_iter();
         let mut accepted = Vec::with_capacity(records.size_hint().0);
         match self.send_all_into(records, &mut accepted) {

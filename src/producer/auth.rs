@@ -12,10 +12,10 @@ use crate::connection::sasl::{Custom, Exchange, Reply};
 use crate::connection::{Phase, RequestKind, Role};
 use crate::error::{ConnectionError, ErrorCode};
 use crate::event::{ConnId, Event, Output};
-use crate::producer::jobs::Job;
-use crate::producer::mechanism::Stepped;
-use crate::producer::timers::Timer;
 use crate::producer::Producer;
+use crate::producer::jobs::Job;
+use crate::producer::mechanism::{Said, Stepped};
+use crate::producer::timers::Timer;
 use crate::time::Instant;
 use crate::wire::{Api, sasl};
 
@@ -62,36 +62,42 @@ impl Producer {
                         "sasl.mechanism={mechanism} is not built in: give the producer a milena::SaslMechanism"
                     )));
                 }
-                Some(Exchange::Custom(Custom::New))
+                Some(Exchange::Custom(Custom::Away))
             }
         };
         let setup = self.config.connection_setup_timeout;
         let Some(connection) = self.connections.get_mut(&conn) else { return Ok(()) };
-        if exchange.is_none() {
-            // It goes on when there is a token. A session that is to be renewed may be used until then.
-            connection.wants_token = true;
-            if connection.phase != Phase::Ready {
-                connection.phase = Phase::Authenticating;
-            }
-            self.ask_for_token(now);
-            self.watch(conn);
-            return Ok(());
-        }
         if connection.phase == Phase::Ready {
-            connection.set_up_until(now + setup);
+            connection.set_up_until(now + setup); // it may not be used any more: its session is about to end
         }
         connection.phase = Phase::Authenticating;
         connection.authentication_began = now;
         connection.exchange = exchange;
-        let (timeout, mechanism) = (self.config.request_timeout, sasl.mechanism());
-        let kind = RequestKind::SaslHandshake;
+        match &connection.exchange {
+            None => {
+                connection.wants_token = true;
+                self.ask_for_token(now);
+            }
+            Some(Exchange::Custom(_)) => {
+                self.mechanism.begin(conn, &connection.host, connection.port);
+                self.ask_mechanism(now);
+            }
+            Some(_) => self.shake_hands(now, conn),
+        }
+        self.look_after_token(now);
+        self.watch(conn);
+        Ok(())
+    }
+
+    /// Tells the broker by which mechanism the producer says who it is.
+    fn shake_hands(&mut self, now: Instant, conn: ConnId) {
+        let (Some(sasl), Some(connection)) = (&self.config.sasl, self.connections.get_mut(&conn)) else { return };
+        let (kind, timeout, mechanism) = (RequestKind::SaslHandshake, self.config.request_timeout, sasl.mechanism());
         connection.request(now, Api::SaslHandshake, kind, 1, &self.config.client_id, timeout, |out| {
             sasl::encode_handshake(out, mechanism);
         });
         self.arm(conn);
         self.watch(conn);
-        self.look_after_token(now);
-        Ok(())
     }
 
     /// The broker takes the mechanism, or not.
@@ -113,7 +119,7 @@ impl Producer {
         let exchange = self.connections.get_mut(&conn).and_then(|connection| connection.exchange.as_mut());
         let Some(exchange) = exchange else { return Ok(()) };
         let reply = exchange.first().map_err(refused)?;
-        self.reply(now, conn, reply, 0, &[]);
+        self.reply(now, conn, reply, 0, None);
         Ok(())
     }
 
@@ -132,12 +138,12 @@ impl Producer {
         let Some(connection) = self.connections.get_mut(&conn) else { return Ok(()) };
         let Some(exchange) = &mut connection.exchange else { return Ok(()) };
         let reply = exchange.respond(response.bytes).map_err(refused)?;
-        self.reply(now, conn, reply, response.lifetime_ms, response.bytes);
+        self.reply(now, conn, reply, response.lifetime_ms, Some(response.bytes));
         Ok(())
     }
 
     /// The exchange goes on, or is over. `lifetime_ms`: how long the server will believe this client then; 0 for ever.
-    fn reply(&mut self, now: Instant, conn: ConnId, reply: Reply, lifetime_ms: i64, challenge: &[u8]) {
+    fn reply(&mut self, now: Instant, conn: ConnId, reply: Reply, lifetime_ms: i64, challenge: Option<&[u8]>) {
         match reply {
             Reply::Send(bytes) => self.say(now, conn, &bytes),
             Reply::Done => self.authenticated(now, conn, lifetime_ms),
@@ -146,10 +152,7 @@ impl Producer {
             Reply::Ask(exchange) => {
                 let Some(connection) = self.connections.get_mut(&conn) else { return };
                 connection.session_lifetime_ms = lifetime_ms;
-                match exchange {
-                    None => self.mechanism.begin(conn, &connection.host, connection.port),
-                    Some(exchange) => self.mechanism.respond(conn, exchange, challenge.to_vec()),
-                }
+                self.mechanism.speak(conn, exchange, challenge);
                 self.ask_mechanism(now);
             }
         }
@@ -188,11 +191,14 @@ impl Producer {
             let lifetime_ms = connection.session_lifetime_ms;
             match (stepped.said, stepped.exchange, &mut connection.exchange) {
                 (Err(words), _, Some(Exchange::Custom(_))) => self.give_up(now, conn, refused(words)),
-                (Ok(Some(bytes)), Some(exchange), Some(Exchange::Custom(custom))) => {
+                (Ok(Said::Done), _, Some(Exchange::Custom(_))) => self.authenticated(now, conn, lifetime_ms),
+                (Ok(said), Some(exchange), Some(Exchange::Custom(custom))) => {
                     *custom = Custom::Home(exchange);
-                    self.say(now, conn, &bytes);
+                    match said {
+                        Said::Bytes(bytes) => self.say(now, conn, &bytes),
+                        Said::Begun | Said::Done => self.shake_hands(now, conn),
+                    }
                 }
-                (Ok(None), _, Some(Exchange::Custom(_))) => self.authenticated(now, conn, lifetime_ms),
                 _ => {} // it authenticates itself otherwise by now
             }
         }
@@ -205,26 +211,28 @@ impl Producer {
     }
 
     /// Why a connection that has still to say who the producer is took too long, if it is not the server's fault.
-    pub(super) fn why_not_authenticated(&self, conn: ConnId) -> Option<ConnectionError> {
+    pub(super) fn why_not_authenticated(&mut self, conn: ConnId) -> Option<ConnectionError> {
         let connection = self.connections.get(&conn)?;
         if connection.wants_token {
-            let last = self.tokens.trouble.as_ref();
-            return Some(refused(last.map_or_else(
-                || alloc::format!("the TokenProvider has not answered {PATIENCE}"),
-                |words| alloc::format!("no token: {words}"),
-            )));
+            let silent = || alloc::format!("the TokenProvider has not answered {PATIENCE}");
+            return Some(refused(self.tokens.trouble.get_or_insert_with(silent)));
         }
         let away = matches!(connection.exchange, Some(Exchange::Custom(Custom::Away)));
         away.then(|| refused(alloc::format!("the SaslMechanism has not answered {PATIENCE}")))
     }
 
-    /// Credentials or certificates are others: what was refused is tried again at once.
-    pub(crate) fn security_renewed(&mut self, now: Instant) {
+    /// What kept servers from letting this client in is over: they are tried again at once.
+    fn forget_refusals(&mut self, now: Instant) {
         self.denied = None;
         self.brokers.forget_refusals(now);
         for broker in 0..self.brokers.len() {
             self.attend(broker);
         }
+    }
+
+    /// Credentials or certificates are others: what was refused is tried again at once.
+    pub(crate) fn security_renewed(&mut self, now: Instant) {
+        self.forget_refusals(now);
         if self.config.sasl == Some(Sasl::OAuthBearer) {
             self.tokens.renewed();
             if self.connections.values().any(|connection| connection.wants_token) {
@@ -275,9 +283,12 @@ impl Producer {
     pub(super) fn token_known(&mut self, now: Instant, token: Result<Token, String>) {
         let waiting: alloc::vec::Vec<ConnId> =
             self.connections.iter().filter(|(_, connection)| connection.wants_token).map(|(conn, _)| *conn).collect();
+        let troubled = self.tokens.trouble.is_some();
         let failure = self.tokens.answered(now, token, &mut self.random).err();
-        if let Some(words) = &failure {
-            log::warn!("no token for OAUTHBEARER: {words}");
+        match &failure {
+            Some(words) => log::warn!("{words}"),
+            None if troubled => self.forget_refusals(now),
+            None => {}
         }
         self.look_after_token(now);
         for conn in waiting {
@@ -288,7 +299,7 @@ impl Producer {
                 None => self.authenticate(now, conn),
                 // A session that is to be renewed goes on until it ends, and a better token may come until then.
                 Some(_) if self.tokens.usable(now).is_some() => self.authenticate(now, conn),
-                Some(words) => Err(refused(alloc::format!("no token: {words}"))),
+                Some(words) => Err(refused(words)),
             };
             if let Err(error) = result {
                 self.give_up(now, conn, error);

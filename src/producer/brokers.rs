@@ -146,7 +146,14 @@ impl core::ops::IndexMut<u32> for Brokers {
 impl Brokers {
     /// Knows only where to ask; `start` spreads many producers over the servers.
     pub(crate) fn new(bootstrap: Vec<(String, u16)>, start: usize) -> Self {
-        let control = Control { attempts: Attempts::NONE, cursor: start, in_round: 0, refusal: None, unanswered: 0, trouble: None };
+        let control = Control {
+            attempts: Attempts::NONE,
+            cursor: start,
+            in_round: 0,
+            refusal: None,
+            unanswered: 0,
+            trouble: None,
+        };
         Self { entries: Vec::new(), by_id: BTreeMap::new(), bootstrap, proven: Vec::new(), control }
     }
 

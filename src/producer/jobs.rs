@@ -128,8 +128,15 @@ pub(crate) enum Outcome {
         chunks: Vec<Bytes>,
     },
     #[cfg(feature = "scram")]
-    Derived { conn: ConnId, derivation: Derivation, keys: Keys },
-    Stepped { conn: ConnId, stepped: Stepped },
+    Derived {
+        conn: ConnId,
+        derivation: Derivation,
+        keys: Keys,
+    },
+    Stepped {
+        conn: ConnId,
+        stepped: Stepped,
+    },
     /// It was given up, and nobody has to know: what waits has a deadline.
     #[cfg(feature = "scram")]
     Nothing,

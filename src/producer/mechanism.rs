@@ -13,7 +13,7 @@ use crate::event::ConnId;
 /// Steps that may be out at a time. Those that hang keep their place, so that what hangs is bounded, too.
 pub(crate) const SASL_JOBS: usize = 4;
 
-/// One call, or two, of the application's.
+/// One call of the application's.
 pub(crate) struct Step {
     /// Which of the mechanisms that there were it was taken under.
     generation: u32,
@@ -21,10 +21,10 @@ pub(crate) struct Step {
 }
 
 enum Call {
-    /// An exchange begins, and says the first.
+    /// An exchange begins.
     Begin { mechanism: Box<dyn SaslMechanism>, host: String, port: u16 },
-    /// An exchange answers.
-    Respond { exchange: Box<dyn SaslExchange>, challenge: Vec<u8> },
+    /// It speaks: first, or to answer a challenge.
+    Speak { exchange: Box<dyn SaslExchange>, challenge: Option<Vec<u8>> },
 }
 
 /// What came of it.
@@ -34,8 +34,18 @@ pub(crate) struct Stepped {
     mechanism: Option<Box<dyn SaslMechanism>>,
     /// `None` after a failure.
     pub(crate) exchange: Option<Box<dyn SaslExchange>>,
-    /// What is to be sent; `None` if the client has said all.
-    pub(crate) said: Result<Option<Vec<u8>>, String>,
+    pub(crate) said: Result<Said, String>,
+}
+
+/// What an exchange says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Nothing yet: it has begun.
+    Begun,
+    /// This is to be sent.
+    Bytes(Vec<u8>),
+    /// It has said all.
+    Done,
 }
 
 impl Step {
@@ -43,19 +53,17 @@ impl Step {
         let generation = self.generation;
         match self.call {
             Call::Begin { mut mechanism, host, port } => {
-                let begun = guarded(|| {
-                    let mut exchange = mechanism.begin(&host, port)?;
-                    let first = exchange.first()?;
-                    Ok((exchange, first))
-                });
-                let (exchange, said) = match begun {
-                    Ok((exchange, first)) => (Some(exchange), Ok(Some(first))),
+                let (exchange, said) = match guarded(|| mechanism.begin(&host, port)) {
+                    Ok(exchange) => (Some(exchange), Ok(Said::Begun)),
                     Err(words) => (None, Err(words)),
                 };
                 Stepped { generation, mechanism: Some(mechanism), exchange, said }
             }
-            Call::Respond { mut exchange, challenge } => {
-                let said = guarded(|| exchange.respond(&challenge));
+            Call::Speak { mut exchange, challenge } => {
+                let said = guarded(|| match &challenge {
+                    None => exchange.first().map(Said::Bytes),
+                    Some(challenge) => Ok(exchange.respond(challenge)?.map_or(Said::Done, Said::Bytes)),
+                });
                 let exchange = said.is_ok().then_some(exchange);
                 Stepped { generation, mechanism: None, exchange, said }
             }
@@ -65,7 +73,7 @@ impl Step {
     pub(crate) fn give_up(self) -> Stepped {
         let mechanism = match self.call {
             Call::Begin { mechanism, .. } => Some(mechanism),
-            Call::Respond { .. } => None,
+            Call::Speak { .. } => None,
         };
         let said = Err("the host has no thread to ask the SaslMechanism on".into());
         Stepped { generation: self.generation, mechanism, exchange: None, said }
@@ -102,7 +110,7 @@ pub(crate) struct Mechanism {
 /// A step that can't be taken yet.
 enum Waiting {
     Begin { host: String, port: u16 },
-    Respond { exchange: Box<dyn SaslExchange>, challenge: Vec<u8> },
+    Speak { exchange: Box<dyn SaslExchange>, challenge: Option<Vec<u8>> },
 }
 
 impl fmt::Debug for Mechanism {
@@ -129,9 +137,9 @@ impl Mechanism {
         self.line.push_back((conn, Waiting::Begin { host: host.into(), port }));
     }
 
-    /// A server has answered.
-    pub(crate) fn respond(&mut self, conn: ConnId, exchange: Box<dyn SaslExchange>, challenge: Vec<u8>) {
-        self.line.push_back((conn, Waiting::Respond { exchange, challenge }));
+    /// It is the exchange's turn: at first, or since a server has answered.
+    pub(crate) fn speak(&mut self, conn: ConnId, exchange: Box<dyn SaslExchange>, challenge: Option<&[u8]>) {
+        self.line.push_back((conn, Waiting::Speak { exchange, challenge: challenge.map(<[u8]>::to_vec) }));
     }
 
     /// The next step that may be taken. `lives`: whether a connection is still there.
@@ -140,12 +148,12 @@ impl Mechanism {
         if self.out >= SASL_JOBS {
             return None;
         }
-        let may = |waiting: &Waiting| matches!(waiting, Waiting::Respond { .. }) || self.home.is_some();
+        let may = |waiting: &Waiting| matches!(waiting, Waiting::Speak { .. }) || self.home.is_some();
         let place = self.line.iter().position(|(_, waiting)| may(waiting))?;
         let (conn, waiting) = self.line.remove(place)?;
         let call = match waiting {
             Waiting::Begin { host, port } => Call::Begin { mechanism: self.home.take()?, host, port },
-            Waiting::Respond { exchange, challenge } => Call::Respond { exchange, challenge },
+            Waiting::Speak { exchange, challenge } => Call::Speak { exchange, challenge },
         };
         self.out += 1;
         Some((conn, Step { generation: self.generation, call }))
@@ -190,10 +198,22 @@ mod tests {
         mechanism.next(|_| true)
     }
 
-    fn first(mechanism: &mut Mechanism, step: Step) -> Vec<u8> {
+    /// The exchange that a step began, and what it says first.
+    fn first(mechanism: &mut Mechanism, step: Step) -> Said {
         let mut stepped = step.run();
         mechanism.done(&mut stepped);
-        stepped.said.expect("it says something").expect("at first")
+        assert_eq!(stepped.said, Ok(Said::Begun));
+        mechanism.speak(ConnId(9), stepped.exchange.expect("it has begun"), None);
+        let place = mechanism.line.len() - 1;
+        mechanism.line.swap(0, place);
+        let (_, step) = next(mechanism).expect("it may speak");
+        let mut stepped = step.run();
+        mechanism.done(&mut stepped);
+        stepped.said.expect("it speaks")
+    }
+
+    fn bytes(text: &str) -> Said {
+        Said::Bytes(text.as_bytes().to_vec())
     }
 
     #[test]
@@ -216,17 +236,17 @@ mod tests {
         mechanism.begin(ConnId(0), "h", 1);
         let (_, old) = next(&mut mechanism).expect("it may begin");
         mechanism.give(Box::new(Echo("new")));
-        assert_eq!(first(&mut mechanism, old), b"old");
+        assert_eq!(first(&mut mechanism, old), bytes("old"));
         mechanism.begin(ConnId(1), "h", 1);
         let (_, new) = next(&mut mechanism).expect("it may begin");
-        assert_eq!(first(&mut mechanism, new), b"new");
+        assert_eq!(first(&mut mechanism, new), bytes("new"));
     }
 
     #[test]
     fn what_hangs_is_bounded() {
         let mut mechanism = Mechanism::default();
         for conn in 0..10 {
-            mechanism.respond(ConnId(conn), Box::new(Echo("")), Vec::new());
+            mechanism.speak(ConnId(conn), Box::new(Echo("")), None);
         }
         let out: Vec<_> = core::iter::from_fn(|| next(&mut mechanism)).collect();
         assert_eq!(out.len(), SASL_JOBS);

@@ -96,6 +96,7 @@ impl Tokens {
                 Ok(())
             }
             Err(words) => {
+                let words = alloc::format!("no token: {words}");
                 let pause = (FLOOR.0 * (1 << self.failures.min(8))).min(FLOOR.1);
                 self.failures = self.failures.saturating_add(1);
                 self.not_before = Some(now + pause);

@@ -24,8 +24,8 @@ use crate::producer::Stats;
 use crate::record::Record;
 
 pub use driver::Driver;
-pub use runtime::{Failure, Runtime, Stream};
 pub(super) use runtime::first_of;
+pub use runtime::{Failure, Runtime, Stream};
 
 pub use super::channel::Socket;
 pub use super::sockets::SocketOptions;

@@ -293,12 +293,10 @@ impl IoThread {
         for _ in 0..READS {
             let flow = match self.streams.get_mut(&conn) {
                 Some(Stream::Open(channel)) => channel.read(&self.engine, &mut self.buffers),
-                Some(Stream::Leaving(farewell)) => {
-                    match farewell.read(self.engine.clock().now(), &mut self.buffers) {
-                        Some(flow) => Ok(flow),
-                        None => return self.forget(conn),
-                    }
-                }
+                Some(Stream::Leaving(farewell)) => match farewell.read(self.engine.clock().now(), &mut self.buffers) {
+                    Some(flow) => Ok(flow),
+                    None => return self.forget(conn),
+                },
                 Some(Stream::Resolving { .. } | Stream::Connecting { .. }) | None => return,
             };
             match flow {

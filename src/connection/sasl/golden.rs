@@ -51,10 +51,15 @@ fn scram(vector: &Value) -> super::scram::Client {
     super::scram::Client::new(hash, user, password, token, text(vector, "clientNonce").to_string())
 }
 
+fn sent(reply: Reply) -> Vec<u8> {
+    let Reply::Send(bytes) = reply else { panic!("{reply:?}") };
+    bytes
+}
+
 /// Runs as much of the exchange as the vector has. What the client said, or why it stopped.
 fn run(vector: &Value) -> Result<Vec<Vec<u8>>, String> {
     let mut client = Exchange::Scram(Box::new(scram(vector)));
-    let mut said = Vec::from([client.first()?]);
+    let mut said = Vec::from([sent(client.first()?)]);
     for field in ["serverFirst", "serverFinal"] {
         if vector[field].is_null() {
             break;
@@ -62,6 +67,7 @@ fn run(vector: &Value) -> Result<Vec<Vec<u8>>, String> {
         match client.respond(&hex(text(vector, field)))? {
             Reply::Send(bytes) => said.push(bytes),
             Reply::Done => {}
+            Reply::Ask(_) => unreachable!("SCRAM is built in"),
             Reply::Derive(derivation) => {
                 let Exchange::Scram(client) = &mut client else { unreachable!("it is SCRAM") };
                 said.push(client.derived(&derivation.run())?);
@@ -106,7 +112,7 @@ fn golden_plain_messages_are_javas() {
     for vector in objects("scram.jsonl").into_iter().filter(|vector| vector["kind"] == "plain") {
         if vector["authorizationId"].is_null() {
             let ours = Exchange::plain(text(&vector, "user"), text(&vector, "password")).first();
-            assert_eq!(ours, Ok(hex(text(&vector, "message"))), "{vector}");
+            assert_eq!(ours.map(sent), Ok(hex(text(&vector, "message"))), "{vector}");
             tried += 1;
         }
     }

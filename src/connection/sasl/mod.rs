@@ -57,9 +57,7 @@ pub(crate) enum Exchange {
 
 /// An exchange of a [`SaslMechanism`].
 pub(crate) enum Custom {
-    /// It has still to be begun.
-    New,
-    /// It has spoken, and the server has to answer.
+    /// It is the server's turn.
     Home(Box<dyn SaslExchange>),
     /// It is asked what to say, or waits for that.
     Away,
@@ -87,8 +85,21 @@ pub(crate) enum Reply {
     /// It has to compute first, which takes a while.
     #[cfg(feature = "scram")]
     Derive(scram::Derivation),
-    /// The application has to be asked: to begin, or with an exchange what it answers.
-    Ask(Option<Box<dyn SaslExchange>>),
+    /// The application's exchange is to speak.
+    Ask(Box<dyn SaslExchange>),
+}
+
+impl fmt::Debug for Reply {
+    /// The kind alone: what is said holds credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Send(_) => "Send",
+            Self::Done => "Done",
+            #[cfg(feature = "scram")]
+            Self::Derive(_) => "Derive",
+            Self::Ask(_) => "Ask",
+        })
+    }
 }
 
 impl Exchange {
@@ -103,10 +114,7 @@ impl Exchange {
             #[cfg(feature = "scram")]
             Self::Scram(client) => Ok(Reply::Send(client.first())),
             Self::OAuth(client) => Ok(Reply::Send(client.first()?)),
-            Self::Custom(_) => {
-                *self = Self::Custom(Custom::Away);
-                Ok(Reply::Ask(None))
-            }
+            Self::Custom(custom) => custom.ask(),
         }
     }
 
@@ -117,10 +125,16 @@ impl Exchange {
             #[cfg(feature = "scram")]
             Self::Scram(client) => client.respond(challenge),
             Self::OAuth(client) => client.respond(challenge),
-            Self::Custom(custom) => match core::mem::replace(custom, Custom::Away) {
-                Custom::Home(exchange) => Ok(Reply::Ask(Some(exchange))),
-                Custom::New | Custom::Away => Err("the server answered what was not said".into()),
-            },
+            Self::Custom(custom) => custom.ask(),
+        }
+    }
+}
+
+impl Custom {
+    fn ask(&mut self) -> Result<Reply, String> {
+        match core::mem::replace(self, Self::Away) {
+            Self::Home(exchange) => Ok(Reply::Ask(exchange)),
+            Self::Away => Err("the server answered what was not said".into()),
         }
     }
 }
