@@ -35,6 +35,7 @@ mod error;
 mod event;
 #[cfg(test)]
 mod golden;
+mod planted;
 mod producer;
 mod record;
 pub mod serializer;

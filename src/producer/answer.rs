@@ -8,6 +8,7 @@ use crate::batch::{Class, Compression, Reserve, header};
 use crate::connection::{Entry, Request};
 use crate::error::{DeliveryError, DeliveryErrorKind, ErrorCode, FatalError};
 use crate::event::{Event, Written};
+use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::batches::State;
 use crate::producer::idempotence::{self, Standing};
@@ -53,6 +54,7 @@ pub(crate) fn meaning(code: i16, idempotent: bool) -> Meaning {
 /// append. 59, which is not in the rule's list, is said by brokers before 2.5 in place of 45, also before the append.
 pub(crate) fn proves_unwritten(code: i16) -> bool {
     matches!(code, 2 | 10 | 17 | 18 | 19 | 21 | 29 | 31 | 32 | 35 | 43 | 45 | 47 | 59 | 76 | 87)
+        || (code == 6 && planted("six-means-not-written"))
 }
 
 impl Producer {
@@ -139,7 +141,10 @@ impl Producer {
         if let (6 | 74, Some((leader, epoch))) = (answer.error, answer.leader) {
             self.leader_hint(entry.partition, leader, epoch);
         }
-        let slot = entry.slot;
+        let mut slot = entry.slot;
+        if planted("answer-to-the-oldest") {
+            slot = self.partitions[entry.partition].sent.first().unwrap_or(slot);
+        }
         // The hint may have superseded this very attempt: its answer still is one.
         let superseded = !current || !matches!(self.batches[slot].state, State::InFlight(_));
         if superseded {
@@ -312,7 +317,7 @@ impl Producer {
                 if matches!(batch.state, State::InFlight(_)) {
                     self.partitions[index].on_wire -= 1;
                 }
-                if self.standing == Standing::Off {
+                if self.standing == Standing::Off || planted("failure-does-not-wait") {
                     self.partitions[index].remove_sent(&mut self.batches, slot);
                     self.deliver(slot, Err(error));
                 } else {
@@ -421,6 +426,9 @@ impl Producer {
             }
         }
         self.partitions[index].replace_by_parts(&mut self.batches, parent, &parts);
+        if planted("split-keeps-memory") {
+            core::mem::forget(core::mem::take(&mut whole));
+        }
         whole.release(&mut self.pool);
         self.batches[parent].records = whole;
         self.batches.retire_parent(parent);

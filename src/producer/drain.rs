@@ -6,6 +6,7 @@ use crate::batch::header;
 use crate::batch::{Class, Compression};
 use crate::connection::{Entry, RequestKind, Role};
 use crate::event::ConnId;
+use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::batches::{Stage, State};
 use crate::producer::brokers::Link;
@@ -174,7 +175,7 @@ impl Producer {
         }
         let connection = self.connections.get_mut(&conn).expect("forming a request closes no connection");
         if connection.segments().is_empty() {
-            connection.armed = false;
+            connection.armed = planted("lost-edge") && self.stats.produce_requests % 7 == 3;
         }
     }
 

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::batch::header::Stamp;
+use crate::planted::planted;
 use crate::producer::batches::{Batches, State};
 use crate::producer::partitions::Partition;
 use crate::time::Instant;
@@ -95,12 +96,16 @@ impl Sequencing {
             return Next::Nothing; // the bump comes first
         }
         let acknowledged = |identity: Identity| sequencing.acknowledged && sequencing.identity == Some(identity);
-        let window = |identity: Identity| if acknowledged(identity) { WINDOW } else { 1 };
+        let window = |identity: Identity| if acknowledged(identity) || planted("gate-open") { WINDOW } else { 1 };
         let mut at = partition.sent.first();
         while let Some(slot) = at {
             let batch = &batches[slot];
             match batch.state {
-                State::Waiting if partition.backoff.is_some_and(|until| until > now) => return Next::Nothing,
+                State::Waiting if partition.backoff.is_some_and(|until| until > now) => {
+                    if !planted("retry-overtakes") {
+                        return Next::Nothing;
+                    }
+                }
                 State::Waiting if batch.stamp.is_none() && !matches!(standing, Standing::Known(_)) => {
                     return Next::Nothing;
                 }
@@ -113,7 +118,7 @@ impl Sequencing {
                 }
                 State::Waiting => return Next::Retry(slot),
                 // Until the lowest that was sent again is answered, nothing may overtake it.
-                State::InFlight(_) if batch.attempt > 1 => return Next::Nothing,
+                State::InFlight(_) if batch.attempt > 1 && !planted("retry-overtakes") => return Next::Nothing,
                 State::InFlight(_) | State::Resolved(_) => {}
                 State::Free | State::Open | State::Due | State::Closed | State::Delivering | State::Split => {
                     unreachable!("a sent batch is on the wire, waits or is resolved")
@@ -233,7 +238,7 @@ pub(crate) fn bump(partition: &mut Partition, batches: &mut Batches, standing: &
                 batch.maybe_written |= batch.tainted;
                 (batch.tainted, batch.stamp) = (false, None);
             }
-            State::Waiting if !batch.tainted => {
+            State::Waiting if !batch.tainted || planted("in-doubt-renumbered") => {
                 refused = identity.or(refused);
                 batch.stamp = None;
             }
@@ -292,7 +297,10 @@ pub(crate) fn stamps_of_parts(parent: Option<Stamp>, counts: &[u32]) -> Vec<Opti
     let mut stamp = parent;
     let next = |count: &u32| {
         let part = stamp;
-        stamp = stamp.map(|stamp| Stamp { sequence: after(stamp.sequence, *count), ..stamp });
+        stamp = stamp.map(|stamp| Stamp {
+            sequence: after(stamp.sequence, if planted("split-child-sequence") { 1 } else { *count }),
+            ..stamp
+        });
         part
     };
     counts.iter().map(next).collect()
