@@ -45,7 +45,12 @@ pub enum Ack {
 pub struct Tasks {
     runs: Runs,
     driver: Arc<Mutex<Option<Driver>>>,
+    /// Threads of the runtime, where it has several; [`note_thread`] adds others.
+    pub threads: Threads,
 }
+
+/// Threads by their number in the system.
+pub type Threads = Arc<Mutex<Vec<u32>>>;
 
 #[derive(Clone, Debug)]
 enum Runs {
@@ -79,24 +84,26 @@ impl Adapter {
 
     /// Runs a test that makes its producers itself, by [`Tasks::producer`].
     pub fn bare<T>(self, test: impl AsyncFnOnce(Tasks) -> T) -> T {
-        let driver = Arc::default();
+        let (driver, threads) = (Arc::default(), Threads::default());
         match self {
-            Self::Threads => smol::block_on(test(Tasks { runs: Runs::Threads, driver })),
+            Self::Threads => smol::block_on(test(Tasks { runs: Runs::Threads, driver, threads })),
             Self::TokioOne | Self::TokioMany => {
                 let mut builder = match self {
                     Self::TokioOne => tokio::runtime::Builder::new_current_thread(),
-                    _ => tokio::runtime::Builder::new_multi_thread(),
+                    Self::TokioMany | Self::Threads | Self::Smol => tokio::runtime::Builder::new_multi_thread(),
                 };
-                let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
+                let noted = Arc::clone(&threads);
+                builder.worker_threads(2).enable_all().on_thread_start(move || note_thread(&noted));
+                let runtime = builder.build().expect("a runtime");
                 let runs = Runs::Tokio(runtime.handle().clone());
-                let result = runtime.block_on(test(Tasks { runs, driver }));
+                let result = runtime.block_on(test(Tasks { runs, driver, threads }));
                 runtime.shutdown_timeout(Duration::from_secs(5));
                 result
             }
             Self::Smol => {
                 let executor = Arc::new(smol::Executor::new());
                 let runs = Runs::Smol(Arc::clone(&executor));
-                smol::block_on(executor.run(test(Tasks { runs, driver })))
+                smol::block_on(executor.run(test(Tasks { runs, driver, threads })))
             }
         }
     }
@@ -291,6 +298,32 @@ impl Count for () {
     }
 }
 
+/// Adds the current thread.
+pub fn note_thread(threads: &Threads) {
+    // Its name is PID/task/TID.
+    let thread = std::fs::read_link("/proc/thread-self").expect("Linux");
+    let number = thread.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number");
+    let mut threads = threads.lock().unwrap_or_else(PoisonError::into_inner);
+    if !threads.contains(&number) {
+        threads.push(number);
+    }
+}
+
+pub fn noted(threads: &Threads) -> Vec<u32> {
+    threads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// How long the threads have computed so far, those of them that still live.
+pub fn cpu_time(threads: &Threads) -> Duration {
+    let ticks = |thread: u32| {
+        let line = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).ok()?;
+        let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
+        Some(fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?)
+    };
+    // A hundred ticks a second, whatever the kernel's own clock does.
+    Duration::from_millis(noted(threads).into_iter().filter_map(ticks).sum::<u64>() * 10)
+}
+
 /// Runs a test on a thread of its own, and panics with `state` if it is not over in time. Its own panic is passed on. This is
 /// no bound on how fast anything is: it keeps a hang from looking like a long test.
 pub fn guarded<T: Send + 'static>(
@@ -308,6 +341,22 @@ pub fn guarded<T: Send + 'static>(
         Err(_) => panic!("not over after {patience:?}: {}", state()),
     }
 }
+
+/// Runs a test once for each adapter, beside each other, each guarded. Says which of them failed.
+pub fn each_adapter(test: impl Fn(Adapter, &Progress) + Clone + Send + 'static) {
+    let run = |adapter: Adapter| {
+        let (progress, test) = (Progress::default(), test.clone());
+        let told = progress.clone();
+        let state = move || format!("{adapter:?}: {}", told.state());
+        std::thread::spawn(move || guarded(PATIENCE, state, move || test(adapter, &progress)))
+    };
+    let runs = ADAPTERS.map(|adapter| (adapter, run(adapter)));
+    let failed: Vec<_> = runs.into_iter().filter_map(|(adapter, run)| run.join().err().map(|_| adapter)).collect();
+    assert!(failed.is_empty(), "failed with {failed:?}: see above");
+}
+
+/// Long enough for a busy machine, short enough to notice a hang.
+pub const PATIENCE: Duration = Duration::from_secs(100);
 
 /// How far a test is, for the guard to say.
 #[derive(Clone, Debug, Default)]

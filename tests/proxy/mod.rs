@@ -1,5 +1,6 @@
 //! A proxy on loopback between a producer and the cluster in memory: a link that is slow, stops, cuts, adds bytes or answers by
-//! itself, as a test says. Two plain threads a connection; what is encrypted passes as it is, but for [`Proxy::in_front_of_tls`].
+//! itself, as a test says. Two plain threads a connection; what is encrypted passes as it is, unless the proxy is given
+//! the end of TLS.
 
 #![allow(dead_code, unreachable_pub, reason = "shared by several test programs, each of which uses a part")]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
@@ -7,6 +8,7 @@
 
 mod tls_end;
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,7 +22,7 @@ use socket2::SockRef;
 pub use tls_end::TlsEnd;
 
 /// How bytes go one way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Pace {
     /// Bytes that are read at a time.
     pub bytes: usize,
@@ -40,6 +42,16 @@ impl Pace {
     pub const DRIBBLE: Self = Self { bytes: 7, every: 64, pause: Duration::from_millis(1) };
 }
 
+impl std::fmt::Debug for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.pause.is_zero() {
+            write!(f, "free")
+        } else {
+            write!(f, "{}x{} B/{:?}", self.every, self.bytes, self.pause)
+        }
+    }
+}
+
 /// What happens to a connection after so many bytes of the producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -55,6 +67,17 @@ pub enum Event {
     ResetAfterAnswer,
     /// The producer's connection is reset at once.
     Reset,
+    /// Bytes that mean nothing are sent to the producer, as fast as it takes them, until it closes the connection.
+    Flood,
+}
+
+/// A connection that was just made.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The node that it is to.
+    pub node: i32,
+    /// How many came before, to all nodes.
+    pub number: usize,
 }
 
 /// How one connection is treated.
@@ -66,8 +89,8 @@ pub struct Link {
     pub down: Pace,
     /// After so many bytes of the producer, once.
     pub event: Option<(u64, Event)>,
-    /// Each Produce request is answered by the proxy, too: what servers do that don't know that `acks=0` wants no answer. Only
-    /// in plain text, and only where the cluster does not answer.
+    /// Each Produce request is answered by the proxy: what servers do that don't know that `acks=0` wants no answer. Only where
+    /// the cluster does not answer, and where the proxy reads what it passes on.
     pub answers: bool,
 }
 
@@ -85,6 +108,17 @@ impl Link {
     }
 }
 
+/// How much the proxy's sockets keep of what it did not read yet, in bytes. The less it is, the earlier the producer's socket is
+/// full.
+#[derive(Clone, Copy, Debug)]
+pub struct Room(pub usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(128 << 10)
+    }
+}
+
 /// Stands between a producer and all nodes of a cluster. Ends when dropped.
 pub struct Proxy {
     shared: Arc<Shared>,
@@ -97,7 +131,7 @@ struct Shared {
     /// Nothing is read from producers while this is set.
     held: AtomicBool,
     accepted: AtomicUsize,
-    link: Box<dyn Fn(usize) -> Link + Send + Sync>,
+    link: Box<dyn Fn(Arrival) -> Link + Send + Sync>,
     connections: Mutex<Vec<Arc<Connection>>>,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -114,34 +148,18 @@ pub struct Connection {
     pumps: AtomicUsize,
     over: AtomicBool,
     reset: AtomicBool,
+    /// Nothing is read from it any more, not even its end.
+    stalled: AtomicBool,
 }
 
 impl Proxy {
-    /// Stands in front of a cluster, which from now on tells clients the proxy's addresses. `link` says how to treat each
-    /// connection, by its number.
-    pub fn new(cluster: &TestCluster, link: impl Fn(usize) -> Link + Send + Sync + 'static) -> Self {
-        Self::start(cluster, link, 128 << 10, None)
-    }
-
-    /// The same, with a receive buffer of this size, so that the producer's socket is full early.
-    pub fn narrow(cluster: &TestCluster, buffer: usize, link: impl Fn(usize) -> Link + Send + Sync + 'static) -> Self {
-        Self::start(cluster, link, buffer, None)
-    }
-
-    /// Speaks TLS to the producer and plain text to the cluster, so that it can end TLS as servers do.
-    pub fn in_front_of_tls(
+    /// Stands in front of a cluster, which from now on tells clients the proxy's addresses. With `tls`, it speaks TLS to the
+    /// producer and plain text to the cluster; without, it passes on what there is. `link` says how to treat each connection.
+    pub fn new(
         cluster: &TestCluster,
-        tls: Arc<rustls::ServerConfig>,
-        link: impl Fn(usize) -> Link + Send + Sync + 'static,
-    ) -> Self {
-        Self::start(cluster, link, 128 << 10, Some(tls))
-    }
-
-    fn start(
-        cluster: &TestCluster,
-        link: impl Fn(usize) -> Link + Send + Sync + 'static,
-        buffer: usize,
+        room: Room,
         tls: Option<Arc<rustls::ServerConfig>>,
+        link: impl Fn(Arrival) -> Link + Send + Sync + 'static,
     ) -> Self {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
@@ -157,12 +175,12 @@ impl Proxy {
             let to = to.expect("the node has an address");
             let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
             // Accepted sockets inherit it; set later, it would be too late for the window.
-            SockRef::from(&listener).set_recv_buffer_size(buffer).expect("a buffer");
+            SockRef::from(&listener).set_recv_buffer_size(room.0).expect("a buffer");
             let port = listener.local_addr().expect("it is bound").port();
             cluster.with(|cluster, _| cluster.set_address(node, "127.0.0.1", port));
             ports.push(port);
             let shared = Arc::clone(&shared);
-            listeners.push(std::thread::spawn(move || shared.listen(&listener, &to)));
+            listeners.push(std::thread::spawn(move || shared.listen(&listener, node, &to)));
         }
         Self { shared, ports, listeners }
     }
@@ -188,11 +206,11 @@ impl Proxy {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// Connections that are not over.
+    /// Connections that are neither over nor stalled.
     pub fn live(&self) -> Vec<Arc<Connection>> {
         let mut connections = lock(&self.shared.connections);
         connections.retain(|connection| connection.pumps.load(Ordering::SeqCst) > 0);
-        connections.clone()
+        connections.iter().filter(|connection| !connection.stalled.load(Ordering::SeqCst)).map(Arc::clone).collect()
     }
 
     /// Waits until all that producers wrote before they closed has arrived at the cluster.
@@ -233,7 +251,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Shared {
-    fn listen(self: &Arc<Self>, listener: &TcpListener, to: &str) {
+    fn listen(self: &Arc<Self>, listener: &TcpListener, node: i32, to: &str) {
         for client in listener.incoming() {
             if self.stop.load(Ordering::SeqCst) {
                 return;
@@ -246,16 +264,17 @@ impl Shared {
                 let _ = socket.set_read_timeout(Some(TICK));
                 let _ = socket.set_write_timeout(Some(TICK));
             }
-            let tls = self.tls.as_ref().map(|config| TlsEnd::new(config));
+            let tls = self.tls.as_ref().map(TlsEnd::new);
             let connection = Arc::new(Connection {
                 client,
                 cluster,
-                link: (self.link)(number),
+                link: (self.link)(Arrival { node, number }),
                 tls,
                 received: AtomicU64::new(0),
                 pumps: AtomicUsize::new(2),
                 over: AtomicBool::new(false),
                 reset: AtomicBool::new(false),
+                stalled: AtomicBool::new(false),
             });
             lock(&self.connections).push(Arc::clone(&connection));
             for direction in [Direction::Up, Direction::Down] {
@@ -298,9 +317,9 @@ impl Shared {
             match direction {
                 Direction::Up => {
                     let received = connection.received.fetch_add(n as u64, Ordering::SeqCst) + n as u64;
-                    self.pass_up(connection, &buffer[..n])?;
+                    let plain = self.pass_up(connection, &buffer[..n])?;
                     if connection.link.answers {
-                        for correlation in frames.produce_requests(&buffer[..n]) {
+                        for correlation in frames.produce_requests(&plain) {
                             self.answer(connection, correlation)?;
                         }
                     }
@@ -324,18 +343,18 @@ impl Shared {
         Some(())
     }
 
-    fn pass_up(&self, connection: &Connection, bytes: &[u8]) -> Option<()> {
-        match &connection.tls {
-            None => self.write(connection, &connection.cluster, bytes),
-            Some(tls) => {
-                let plain = tls.in_order(|tls| {
-                    let (plain, answer) = tls.receive(bytes)?;
-                    self.write(connection, &connection.client, &answer)?;
-                    Some(plain)
-                })?;
-                self.write(connection, &connection.cluster, &plain)
-            }
-        }
+    /// Passes on what the producer said, and returns it.
+    fn pass_up<'a>(&self, connection: &Connection, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let plain = match &connection.tls {
+            None => Cow::Borrowed(bytes),
+            Some(tls) => tls.in_order(|tls| {
+                let (plain, answer) = tls.receive(bytes)?;
+                self.write(connection, &connection.client, &answer)?;
+                Some(Cow::Owned(plain))
+            })?,
+        };
+        self.write(connection, &connection.cluster, &plain)?;
+        Some(plain)
     }
 
     fn pass_down(&self, connection: &Connection, bytes: &[u8]) -> Option<()> {
@@ -370,13 +389,14 @@ impl Shared {
         answer.extend_from_slice(&36_u32.to_be_bytes());
         answer.extend_from_slice(&correlation.to_be_bytes());
         answer.extend_from_slice(&[0; 32]);
-        self.write(connection, &connection.client, &answer)
+        self.pass_down(connection, &answer)
     }
 
     fn happen(&self, connection: &Connection, event: Event) -> Option<()> {
         match event {
             Event::Pause(span) => std::thread::sleep(span),
             Event::Stall => {
+                connection.stalled.store(true, Ordering::SeqCst);
                 while !self.is_over(connection) {
                     std::thread::sleep(TICK);
                 }
@@ -385,6 +405,15 @@ impl Shared {
             Event::EndToProducer => drop(connection.client.shutdown(Shutdown::Write)),
             Event::EndToCluster => drop(connection.cluster.shutdown(Shutdown::Write)),
             Event::ResetAfterAnswer => connection.reset.store(true, Ordering::SeqCst),
+            Event::Flood => {
+                while !self.is_over(connection) {
+                    match (&connection.client).write(&[0xab; 65_536]) {
+                        Ok(_) => {}
+                        Err(error) if is_tick(&error) => {}
+                        Err(_) => return None,
+                    }
+                }
+            }
             Event::Reset => {
                 connection.reset.store(true, Ordering::SeqCst);
                 return None;
