@@ -436,9 +436,8 @@ fn at_the_end_of_tls(test: impl AsyncFn(&Producer, &Tasks, &Proxy) + Clone + Sen
 
 /// Ends TLS on all connections, with something said after that, and no FIN.
 fn end_tls(proxy: &Proxy, then: &[u8]) {
-    let live = proxy.live();
-    assert!(!live.is_empty());
-    for connection in &live {
+    until("there is a connection", || !proxy.live().is_empty());
+    for connection in &proxy.live() {
         let (tls, socket) = connection.tls();
         tls.close_notify(socket, then);
     }

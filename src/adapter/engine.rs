@@ -20,7 +20,7 @@ use super::effects::Effects;
 use super::error::Error;
 use super::holds::{Holds, LockHolds};
 use super::interceptor::Interceptors;
-use super::line::{Line, Ticket};
+use super::line::{Line, Sender, Ticket};
 use super::setup::Setup;
 use super::tokens::Tokens;
 use super::waiter::{Closing, Flush, Listing, Wait, Waiter};
@@ -39,7 +39,7 @@ const MOST_JOBS: usize = 4;
 
 /// Of `buffer.memory`, the part that has to be free before those who wait for it are let go, so that each of them can send more
 /// than a record; and the most that is waited for.
-const GOAL: (usize, usize) = (8, 1 << 20);
+const GOAL: (usize, usize) = (4, 1 << 20);
 
 /// How many records of an iterator are sent under one lock, so that others get it in between.
 pub(super) const PULLED: usize = 128;
@@ -237,6 +237,7 @@ impl Engine {
     /// taken with the record.
     pub(super) fn try_send(
         &self,
+        sender: Sender,
         record: &Record<'_>,
         waited: Option<&Wait>,
         callback: &mut Option<Callback>,
@@ -244,12 +245,15 @@ impl Engine {
         let now = self.clock.now();
         let mut state = self.lock();
         let ticket = waited.and_then(Wait::ticket);
-        if !state.memory.may_try(ticket) {
-            return Ok(Attempt::Wait(state.wait_for_memory(ticket, Producer::size_at_most(record))));
+        if !state.memory.may_try(sender, ticket) {
+            return Ok(Attempt::Wait(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
         }
         let attempt = match state.send(now, record, callback) {
-            Ok(accepted) => Ok(Attempt::Accepted(accepted)),
-            Err(error) => state.wait_for(ticket, error).map(Attempt::Wait),
+            Ok(accepted) => {
+                state.memory.sent(sender, || Producer::size_at_most(record));
+                Ok(Attempt::Accepted(accepted))
+            }
+            Err(error) => state.wait_for(sender, ticket, error).map(Attempt::Wait),
         };
         let (released, wake) = state.after_sending(now, ticket, matches!(attempt, Ok(Attempt::Wait(Wait::Memory(_)))));
         drop(state);
@@ -258,13 +262,21 @@ impl Engine {
     }
 
     /// Hands a record to the machine, or says why not now.
-    pub(super) fn send_now(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, Error> {
+    pub(super) fn send_now(
+        &self,
+        sender: Sender,
+        record: &Record<'_>,
+        mut callback: Option<Callback>,
+    ) -> Result<Accepted, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
-        if !state.memory.may_try(None) {
+        if !state.memory.may_try(sender, None) {
             return Err(Error::Send(SendError::BufferFull { needed: Producer::size_at_most(record) }));
         }
         let result = state.send(now, record, &mut callback).map_err(|error| state.error(error));
+        if result.is_ok() {
+            state.memory.sent(sender, || Producer::size_at_most(record));
+        }
         let wake = state.wake(now);
         drop(state);
         finish(Vec::new(), wake);
@@ -275,6 +287,7 @@ impl Engine {
     /// order. Returns what to wait for, if anything.
     pub(super) fn send_many(
         &self,
+        sender: Sender,
         records: &[Record<'_>],
         waited: Option<&Wait>,
         mut accepted: impl FnMut(Accepted),
@@ -282,16 +295,21 @@ impl Engine {
         let now = self.clock.now();
         let mut state = self.lock();
         let ticket = waited.and_then(Wait::ticket);
-        if let Some(first) = records.first().filter(|_| !state.memory.may_try(ticket)) {
-            return Ok(Some(state.wait_for_memory(ticket, Producer::size_at_most(first))));
-        }
         let mut outcome = Ok(None);
         for (place, record) in records.iter().enumerate() {
+            // One that got something in has had its turn, and queues anew.
+            let ticket = ticket.filter(|_| place == 0);
+            if !state.memory.may_try(sender, ticket) {
+                outcome = Ok(Some(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
+                break;
+            }
             match state.send(now, record, &mut None) {
-                Ok(sent) => accepted(sent),
+                Ok(sent) => {
+                    state.memory.sent(sender, || Producer::size_at_most(record));
+                    accepted(sent);
+                }
                 Err(error) => {
-                    // One that got something in has had its turn, and queues anew.
-                    outcome = state.wait_for(ticket.filter(|_| place == 0), error).map(Some);
+                    outcome = state.wait_for(sender, ticket, error).map(Some);
                     break;
                 }
             }
@@ -691,16 +709,16 @@ impl State {
     }
 
     /// What to wait for after this error, if that helps.
-    fn wait_for(&mut self, ticket: Option<&Arc<Ticket>>, error: SendError) -> Result<Wait, Error> {
+    fn wait_for(&mut self, sender: Sender, ticket: Option<&Arc<Ticket>>, error: SendError) -> Result<Wait, Error> {
         match error {
             SendError::NotReady { topic } => Ok(self.wait_for_topic(topic)),
-            SendError::BufferFull { needed } => Ok(self.wait_for_memory(ticket, needed)),
+            SendError::BufferFull { needed } => Ok(self.wait_for_memory(sender, ticket, needed)),
             error => Err(self.error(error)),
         }
     }
 
-    fn wait_for_memory(&mut self, ticket: Option<&Arc<Ticket>>, needs: usize) -> Wait {
-        let ticket = self.memory.park(ticket, needs);
+    fn wait_for_memory(&mut self, sender: Sender, ticket: Option<&Arc<Ticket>>, needs: usize) -> Wait {
+        let ticket = self.memory.park(sender, ticket, needs);
         self.producer.await_memory(self.memory_goal.max(needs));
         Wait::Memory(ticket)
     }

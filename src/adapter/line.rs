@@ -1,9 +1,13 @@
 //! Who waits for `buffer.memory`, in the order of arrival.
 //!
-//! Memory comes back a request at a time, so all whose records it holds are let go at once, and whoever finds room may then
-//! send on, until it is used up again: a wake-up for each record would cost more than the record. Nothing is set aside for
-//! those who were let go, so none of them holds up others by not coming. One who came and found nothing left goes back to its
-//! old place, and is then let go alone, so that nobody loses that race twice; if it does not come for a while, others go on.
+//! Memory comes back a request at a time. Those at the front are let go, each with an allowance, so that there is no wake-up a
+//! record; whoever has used it up goes to the end of the line, so that nobody starves. Allowances are as large as lets everybody
+//! have a turn soon: where memory comes back slowly they are a record each, where it comes back fast one sender gets all there
+//! is. If nobody waits any more, everybody may send.
+//!
+//! An allowance that is not used holds up others only for a moment, for a future that nobody polls may have it. One who was let
+//! go and found nothing left (memory is taken in chunks, so a record may need more than its size) gets its old place back, and
+//! is then let go alone, so that nobody loses that race twice.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -13,14 +17,20 @@ use core::time::Duration;
 use super::waiter::Waiter;
 use crate::time::Instant;
 
-/// How long others wait for those who were let go. A thread that was woken on a busy machine needs some of it; a future that
-/// nobody polls must not hold up the rest.
+/// How long others wait for those who were let go. A thread that was woken on a busy machine needs some of it.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// After that time everybody who waits should have had a turn.
+const ROUND: Duration = Duration::from_millis(50);
+
+/// Who sends: a number that stands for a thread or a task. If two share one, they share an allowance, and no more.
+pub(super) type Sender = usize;
 
 /// A place in the line.
 #[derive(Debug)]
 pub(super) struct Ticket {
     number: u64,
+    sender: Sender,
     pub(super) waiter: Waiter,
 }
 
@@ -29,44 +39,64 @@ struct Parked {
     ticket: Arc<Ticket>,
     /// Bytes.
     needs: usize,
-    /// It was let go before, and came too late.
+    /// It was let go before, and found nothing left.
     again: bool,
 }
 
 /// The line.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    next: u64,
+    last: u64,
     parked: BTreeMap<u64, Parked>,
+    /// Bytes that those who were let go may still take while others wait.
+    allowances: BTreeMap<Sender, usize>,
     /// The one who was let go alone.
     alone: Option<u64>,
     /// When to look whether more can be let go, although no memory came back: those who were may not come.
     look_again: Option<Instant>,
+    /// When some were last let go.
+    last_let_go: Option<Instant>,
 }
 
 impl Line {
-    /// Whether this one may try to send: whoever was let go, and whoever is new if nobody is parked.
-    pub(super) fn may_try(&self, ticket: Option<&Arc<Ticket>>) -> bool {
+    /// Whether this one may try to send: whoever was let go, and anybody if nobody waits.
+    #[inline]
+    pub(super) fn may_try(&self, sender: Sender, ticket: Option<&Arc<Ticket>>) -> bool {
         match ticket {
             Some(ticket) => !self.parked.contains_key(&ticket.number),
-            None => self.parked.is_empty() && self.alone.is_none(),
+            None => (self.parked.is_empty() && self.alone.is_none()) || self.allowances.contains_key(&sender),
+        }
+    }
+
+    /// This one has sent a record of so many bytes.
+    #[inline]
+    pub(super) fn sent(&mut self, sender: Sender, bytes: impl FnOnce() -> usize) {
+        if self.allowances.is_empty() {
+            return;
+        }
+        if let Some(left) = self.allowances.get_mut(&sender) {
+            match left.checked_sub(bytes()) {
+                Some(less @ 1..) => *left = less,
+                Some(0) | None => drop(self.allowances.remove(&sender)),
+            }
         }
     }
 
     /// Gives a place at the end; or, to one who was let go and found nothing left, its old place.
-    pub(super) fn park(&mut self, ticket: Option<&Arc<Ticket>>, needs: usize) -> Arc<Ticket> {
+    pub(super) fn park(&mut self, sender: Sender, ticket: Option<&Arc<Ticket>>, needs: usize) -> Arc<Ticket> {
         let again = ticket.is_some();
-        let ticket = ticket.map_or_else(|| self.new_ticket(), Arc::clone);
+        let ticket = ticket.map_or_else(|| self.new_ticket(sender), Arc::clone);
         if self.alone == Some(ticket.number) {
             self.alone = None;
         }
+        self.allowances.remove(&sender);
         self.parked.entry(ticket.number).or_insert(Parked { ticket: Arc::clone(&ticket), needs, again });
         ticket
     }
 
-    fn new_ticket(&mut self) -> Arc<Ticket> {
-        self.next += 1;
-        Arc::new(Ticket { number: self.next, waiter: Waiter::default() })
+    fn new_ticket(&mut self, sender: Sender) -> Arc<Ticket> {
+        self.last += 1;
+        Arc::new(Ticket { number: self.last, sender, waiter: Waiter::default() })
     }
 
     /// This one waits no longer: it has sent, or given up. Returns whether others may be let go for it.
@@ -82,32 +112,55 @@ impl Line {
     /// Lets go whoever can be served by `free` bytes. They are still to be raised, without the machine's lock.
     pub(super) fn let_go(&mut self, free: usize, now: Instant, raised: &mut Vec<Arc<Ticket>>) {
         if self.look_again.is_some_and(|at| at <= now) {
-            (self.alone, self.look_again) = (None, None);
+            self.forget_those_let_go();
         }
         if self.alone.is_some() {
             return;
         }
-        let mut left = free;
+        let mut left = free.saturating_sub(self.allowances.values().sum());
+        let turn = self.turn(left, now);
         while let Some(first) = self.parked.first_entry() {
             let (needs, again) = (first.get().needs, first.get().again);
-            if needs > left || (again && left < free) {
+            if needs > left || (again && !self.allowances.is_empty()) {
                 break;
             }
             let (number, parked) = first.remove_entry();
+            let sender = parked.ticket.sender;
             raised.push(parked.ticket);
-            left -= needs;
+            self.last_let_go = Some(now);
             if again {
                 self.alone = Some(number);
                 break;
             }
+            let allowance = turn.clamp(needs, left);
+            left -= allowance;
+            *self.allowances.entry(sender).or_default() += allowance;
         }
-        let waits = self.alone.is_some() || (left < free && !self.parked.is_empty());
-        self.look_again = waits.then_some(now + PATIENCE);
+        if self.parked.is_empty() {
+            self.allowances.clear(); // nobody needs one now
+        }
+        if self.alone.is_none() && self.allowances.is_empty() {
+            self.look_again = None;
+        } else {
+            self.look_again.get_or_insert(now + PATIENCE);
+        }
+    }
+
+    /// Bytes for each, if so many came back since some were last let go.
+    fn turn(&self, bytes: usize, now: Instant) -> usize {
+        let since = self.last_let_go.map_or(ROUND, |last| now.saturating_since(last)).as_nanos().max(1);
+        let a_round = (bytes as u128).saturating_mul(ROUND.as_nanos()) / since;
+        usize::try_from(a_round / (self.parked.len().max(1) as u128)).unwrap_or(usize::MAX)
+    }
+
+    fn forget_those_let_go(&mut self) {
+        (self.alone, self.look_again) = (None, None);
+        self.allowances.clear();
     }
 
     /// Lets everybody go, to look for themselves.
     pub(super) fn release(&mut self, raised: &mut Vec<Arc<Ticket>>) {
-        (self.alone, self.look_again) = (None, None);
+        self.forget_those_let_go();
         raised.extend(core::mem::take(&mut self.parked).into_values().map(|parked| parked.ticket));
     }
 
@@ -134,43 +187,74 @@ mod tests {
         raised.iter().map(|ticket| ticket.number).collect()
     }
 
-    #[test]
-    fn all_whom_the_memory_serves_are_let_go_in_their_order() {
+    fn line(senders: usize, needs: usize) -> (Line, Vec<Arc<Ticket>>) {
         let mut line = Line::default();
-        let tickets: Vec<_> = (0..4).map(|_| line.park(None, 100)).collect();
-        assert!(!line.may_try(None) && !line.may_try(Some(&tickets[0])));
+        let tickets = (0..senders).map(|sender| line.park(sender, None, needs)).collect();
+        (line, tickets)
+    }
+
+    const NOBODY: [u64; 0] = [];
+
+    #[test]
+    fn those_at_the_front_are_let_go_with_an_allowance_and_nobody_passes_the_others() {
+        let (mut line, tickets) = line(4, 100);
+        assert!(!line.may_try(9, None) && !line.may_try(0, Some(&tickets[0])));
         assert_eq!(let_go(&mut line, 250, NOW), [1, 2]);
-        assert!(!line.may_try(None), "two are still parked");
-        assert!(line.may_try(Some(&tickets[1])) && !line.may_try(Some(&tickets[2])));
-        assert_eq!(let_go(&mut line, 1000, NOW), [3, 4]);
-        assert!(line.may_try(None));
+        assert!(line.may_try(1, Some(&tickets[1])) && !line.may_try(2, Some(&tickets[2])));
+        assert!(!line.may_try(9, None), "two still wait");
+        line.sent(0, || 60);
+        assert!(line.may_try(0, None), "it may go on");
+        line.sent(0, || 60);
+        assert!(!line.may_try(0, None), "until that is used up");
+        assert_eq!(let_go(&mut line, 350, NOW), [3, 4]);
+        assert!(line.may_try(9, None), "nobody waits");
+    }
+
+    #[test]
+    fn a_turn_is_a_record_where_memory_is_slow_and_all_there_is_where_it_is_fast() {
+        let after = |millis: u64| {
+            let (mut line, _) = line(70, 100);
+            assert_eq!(let_go(&mut line, 100, NOW).len(), 1);
+            line.sent(0, || 100);
+            let_go(&mut line, 6400, Instant::from_millis(millis)).len()
+        };
+        assert_eq!(after(1000), 64, "each of them a record");
+        assert_eq!(after(10), 13, "each five records, so that all 69 have had a turn after 50 ms");
+        assert_eq!(after(0), 1);
+    }
+
+    #[test]
+    fn what_was_allowed_and_is_not_taken_is_not_given_twice_but_soon_given_to_others() {
+        let (mut line, _) = line(3, 100);
+        assert_eq!(let_go(&mut line, 100, NOW), [1]);
+        assert_eq!(let_go(&mut line, 100, NOW), NOBODY);
+        let later = line.look_again().expect("the others do not wait for ever");
+        assert_eq!(let_go(&mut line, 100, later), [2]);
     }
 
     #[test]
     fn who_came_too_late_is_first_and_alone_until_it_has_sent_or_does_not_come() {
-        let mut line = Line::default();
-        let (first, second) = (line.park(None, 100), line.park(None, 100));
-        assert_eq!(let_go(&mut line, 1000, NOW), [1, 2]);
-        line.park(None, 100);
-        line.park(Some(&second), 100);
-        line.park(Some(&first), 100);
+        let (mut line, tickets) = line(2, 100);
+        assert_eq!(let_go(&mut line, 200, NOW), [1, 2]);
+        line.park(3, None, 100);
+        line.park(1, Some(&tickets[1]), 100);
+        line.park(0, Some(&tickets[0]), 100);
         assert_eq!(let_go(&mut line, 1000, NOW), [1], "alone, in its old place");
-        assert_eq!(let_go(&mut line, 1000, NOW), [0_u64; 0], "the others wait for it");
-        assert!(line.leave(&first), "it has sent");
+        assert_eq!(let_go(&mut line, 1000, NOW), NOBODY, "the others wait for it");
+        assert!(line.leave(&tickets[0]), "it has sent");
         assert_eq!(let_go(&mut line, 1000, NOW), [2]);
-        assert!(!line.may_try(None));
+        assert!(!line.may_try(9, None));
         let later = line.look_again().expect("the others do not wait for ever");
         assert_eq!(let_go(&mut line, 1000, later), [3], "it did not come");
-        assert!(line.may_try(None) && line.may_try(Some(&second)));
+        assert!(line.may_try(9, None) && line.may_try(1, Some(&tickets[1])));
     }
 
     #[test]
     fn one_who_needs_more_than_there_is_is_not_passed() {
-        let mut line = Line::default();
-        let large = line.park(None, 5000);
-        line.park(None, 10);
-        assert_eq!(let_go(&mut line, 1000, NOW), [0_u64; 0]);
-        assert!(line.leave(&large), "it gave up: the next one may be let go");
-        assert_eq!(let_go(&mut line, 1000, NOW), [2]);
+        let (mut line, tickets) = line(1, 50_000);
+        line.park(2, None, 10);
+        assert_eq!(let_go(&mut line, 40_000, NOW), NOBODY);
+        assert!(line.leave(&tickets[0]), "it gave up: the next one may be let go");
+        assert_eq!(let_go(&mut line, 40_000, NOW), [2]);
     }
 }

@@ -31,6 +31,7 @@ use smallvec::SmallVec;
 use super::completion::{Accepted, Callback, Delivered};
 use super::engine::{Attempt, Engine, PULLED};
 use super::error::{Error, SendAllError};
+use super::line::Sender;
 use super::setup::Setup;
 use super::sockets::SocketOptions;
 use super::waiter::Wait;
@@ -41,6 +42,11 @@ use crate::record::Record;
 std::thread_local! {
     /// On an I/O thread, the address of the engine that it works for: nothing may wait there for that one. 0 elsewhere.
     static WORKS_FOR: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What tells threads apart.
+fn this_thread() -> Sender {
+    WORKS_FOR.with(|cell| core::ptr::from_ref(cell).addr())
 }
 
 /// What tells engines apart.
@@ -136,7 +142,7 @@ impl Producer {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        let take = |record: &Record<'_>, callback| self.engine().send_now(record, callback);
+        let take = |record: &Record<'_>, callback| self.engine().send_now(this_thread(), record, callback);
         self.engine().interceptors().around(record, None, take).map(|accepted| self.ack(accepted))
     }
 
@@ -180,7 +186,7 @@ impl Producer {
             }
             while let Some(first) = left.first() {
                 let mut taken = 0;
-                let sent = self.engine().send_many(left, waiting.wait.as_ref(), |accepted| {
+                let sent = self.engine().send_many(this_thread(), left, waiting.wait.as_ref(), |accepted| {
                     acks.push(self.ack(accepted));
                     taken += 1;
                 });
@@ -319,7 +325,7 @@ impl Producer {
     fn accept_as_it_is(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, Error> {
         let mut waiting = Waiting::new(self.engine());
         loop {
-            match self.engine().try_send(record, waiting.wait.as_ref(), &mut callback)? {
+            match self.engine().try_send(this_thread(), record, waiting.wait.as_ref(), &mut callback)? {
                 Attempt::Accepted(accepted) => {
                     waiting.wait = None;
                     return Ok(accepted);

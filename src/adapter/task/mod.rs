@@ -17,6 +17,7 @@ use core::time::Duration;
 use super::completion::{Accepted, Callback, Delivered};
 use super::engine::{Attempt, Engine, PULLED};
 use super::error::{Error, SendAllError};
+use super::line::Sender;
 use super::setup::Setup;
 use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
@@ -112,7 +113,7 @@ impl<R: Runtime> Producer<R> {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        let take = |record: &Record<'_>, callback| self.engine().send_now(record, callback);
+        let take = |record: &Record<'_>, callback| self.engine().send_now(NO_TASK, record, callback);
         self.engine().interceptors().around(record, None, take).map(Ack::new)
     }
 
@@ -161,7 +162,8 @@ impl<R: Runtime> Producer<R> {
             }
             while let Some(first) = left.first() {
                 let mut taken = 0;
-                let sent = self.engine().send_many(left, waiting.wait.as_ref(), |accepted| {
+                let sender = this_task().await;
+                let sent = self.engine().send_many(sender, left, waiting.wait.as_ref(), |accepted| {
                     acks.push(Ack::new(accepted));
                     taken += 1;
                 });
@@ -305,8 +307,9 @@ impl<R: Runtime> Producer<R> {
 
     async fn accept_as_it_is(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, Error> {
         let mut waiting = Waiting::<R>::new(self.engine());
+        let sender = this_task().await;
         loop {
-            match self.engine().try_send(record, waiting.wait.as_ref(), &mut callback)? {
+            match self.engine().try_send(sender, record, waiting.wait.as_ref(), &mut callback)? {
                 Attempt::Accepted(accepted) => {
                     waiting.wait = None;
                     return Ok(accepted);
@@ -315,6 +318,14 @@ impl<R: Runtime> Producer<R> {
             }
         }
     }
+}
+
+/// Who calls what is no future.
+const NO_TASK: Sender = 0;
+
+/// What tells tasks apart: where their waker points to.
+async fn this_task() -> Sender {
+    poll_fn(|context| Poll::Ready(context.waker().data().addr())).await
 }
 
 /// The waits of one call: together at most `max.block.ms`. Dropped, it leaves every queue.
