@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::engine::Engine;
 use crate::event::{Cause, ConnId, Input};
+use crate::planted::planted;
 use crate::time::Instant;
 
 /// Segments that are written by one call, at most.
@@ -196,6 +197,9 @@ impl<S: Socket> Channel<S> {
         let flow = self.try_write(engine, &mut buffers.segments);
         buffers.segments.clear(); // the machine takes the memory back once these clones are gone
         // Whatever stops the writing, what has left has left.
+        if planted("left-is-forgotten") {
+            self.left = 0;
+        }
         if self.left > 0 {
             engine.with_producer(|producer, now| producer.written(now, self.conn, core::mem::take(&mut self.left)));
         }

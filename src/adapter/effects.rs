@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::completion::{Completion, Resolved};
 use super::line::Ticket;
 use super::waiter::{Flush, Listing, Waiter};
+use crate::planted::planted;
 
 /// Things to do without the lock. Dropping does them: nobody is to wait for ever because a driver was.
 #[derive(Default)]
@@ -24,6 +25,9 @@ pub(super) struct Effects {
 
 impl Effects {
     pub(super) fn run(&mut self) {
+        if planted("waiters-before-callbacks") {
+            self.flushes.drain(..).for_each(|(flush, failed)| flush.end(failed));
+        }
         for resolved in self.resolved.drain(..) {
             resolved.tell();
         }

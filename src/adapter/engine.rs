@@ -710,11 +710,13 @@ impl State {
 
     /// What to wait for after this error, if that helps.
     fn wait_for(&mut self, sender: Sender, ticket: Option<&Arc<Ticket>>, error: SendError) -> Result<Wait, Error> {
-        match error {
-            SendError::NotReady { topic } => Ok(self.wait_for_topic(topic)),
-            SendError::BufferFull { needed } => Ok(self.wait_for_memory(sender, ticket, needed)),
-            error => Err(self.error(error)),
+        if let SendError::NotReady { topic } = error {
+            return Ok(self.wait_for_topic(topic));
         }
+        if let SendError::BufferFull { needed } = error {
+            return Ok(self.wait_for_memory(sender, ticket, needed));
+        }
+        Err(self.error(error))
     }
 
     fn wait_for_memory(&mut self, sender: Sender, ticket: Option<&Arc<Ticket>>, needs: usize) -> Wait {

@@ -36,6 +36,7 @@ use super::setup::Setup;
 use super::sockets::SocketOptions;
 use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
+use crate::planted::planted;
 use crate::producer::Stats;
 use crate::record::Record;
 
@@ -179,7 +180,9 @@ impl Producer {
         let mut waiting = Waiting::new(self.engine());
         loop {
             // The iterator is the caller's: it may take its time, and use this producer.
-            let pulled: SmallVec<[Record<'_>; PULLED]> = records.by_ref().take(PULLED).collect();
+            let mut pull = || records.by_ref().take(PULLED).collect::<SmallVec<[Record<'_>; PULLED]>>();
+            let pulled =
+                if planted("iterator-under-the-lock") { self.engine().with_producer(|_, _| pull()) } else { pull() };
             let mut left = &pulled[..];
             if left.is_empty() {
                 return Ok(());

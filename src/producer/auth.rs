@@ -230,8 +230,10 @@ impl Producer {
         }
     }
 
-    /// Credentials or certificates are others: what was refused is tried again at once.
-    pub(crate) fn security_renewed(&mut self, now: Instant) {
+    /// Credentials, the mechanism, certificates or the provider of tokens are others: who did not let the producer in is tried
+    /// again at once, and nobody is told the old refusal any more. For hosts that have called
+    /// [`set_sasl`](Self::set_sasl), or have changed their own part.
+    pub fn security_renewed(&mut self, now: Instant) {
         self.forget_refusals(now);
         if self.config.sasl == Some(Sasl::OAuthBearer) {
             self.tokens.renewed();

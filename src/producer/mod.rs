@@ -244,7 +244,7 @@ impl Producer {
     }
 
     /// Takes other credentials, from the next connection or re-authentication on. Does nothing if `security.protocol` has no
-    /// SASL.
+    /// SASL. [`security_renewed`](Self::security_renewed) makes that soon, where the old ones were refused.
     pub fn set_sasl(&mut self, sasl: Sasl) {
         if self.config.sasl.is_some() {
             self.config.sasl = Some(sasl);

@@ -139,14 +139,14 @@ fn by_each(options: &[(String, String)], count: usize) -> [(&'static str, Result
     let setup = || Setup::from(config(options));
     let threads = (|| {
         let producer = milena::threads::Producer::new(setup()).map_err(|error| error.to_string())?;
-        for ack in producer.send_all(records()).map_err(words)? {
+        for ack in producer.send_all(records()).map_err(|error| words(error.error))? {
             ack.wait().map_err(words)?;
         }
         Ok(())
     })();
     let tokio = tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
         let producer = milena::tokio::Producer::spawn(setup()).map_err(|error| error.to_string())?;
-        for ack in producer.send_all(records()).await.map_err(words)? {
+        for ack in producer.send_all(records()).await.map_err(|error| words(error.error))? {
             ack.await.map_err(words)?;
         }
         Ok(())
@@ -154,7 +154,7 @@ fn by_each(options: &[(String, String)], count: usize) -> [(&'static str, Result
     let smol = smol::block_on(async {
         let (producer, driver) = milena::smol::Producer::new(setup()).map_err(|error| error.to_string())?;
         smol::spawn(driver).detach();
-        for ack in producer.send_all(records()).await.map_err(words)? {
+        for ack in producer.send_all(records()).await.map_err(|error| words(error.error))? {
             ack.await.map_err(words)?;
         }
         Ok(())
