@@ -252,7 +252,7 @@ fn an_unknown_topic_id_is_error_100() {
 #[test]
 fn a_batch_above_max_message_bytes_is_error_10() {
     let mut bench = Bench::new();
-    let settings = TopicSettings { max_message_bytes: Some(100), ..TopicSettings::default() };
+    let settings = TopicSettings::default().max_message_bytes(100);
     bench.cluster.create_topic_with("t", 1, settings);
     assert_eq!(bench.produce(batch(-1, -1, -1, &[&"x".repeat(200)])).0, 10);
     assert_eq!(bench.produce(batch(-1, -1, -1, &["x"])).0, 0);
@@ -272,7 +272,7 @@ fn a_repeated_batch_is_answered_its_first_offset() {
 #[test]
 fn a_repeated_batch_from_before_the_window_is_error_45_or_46() {
     for old_duplicate in [45, 46] {
-        let mut bench = Bench::with(Settings { old_duplicate, ..Settings::default() });
+        let mut bench = Bench::with(Settings::default().old_duplicate(old_duplicate));
         for sequence in 0..6 {
             assert_eq!(bench.produce(batch(5, 0, sequence, &["v"])).0, 0);
         }
@@ -323,7 +323,7 @@ fn a_restart_remembers_the_last_batch_only() {
 }
 
 fn three() -> Settings {
-    Settings { nodes: 3, min_insync_replicas: 2, replication_lag: Duration::from_millis(10), ..Settings::default() }
+    Settings::default().nodes(3).min_insync_replicas(2).replication_lag(Duration::from_millis(10))
 }
 
 #[test]
@@ -366,7 +366,7 @@ fn a_node_that_does_not_lead_answers_6_and_says_who_does() {
 
 #[test]
 fn a_leader_that_crashes_loses_what_was_not_replicated() {
-    let mut bench = Bench::with(Settings { min_insync_replicas: 1, ..three() });
+    let mut bench = Bench::with(three().min_insync_replicas(1));
     assert_eq!(bench.produce_acks(Some(batch(5, 0, 0, &["lost"])), 1).map(|answer| answer.0), Some(0));
     bench.cluster.crash(1);
     let leader = bench.cluster.leader("t", 0).expect("another leads");
@@ -417,7 +417,7 @@ fn requests_of_a_connection_are_answered_in_order() {
 
 #[test]
 fn a_version_that_is_not_offered_closes_the_connection() {
-    let mut bench = Bench::with(Settings { versions: Versions::KAFKA_2_1, ..Settings::default() });
+    let mut bench = Bench::with(Settings::default().versions(Versions::KAFKA_2_1));
     let response: Option<ProduceResponse> = bench.call(ApiKey::Produce, 9, &ProduceRequest::default());
     assert!(response.is_none());
     assert!(bench.cluster.is_closed(bench.peer));
@@ -425,7 +425,7 @@ fn a_version_that_is_not_offered_closes_the_connection() {
 
 #[test]
 fn an_api_versions_version_that_is_not_offered_is_error_35_in_the_oldest_form() {
-    let mut bench = Bench::with(Settings { versions: Versions::KAFKA_2_1, ..Settings::default() });
+    let mut bench = Bench::with(Settings::default().versions(Versions::KAFKA_2_1));
     let named = ApiVersionsRequest::default()
         .with_client_software_name(StrBytes::from_static_str("x"))
         .with_client_software_version(StrBytes::from_static_str("1"));
@@ -511,7 +511,7 @@ fn errors_come_on_demand_and_end() {
 #[test]
 fn log_append_time_replaces_timestamps() {
     let mut bench = Bench::new();
-    let settings = TopicSettings { log_append_time: true, ..TopicSettings::default() };
+    let settings = TopicSettings::default().log_append_time(true);
     let id = bench.cluster.create_topic_with("t", 1, settings);
     assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])).0, 0);
     assert_eq!(bench.cluster.log(id, 0)[0].timestamp, 1_700_000_001_000);
