@@ -122,6 +122,27 @@ pub fn batch(producer_id: i64, epoch: i16, sequence: i32, values: &[&str]) -> By
     sealed(bytes)
 }
 
+/// One record with such headers, several of one name included, which kafka-protocol cannot write.
+pub fn batch_with_headers(headers: &[(&str, &str)]) -> Bytes {
+    fn sized(out: &mut Vec<u8>, bytes: &[u8]) {
+        out.push(2 * u8::try_from(bytes.len()).expect("a short text")); // zigzag
+        out.extend_from_slice(bytes);
+    }
+    let mut record = vec![0, 0, 0, 1, 1]; // attributes, deltas, no key, no value
+    record.push(2 * headers.len() as u8);
+    for (name, value) in headers {
+        sized(&mut record, name.as_bytes());
+        sized(&mut record, value.as_bytes());
+    }
+    let mut bytes = BytesMut::from(&batch(-1, -1, -1, &["v"])[..61]);
+    let mut whole = Vec::new();
+    sized(&mut whole, &record);
+    bytes.extend_from_slice(&whole);
+    let length = bytes.len() as i32 - 12;
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    sealed(bytes)
+}
+
 /// One record at this time.
 pub fn batch_at(timestamp: i64, value: &str) -> Bytes {
     let whole = batch(-1, -1, -1, &[value]);

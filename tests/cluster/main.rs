@@ -13,3 +13,4 @@ mod groups;
 mod metadata;
 mod offsets;
 mod produce;
+mod server;

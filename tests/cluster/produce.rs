@@ -8,7 +8,7 @@ use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, TopicNam
 use kafka_protocol::protocol::StrBytes;
 use milena::cluster::{Request, Settings, TopicSettings};
 
-use crate::bench::{Bench, NOW, answer, batch, changed, frame};
+use crate::bench::{Bench, NOW, answer, batch, batch_with_headers, changed, frame};
 
 #[test]
 fn what_is_produced_can_be_read_back() {
@@ -328,4 +328,24 @@ fn a_deleted_topics_log_can_be_read_by_its_id() {
     let new = bench.cluster.create_topic("t", 1);
     assert_ne!(old, new);
     assert_eq!((bench.cluster.log(old, 0).len(), bench.cluster.log(new, 0).len()), (1, 0));
+}
+
+#[test]
+fn headers_of_one_name_are_all_kept_in_order() {
+    let mut bench = Bench::new();
+    let sent = [("trace", "1"), ("other", ""), ("trace", "2"), ("trace", "1")];
+    assert_eq!(bench.produce(batch_with_headers(&sent)), (0, 0));
+    let stored = bench.cluster.record("t", 0, 0).expect("it is stored").headers;
+    let sent: Vec<(String, Option<Bytes>)> =
+        sent.iter().map(|(name, value)| (name.to_string(), Some(Bytes::from(*value)))).collect();
+    assert_eq!(stored, sent);
+}
+
+#[test]
+fn bytes_behind_the_last_record_are_error_87() {
+    let whole = batch(-1, -1, -1, &["a"]);
+    let mut longer = BytesMut::from(&whole[..]);
+    longer.extend_from_slice(b"x");
+    let length = (longer.len() as i32 - 12).to_be_bytes();
+    assert_eq!(Bench::new().produce(changed(&longer.freeze(), 8, &length)).0, 87);
 }
