@@ -41,9 +41,9 @@ unsafe impl GlobalAlloc for Peak {
 static ALLOCATOR: Peak = Peak;
 
 fn server(partitions: i32, delay: u64) -> Server {
-    let cluster = Settings { discard: true, default_partitions: partitions, ..Settings::default() };
+    let cluster = Settings::default().discard(true).default_partitions(partitions);
     let delay = Duration::from_millis(delay);
-    Server::start_with(ServerSettings { cluster, delay, ..ServerSettings::default() }).expect("loopback sockets")
+    Server::start_with(ServerSettings::default().cluster(cluster).delay(delay)).expect("loopback sockets")
 }
 
 fn row(what: &str, value: String, budget: &str) {

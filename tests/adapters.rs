@@ -14,7 +14,7 @@ use milena::cluster::{Request, Server, Settings};
 use milena::{Config, Error, Record, SendError, threads};
 
 fn server() -> Server {
-    Server::start(Settings { nodes: 3, ..Settings::default() }).expect("loopback sockets")
+    Server::start(Settings::default().nodes(3)).expect("loopback sockets")
 }
 
 fn config(servers: &str, more: &[(&str, &str)]) -> Config {

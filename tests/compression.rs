@@ -9,7 +9,7 @@ mod desk;
 use std::time::Duration;
 
 use desk::Desk;
-use milena::cluster::{Settings, TopicSettings, Versions};
+use milena::cluster::{Request, Settings, TopicSettings, Versions};
 use milena::{Compressor, DeliveryErrorKind, Header, Input, Record};
 
 const CODECS: [&str; 4] = ["gzip", "snappy", "lz4", "zstd"];
@@ -195,7 +195,7 @@ fn a_compressed_batch_that_is_too_large_is_split_and_nothing_is_lost() {
     for codec in CODECS {
         for jobs in ["0", "1"] {
             let mut desk = with(codec, jobs, &[("batch.size", "60000"), ("batch.size.max", "60000")]);
-            let settings = TopicSettings { max_message_bytes: Some(700), ..TopicSettings::default() };
+            let settings = TopicSettings::default().max_message_bytes(700);
             desk.cluster.create_topic_with("t", 1, settings);
             // Numbers that compress to a third or so.
             for n in 0..1500usize {
@@ -217,9 +217,9 @@ fn a_compressed_batch_that_is_too_large_is_split_and_nothing_is_lost() {
 
 #[test]
 fn zstd_goes_out_uncompressed_to_a_broker_that_does_not_know_it() {
-    let versions = Versions { produce: (0, 6), ..Versions::KAFKA_2_1 };
+    let versions = Versions::KAFKA_2_1.with(Request::Produce, 0, 6);
     let options = [("compression.type", "zstd"), ("linger.ms", "10")];
-    let mut desk = Desk::with(&options, Settings { versions, ..Settings::default() });
+    let mut desk = Desk::with(&options, Settings::default().versions(versions));
     fill(&mut desk, 100, 100);
     desk.run(Duration::from_secs(1));
     assert_all_there(&desk, 100, 100);

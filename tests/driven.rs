@@ -22,7 +22,7 @@ fn sends(count: usize, value: &str) -> impl Iterator<Item = Record<'_>> {
 #[test]
 fn two_runs_write_the_same_bytes() {
     let run = || {
-        let mut desk = Desk::with(&[("linger.ms", "3")], Settings { nodes: 3, ..Settings::default() });
+        let mut desk = Desk::with(&[("linger.ms", "3")], Settings::default().nodes(3));
         for n in 0..500u32 {
             let key = (n % 7).to_string();
             let mut record = Record::new(if n % 3 == 0 { "a" } else { "b" }).value("value");
@@ -351,8 +351,8 @@ fn an_answer_to_acks_0_is_ignored() {
 #[test]
 fn old_brokers_are_spoken_to_in_their_versions() {
     use milena::cluster::Versions;
-    for versions in [Versions::KAFKA_2_1, Versions::KAFKA_3_0, Versions { produce: (0, 12), ..Versions::KAFKA_4_3 }] {
-        let mut desk = Desk::with(&[], Settings { versions, ..Settings::default() });
+    for versions in [Versions::KAFKA_2_1, Versions::KAFKA_3_0, Versions::KAFKA_4_3.with(Request::Produce, 0, 12)] {
+        let mut desk = Desk::with(&[], Settings::default().versions(versions));
         desk.send(&Record::new("t").value("0").partition(0)).unwrap();
         desk.run(Duration::from_secs(1));
         assert_eq!(desk.offsets(), [Some(0)], "{versions:?}");
@@ -362,8 +362,8 @@ fn old_brokers_are_spoken_to_in_their_versions() {
 #[test]
 fn without_topic_ids_produce_stays_below_13() {
     use milena::cluster::Versions;
-    let versions = Versions { metadata: (0, 9), ..Versions::KAFKA_4_3 };
-    let mut desk = Desk::with(&[], Settings { versions, ..Settings::default() });
+    let versions = Versions::KAFKA_4_3.with(Request::Metadata, 0, 9);
+    let mut desk = Desk::with(&[], Settings::default().versions(versions));
     desk.send(&Record::new("t").value("0").partition(0)).unwrap();
     desk.run(Duration::from_secs(1));
     assert_eq!(desk.offsets(), [Some(0)]);
@@ -372,8 +372,8 @@ fn without_topic_ids_produce_stays_below_13() {
 #[test]
 fn a_broker_without_a_common_version_is_named() {
     use milena::cluster::Versions;
-    let versions = Versions { produce: (14, 20), ..Versions::KAFKA_4_3 };
-    let mut desk = Desk::with(&[], Settings { versions, ..Settings::default() });
+    let versions = Versions::KAFKA_4_3.with(Request::Produce, 14, 20);
+    let mut desk = Desk::with(&[], Settings::default().versions(versions));
     let _ = desk.producer.send(desk.now, &Record::new("t").value("0"));
     desk.run(Duration::from_secs(1));
     let words = desk.events.iter().find_map(|event| match event {

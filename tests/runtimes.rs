@@ -18,7 +18,7 @@ const SENDERS: usize = 100;
 const RECORDS: usize = if cfg!(debug_assertions) { 200 } else { 10_000 };
 
 fn server() -> Server {
-    Server::start(Settings { nodes: 3, ..Settings::default() }).expect("loopback sockets")
+    Server::start(Settings::default().nodes(3)).expect("loopback sockets")
 }
 
 fn config(server: &Server, more: &[(&str, &str)]) -> Config {

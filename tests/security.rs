@@ -30,7 +30,7 @@ const MECHANISMS: [(&str, &str); 4] =
     [("PLAIN", PLAIN), ("SCRAM-SHA-256", SCRAM), ("SCRAM-SHA-512", SCRAM), ("OAUTHBEARER", BEARER)];
 
 fn users() -> SaslSettings {
-    SaslSettings { users: vec![("alice".into(), "secret".into())], session_lifetime: None }
+    SaslSettings::default().user("alice", "secret")
 }
 
 fn desk(mechanism: &str, jaas: &str, settings: SaslSettings) -> Desk {
@@ -40,7 +40,7 @@ fn desk(mechanism: &str, jaas: &str, settings: SaslSettings) -> Desk {
         ("sasl.jaas.config", jaas),
         ("linger.ms", "1"),
     ];
-    Desk::with(&options, Settings { sasl: Some(settings), ..Settings::default() })
+    Desk::with(&options, Settings::default().sasl(settings))
 }
 
 /// The first send of a producer that is not let in.
@@ -65,7 +65,7 @@ fn every_mechanism_is_let_in_with_jobs_and_without() {
                 ("sasl.jaas.config", jaas),
                 ("compression.jobs", jobs),
             ];
-            let mut desk = Desk::with(&options, Settings { nodes: 3, sasl: Some(users()), ..Settings::default() });
+            let mut desk = Desk::with(&options, Settings::default().nodes(3).sasl(users()));
             for partition in 0..4 {
                 desk.send(&Record::new("t").value("v").partition(partition)).unwrap();
             }
@@ -199,8 +199,7 @@ fn a_host_that_never_gives_a_token_costs_the_setup_timeout() {
 #[test]
 fn sessions_are_renewed_under_load_and_nothing_is_lost() {
     for (mechanism, jaas) in MECHANISMS {
-        let mut desk =
-            desk(mechanism, jaas, SaslSettings { session_lifetime: Some(Duration::from_secs(1)), ..users() });
+        let mut desk = desk(mechanism, jaas, users().session_lifetime(Duration::from_secs(1)));
         let mut sent = 0;
         for n in 0..600 {
             for _ in 0..5 {
@@ -272,8 +271,8 @@ impl Certificates {
 }
 
 fn server(tls: Option<Arc<rustls::ServerConfig>>, sasl: Option<SaslSettings>) -> Server {
-    let cluster = Settings { nodes: 3, sasl, ..Settings::default() };
-    Server::start_with(ServerSettings { cluster, tls, ..ServerSettings::default() }).unwrap()
+    let cluster = Settings::default().nodes(3).sasl(sasl);
+    Server::start_with(ServerSettings::default().cluster(cluster).tls(tls)).unwrap()
 }
 
 fn config(server: &Server, options: &[(&str, &str)]) -> Config {

@@ -53,7 +53,7 @@ impl Host {
     pub fn new(partitions: i32, options: &[(&str, &str)]) -> Self {
         let options = [("bootstrap.servers", "127.0.0.1:9092")].iter().chain(options).copied();
         let config = Config::from_properties(options).expect("valid options");
-        let mut cluster = Cluster::new(Settings { discard: true, ..Settings::default() });
+        let mut cluster = Cluster::new(Settings::default().discard(true));
         cluster.create_topic("t", partitions);
         let mut host = Self {
             producer: Producer::new(Instant::ZERO, None, config, [3; 32]),

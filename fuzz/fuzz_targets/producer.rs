@@ -85,8 +85,8 @@ fuzz_target!(|input: &[u8]| {
         options.extend([("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", name), ("sasl.jaas.config", jaas)]);
     }
     let config = Config::from_properties(options).expect("valid options");
-    let users = SaslSettings { users: vec![("a".into(), "b".into())], session_lifetime: Some(Duration::from_secs(3)) };
-    let settings = Settings { sasl: mechanism.map(|_| users), ..Settings::default() };
+    let users = SaslSettings::default().user("a", "b").session_lifetime(Duration::from_secs(3));
+    let settings = Settings::default().sasl(mechanism.map(|_| users));
     let mut compressor = Compressor::default();
     let mut world = World {
         producer: Producer::new(Instant::ZERO, None, config, [9; 32]),

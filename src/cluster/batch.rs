@@ -1,14 +1,19 @@
-//! A record batch as a broker takes it in: checked by hand where it matters which error is answered, read by the crate
-//! kafka-protocol.
+//! A record batch as a broker takes it in and hands it out: read by hand, apart from the producer's code, because it matters
+//! which error is answered.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
-use kafka_protocol::records::RecordBatchDecoder;
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::codec;
 
 /// Bytes of a batch before its records.
 const HEADER: usize = 61;
+/// Bytes of a record that is empty.
+const SMALLEST: usize = 7;
+/// In a batch's attributes: the timestamps are the broker's.
+const LOG_APPEND_TIME: i16 = 8;
 
 /// What a broker keeps of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +27,7 @@ pub struct StoredRecord {
     pub key: Option<Bytes>,
     /// The value; `None` for null.
     pub value: Option<Bytes>,
-    /// Headers in order. (The codec used for reading keeps the last of several with one name.)
+    /// Headers in order, several of one name included.
     pub headers: Vec<(String, Option<Bytes>)>,
 }
 
@@ -34,12 +39,36 @@ pub(super) struct Batch {
     pub(super) first_sequence: i32,
     pub(super) count: i32,
     pub(super) records: Vec<StoredRecord>,
+    /// As it came.
+    bytes: Bytes,
 }
 
 impl Batch {
     /// The sequence of the last record: 2^31 − 1 is followed by 0.
     pub(super) fn last_sequence(&self) -> i32 {
         (self.first_sequence as u32).wrapping_add(self.count as u32 - 1) as i32 & i32::MAX
+    }
+
+    /// How many bytes it takes, in the log as on the wire.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The batch as consumers get it: as it came, with its place in the log, and with the time of its append if timestamps are
+    /// the broker's. Only the latter is covered by the checksum.
+    pub(super) fn write(&self, base_offset: i64, leader_epoch: i32, append_time: Option<i64>, out: &mut BytesMut) {
+        let at = out.len();
+        out.extend_from_slice(&self.bytes);
+        let out = &mut out[at..];
+        out[..8].copy_from_slice(&base_offset.to_be_bytes());
+        out[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+        if let Some(time) = append_time {
+            let attributes = Header(&self.bytes).i16(21) | LOG_APPEND_TIME;
+            out[21..23].copy_from_slice(&attributes.to_be_bytes());
+            out[35..43].copy_from_slice(&time.to_be_bytes());
+            let checksum = crc32c::crc32c(&out[21..]);
+            out[17..21].copy_from_slice(&checksum.to_be_bytes());
+        }
     }
 }
 
@@ -58,37 +87,87 @@ pub(super) fn read(bytes: &Bytes, limits: Limits) -> Result<Batch, (i16, &'stati
         return Err((10, "the batch is larger than max.message.bytes"));
     }
     let attributes = header.i16(21);
-    match attributes & 7 {
-        0 => {}
-        1 if cfg!(any(feature = "gzip", feature = "gzip-core")) => {}
-        2 if cfg!(feature = "snappy") => {}
-        3 if cfg!(feature = "lz4") => {}
-        4 if cfg!(feature = "zstd") => {}
-        1..=4 => return Err((76, "the codec's feature is not compiled in")),
-        _ => return Err((76, "no such codec")),
+    let codec = attributes & 7;
+    if !codec::is_built_in(codec) {
+        return Err((76, "there is no such codec, or its feature is not compiled in"));
     }
     let count = header.i32(57);
     if attributes & 0x20 != 0 {
         return Err((87, "producers may not write control batches"));
     }
-    let absurd = attributes & 7 == 0 && count as usize > bytes.len();
-    if count < 1 || count != header.i32(23).wrapping_add(1) || absurd {
+    if count < 1 || count != header.i32(23).wrapping_add(1) {
         return Err((87, "the record count is not the last offset delta plus 1"));
     }
-    let decoded = RecordBatchDecoder::decode(&mut bytes.clone()).map_err(|_| (87, "the records can't be read"))?;
-    let mut records = Vec::with_capacity(decoded.records.len());
-    for (index, record) in decoded.records.into_iter().enumerate() {
+    let unreadable = (87, "the records can't be read");
+    let raw = match codec {
+        0 => bytes.slice(HEADER..),
+        _ => codec::unpack(codec, &bytes[HEADER..]).map(Bytes::from).ok_or(unreadable)?,
+    };
+    let records = records(raw, count, header.i64(27)).ok_or(unreadable)?;
+    for (index, record) in records.iter().enumerate() {
         if record.offset != index as i64 {
             return Err((87, "offset deltas are not 0, 1, 2, …"));
         }
         if limits.latest_timestamp.is_some_and(|latest| record.timestamp > latest) {
             return Err((32, "a timestamp is too far in the future"));
         }
-        let headers = record.headers.into_iter().map(|(key, value)| (String::from(key.as_str()), value)).collect();
-        let (key, value) = (record.key, record.value);
-        records.push(StoredRecord { offset: record.offset, timestamp: record.timestamp, key, value, headers });
     }
-    Ok(Batch { producer_id: header.i64(43), epoch: header.i16(51), first_sequence: header.i32(53), count, records })
+    let (producer_id, epoch, first_sequence) = (header.i64(43), header.i16(51), header.i32(53));
+    Ok(Batch { producer_id, epoch, first_sequence, count, records, bytes: bytes.clone() })
+}
+
+/// So many records and nothing else; their offsets are relative to the batch.
+fn records(mut raw: Bytes, count: i32, base_timestamp: i64) -> Option<Vec<StoredRecord>> {
+    // A count that is too large makes no room for itself.
+    let mut records = Vec::with_capacity(usize::try_from(count).ok()?.min(raw.len() / SMALLEST));
+    for _ in 0..count {
+        let mut record = field(&mut raw)??;
+        record.try_get_i8().ok()?; // attributes, unused
+        let (delta, offset) = (number(&mut record)?, number(&mut record)?);
+        let (key, value) = (field(&mut record)?, field(&mut record)?);
+        let mut headers = Vec::new();
+        for _ in 0..u32::try_from(number(&mut record)?).ok()? {
+            let name = String::from_utf8(field(&mut record)??.to_vec()).ok()?;
+            headers.push((name, field(&mut record)?));
+        }
+        if !record.is_empty() {
+            return None;
+        }
+        let timestamp = base_timestamp.checked_add(delta)?;
+        records.push(StoredRecord { offset, timestamp, key, value, headers });
+    }
+    raw.is_empty().then_some(records)
+}
+
+/// Bytes after their length, or null; `None` if that can't be.
+#[expect(clippy::option_option, reason = "not readable is not null")]
+fn field(from: &mut Bytes) -> Option<Option<Bytes>> {
+    match number(from)? {
+        -1 => Some(None),
+        length => {
+            let length = usize::try_from(length).ok().filter(|length| *length <= from.len())?;
+            Some(Some(from.split_to(length)))
+        }
+    }
+}
+
+/// A number of variable length: seven bits a byte, the lowest first, signs by zigzag.
+fn number(from: &mut Bytes) -> Option<i64> {
+    let mut bits = 0u64;
+    for place in 0..10 {
+        let byte = from.try_get_u8().ok()?;
+        bits |= u64::from(byte & 0x7f) << (7 * place);
+        if byte < 0x80 {
+            return Some((bits >> 1) as i64 ^ -((bits & 1) as i64));
+        }
+    }
+    None
+}
+
+/// The records of a batch as a consumer reads them.
+#[cfg(test)]
+pub(crate) fn records_of(bytes: &Bytes) -> Result<Vec<StoredRecord>, (i16, &'static str)> {
+    read(bytes, Limits { max_message_bytes: usize::MAX, latest_timestamp: None }).map(|batch| batch.records)
 }
 
 /// Producer id, epoch, first and last sequence that a batch claims.

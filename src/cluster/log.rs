@@ -1,7 +1,11 @@
 //! One replica of one partition: its batches, and what it remembers of producers, as Kafka keeps it.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
+
+use bytes::BytesMut;
 
 use super::batch::{Batch, StoredRecord};
 
@@ -13,7 +17,17 @@ const REMEMBERED: usize = 5;
 struct Appended {
     base_offset: i64,
     leader_epoch: i32,
-    batch: Batch,
+    /// When it was appended, where that replaces timestamps.
+    append_time: Option<i64>,
+    /// Shared by all replicas.
+    batch: Arc<Batch>,
+}
+
+impl Appended {
+    /// The offset after its last record.
+    fn end(&self) -> i64 {
+        self.base_offset + i64::from(self.batch.count)
+    }
 }
 
 /// What is remembered of one producer.
@@ -74,7 +88,7 @@ impl Log {
                 record.timestamp = time;
             }
         }
-        self.push(Appended { base_offset, leader_epoch, batch });
+        self.push(Appended { base_offset, leader_epoch, append_time: log_append_time, batch: Arc::new(batch) });
         Append::At(base_offset)
     }
 
@@ -84,10 +98,11 @@ impl Log {
         producer.is_some_and(|producer| producer.batches.iter().any(|known| (known.0, known.1) == (first, last)))
     }
 
-    /// Only counts.
+    /// Only counts: there is nothing to read, as if it had been deleted at once.
     pub(super) fn count(&mut self, records: i32) -> i64 {
         let base = self.end;
-        self.end += i64::from(records);
+        self.end += i64::from(records.max(0));
+        self.start = self.end;
         base
     }
 
@@ -146,6 +161,46 @@ impl Log {
         appended.batch.records.get(usize::try_from(offset - appended.base_offset).ok()?)
     }
 
+    /// Which batches a consumer gets that reads from `offset` on: those that begin below `until`, as long as they are not more
+    /// than `most` bytes together, or one in any case if so told. And how many bytes they are.
+    pub(super) fn readable(&self, offset: i64, until: i64, most: usize, one_at_least: bool) -> (Range<usize>, usize) {
+        let first = self.batches.partition_point(|appended| appended.end() <= offset);
+        let (mut last, mut bytes) = (first, 0);
+        for appended in self.batches[first..].iter().take_while(|appended| appended.base_offset < until) {
+            let size = appended.batch.size();
+            if bytes + size > most && !(one_at_least && last == first) {
+                break;
+            }
+            bytes += size;
+            last += 1;
+        }
+        (first..last, bytes)
+    }
+
+    /// Those batches, as consumers get them.
+    pub(super) fn write(&self, batches: Range<usize>, out: &mut BytesMut) {
+        for appended in &self.batches[batches] {
+            appended.batch.write(appended.base_offset, appended.leader_epoch, appended.append_time, out);
+        }
+    }
+
+    /// Records that are not deleted, with the leader's epoch of each.
+    pub(super) fn records_with_epochs(&self, until: i64) -> impl Iterator<Item = (&StoredRecord, i32)> {
+        let below = self.batches.iter().take_while(move |appended| appended.base_offset < until);
+        let records = below.flat_map(|appended| {
+            let epoch = appended.leader_epoch;
+            appended.batch.records.iter().map(move |record| (record, epoch))
+        });
+        records.filter(|(record, _)| record.offset >= self.start)
+    }
+
+    /// The largest epoch that is not above this one, and where it ends; `None` if all records are of later ones.
+    pub(super) fn end_of_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
+        let behind = self.batches.partition_point(|appended| appended.leader_epoch <= epoch);
+        let last = self.batches[..behind].last()?;
+        Some((last.leader_epoch, last.end()))
+    }
+
     /// Who wrote each batch: base offset, producer id, epoch, first sequence, count.
     pub(super) fn stamps(&self) -> impl Iterator<Item = (i64, i64, i16, i32, i32)> {
         self.batches.iter().map(|appended| {
@@ -190,7 +245,7 @@ impl Log {
                 producer.batches.pop_front();
             }
         }
-        self.end = appended.base_offset + i64::from(batch.count);
+        self.end = appended.end();
         self.batches.push(appended);
     }
 

@@ -2,6 +2,8 @@
 
 use core::fmt::Debug;
 
+use super::Request;
+
 /// A producer's batch, as it arrives.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -53,25 +55,8 @@ pub enum Treatment {
     /// ApiVersions: error 35 with one byte behind it, as some fakes do. Metadata: as it was before the last change of a
     /// leader. Else as Kafka does.
     Odd,
-    /// Metadata and producer ids: answer this code. ApiVersions: this code and an empty list.
+    /// Metadata and producer ids: answer this code. ApiVersions: this code and an empty list. Else as Kafka does.
     Error(i16),
-}
-
-/// A kind of request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Request {
-    /// ApiVersions.
-    ApiVersions,
-    /// Metadata.
-    Metadata,
-    /// InitProducerId.
-    InitProducerId,
-    /// Produce.
-    Produce,
-    /// SaslHandshake.
-    SaslHandshake,
-    /// SaslAuthenticate.
-    SaslAuthenticate,
 }
 
 /// Decides what goes wrong. Every method has a default that lets all go well.

@@ -18,13 +18,25 @@
 //! assert!(cluster.take_output(peer).is_empty());
 //! ```
 
+mod admin;
 mod answer;
+mod api;
 mod batch;
+mod codec;
+mod commits;
+mod connection;
+mod coordinator;
+mod fetch;
+mod groups;
+mod guard;
 mod log;
+mod metadata;
 mod mischief;
+mod offsets;
 mod produce;
 mod sasl;
 mod server;
+mod settings;
 mod testing;
 mod topics;
 
@@ -33,109 +45,24 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use core::time::Duration;
-
+pub use api::{Request, Versions};
 pub use batch::StoredRecord;
-pub use mischief::{Mischief, ProduceAttempt, Request, Treatment, Verdict};
-pub use sasl::SaslSettings;
+#[cfg(test)]
+pub(crate) use batch::records_of;
+pub use connection::Peer;
+pub use mischief::{Mischief, ProduceAttempt, Treatment, Verdict};
 pub use server::{Server, ServerSettings};
+pub use settings::{SaslSettings, Settings, TopicSettings};
 pub use testing::{TestCluster, TestClusterBuilder};
-pub use topics::TopicSettings;
 
 use crate::time::Instant;
+use connection::{Changed, Connection, ConnectionState};
+use groups::Group;
 use mischief::Peace;
-use topics::{Partition, Topic};
+use topics::Topic;
 
 /// A topic's id.
 pub type TopicId = [u8; 16];
-
-/// The versions that nodes offer, by the kind of request: oldest and newest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Versions {
-    /// Produce.
-    pub produce: (i16, i16),
-    /// Metadata.
-    pub metadata: (i16, i16),
-    /// ApiVersions.
-    pub api_versions: (i16, i16),
-    /// InitProducerId; `None` for brokers that don't know it.
-    pub init_producer_id: Option<(i16, i16)>,
-}
-
-impl Versions {
-    /// What Kafka 4.3 offers. (It says that it takes Produce from 0 on, for the sake of old clients, and refuses below 3.)
-    pub const KAFKA_4_3: Self =
-        Self { produce: (0, 13), metadata: (0, 13), api_versions: (0, 4), init_producer_id: Some((0, 5)) };
-    /// What Kafka 3.0 offers: no topic ids in Produce, no leader hints.
-    pub const KAFKA_3_0: Self =
-        Self { produce: (0, 9), metadata: (0, 12), api_versions: (0, 3), init_producer_id: Some((0, 4)) };
-    /// What Kafka 2.1 offers: no topic ids at all, nothing flexible.
-    pub const KAFKA_2_1: Self =
-        Self { produce: (0, 7), metadata: (0, 7), api_versions: (0, 2), init_producer_id: Some((0, 1)) };
-}
-
-/// What a cluster is like. All fields may be changed from [`Settings::default`].
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How many nodes; their ids count from 1.
-    pub nodes: i32,
-    /// Partitions of a topic that is created on first use.
-    pub default_partitions: i32,
-    /// Replicas of each partition; at most as many as there are nodes.
-    pub replication_factor: i32,
-    /// `min.insync.replicas`.
-    pub min_insync_replicas: usize,
-    /// Whether topics are created on first use.
-    pub auto_create_topics: bool,
-    /// Whether a topic that is created on first use has its leaders in the first answer already. Kafka takes a moment, and
-    /// says `LEADER_NOT_AVAILABLE` until then.
-    pub instant_elections: bool,
-    /// `max.message.bytes` of topics that don't set their own.
-    pub max_message_bytes: usize,
-    /// How long followers take to copy what a leader has; zero for at once.
-    pub replication_lag: Duration,
-    /// What nodes offer.
-    pub versions: Versions,
-    /// The code for a batch that comes again after the broker has forgotten it: 45 as today's Kafka, or 46.
-    pub old_duplicate: i16,
-    /// The epoch that a new producer id comes with; Kafka's is 0.
-    pub producer_epoch: i16,
-    /// Only count what arrives: no checks, no logs. For measuring producers.
-    pub discard: bool,
-    /// Who may connect; `None` for everybody.
-    pub sasl: Option<SaslSettings>,
-    /// The time of day at `Instant::ZERO`, in milliseconds since the Unix epoch.
-    pub unix_time: i64,
-    /// Topic ids and producer ids follow from it.
-    pub seed: u64,
-}
-
-impl Default for Settings {
-    /// One node of Kafka 4.3, four partitions a topic.
-    fn default() -> Self {
-        Self {
-            nodes: 1,
-            default_partitions: 4,
-            replication_factor: 3,
-            min_insync_replicas: 1,
-            auto_create_topics: true,
-            instant_elections: false,
-            max_message_bytes: 1_048_588,
-            replication_lag: Duration::ZERO,
-            versions: Versions::KAFKA_4_3,
-            old_duplicate: 45,
-            producer_epoch: 0,
-            discard: false,
-            sasl: None,
-            unix_time: 1_700_000_000_000,
-            seed: 1,
-        }
-    }
-}
-
-/// One client's connection to one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Peer(u64);
 
 /// What a cluster counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -156,7 +83,6 @@ pub struct Counters {
 }
 
 /// A cluster.
-#[derive(Debug)]
 pub struct Cluster {
     settings: Settings,
     nodes: BTreeMap<i32, Node>,
@@ -168,6 +94,11 @@ pub struct Cluster {
     next_peer: u64,
     next_producer_id: i64,
     next_topic: u64,
+    next_member: u64,
+    /// Consumer groups, by their names.
+    groups: BTreeMap<String, Group>,
+    /// Nodes that are down because all were stopped.
+    stopped: Vec<i32>,
     /// When followers copy next.
     replicate_at: Option<Instant>,
     mischief: Box<dyn Mischief>,
@@ -192,27 +123,8 @@ enum NodeState {
     Down,
 }
 
-#[derive(Debug)]
-struct Connection {
-    node: i32,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    /// The request that waits for replicas: nothing else of the connection is looked at until it is answered.
-    parked: Option<produce::Parked>,
-    state: ConnectionState,
-    session: sasl::Session,
-    /// When the client last began to authenticate itself again.
-    renewed_at: Option<Instant>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ConnectionState {
-    Open,
-    /// Answers nothing any more.
-    Hung,
-    /// Closes when its output is taken.
-    Closing,
-}
+/// What the seed is where none was asked for.
+const USUAL_SEED: u64 = 1;
 
 impl Cluster {
     /// A cluster without topics, all nodes up.
@@ -223,14 +135,17 @@ impl Cluster {
         };
         Self {
             nodes: (1..=settings.nodes).map(node).collect(),
-            next_producer_id: (settings.seed % 1000) as i64 * 1000,
+            next_producer_id: (settings.seed.unwrap_or(USUAL_SEED) % 1000) as i64 * 1000,
             settings,
             topics: BTreeMap::new(),
             deleted: Vec::new(),
             forbidden: BTreeSet::new(),
+            stopped: Vec::new(),
             peers: BTreeMap::new(),
             next_peer: 0,
             next_topic: 0,
+            next_member: 0,
+            groups: BTreeMap::new(),
             replicate_at: None,
             mischief: Box::new(Peace),
             demanded: BTreeMap::new(),
@@ -245,19 +160,7 @@ impl Cluster {
         }
         self.next_peer += 1;
         let peer = Peer(self.next_peer);
-        let (input, output) = (Vec::new(), Vec::new());
-        self.peers.insert(
-            peer,
-            Connection {
-                node,
-                input,
-                output,
-                parked: None,
-                state: ConnectionState::Open,
-                session: sasl::Session::New,
-                renewed_at: None,
-            },
-        );
+        self.peers.insert(peer, Connection::new(node));
         self.counters.connections += 1;
         Some(peer)
     }
@@ -288,17 +191,18 @@ impl Cluster {
 
     /// When something happens without new bytes.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let parked = self.peers.values().filter_map(|connection| connection.parked.as_ref());
-        parked.map(|parked| parked.deadline).chain(self.replicate_at).min()
+        let parked = self.peers.values().filter_map(|connection| connection.parked.as_ref()?.deadline);
+        parked.chain(self.groups.values().filter_map(Group::next_deadline)).chain(self.replicate_at).min()
     }
 
-    /// Time has passed: followers copy, requests time out.
+    /// Time has passed: followers copy, requests time out, members of groups that were silent are gone.
     pub fn advance(&mut self, now: Instant) {
         if self.replicate_at.is_some_and(|at| at <= now) {
             self.replicate_at = None;
             self.replicate();
         }
-        self.unpark(now);
+        self.advance_groups(now);
+        self.unpark(now, Changed::Anything);
     }
 
     /// The node's connections break, and its partitions get other leaders. What it has synced it keeps.
@@ -320,6 +224,7 @@ impl Cluster {
             return;
         };
         restarted.state = NodeState::Up;
+        self.stopped.retain(|stopped| *stopped != node);
         for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
             partition.node_back(node, lose_tail);
         }
@@ -343,12 +248,47 @@ impl Cluster {
             self.work(now, peer);
         }
         self.replicate();
-        self.unpark(now);
+        self.unpark(now, Changed::Anything);
+    }
+
+    /// All nodes end as in an orderly shutdown: what leaders have is replicated, connections break, and everything is kept.
+    pub fn stop(&mut self) {
+        self.replicate();
+        for (id, node) in self.nodes.iter_mut().filter(|(_, node)| node.state != NodeState::Down) {
+            node.state = NodeState::Down;
+            self.stopped.push(*id);
+        }
+        self.peers.clear();
+        for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
+            partition.zombies.clear();
+        }
+    }
+
+    /// The nodes that [`Cluster::stop`] has stopped are back, and lead what they led, in new epochs. Of each producer they
+    /// remember the last batch only.
+    pub fn start_again(&mut self) {
+        for id in core::mem::take(&mut self.stopped) {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.state = NodeState::Up;
+            }
+            for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
+                if partition.leader == Some(id) {
+                    partition.lead(Some(id));
+                }
+                partition.node_back(id, false);
+            }
+        }
+        self.replicate();
     }
 
     /// Whether the node is neither down nor paused.
     pub fn is_up(&self, node: i32) -> bool {
         self.nodes.get(&node).is_some_and(|node| node.state == NodeState::Up)
+    }
+
+    /// Whether the node is down, and would refuse connections.
+    pub fn is_down(&self, node: i32) -> bool {
+        self.nodes.get(&node).is_none_or(|node| node.state == NodeState::Down)
     }
 
     /// All nodes' ids.
@@ -396,6 +336,10 @@ impl Cluster {
         &self.counters
     }
 
+    fn seed(&self) -> u64 {
+        self.settings.seed.unwrap_or(USUAL_SEED)
+    }
+
     fn time_of_day(&self, now: Instant) -> i64 {
         self.settings.unix_time + (now.as_nanos() / 1_000_000) as i64
     }
@@ -409,9 +353,10 @@ impl Cluster {
     }
 }
 
-impl Partition {
-    /// The epoch in which a node leads the partition, or believes that it does.
-    fn epoch_of(&self, node: i32) -> Option<i32> {
-        if self.leader == Some(node) { Some(self.epoch) } else { self.zombies.get(&node).copied() }
+/// Without what is stored, and without secrets.
+impl core::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (nodes, topics) = (&self.nodes, self.topics());
+        f.debug_struct("Cluster").field("nodes", nodes).field("topics", &topics).finish_non_exhaustive()
     }
 }

@@ -9,29 +9,20 @@ use bytes::Bytes;
 use kafka_protocol::messages::produce_response::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, RequestHeader, TopicName};
-use kafka_protocol::protocol::{Decodable, StrBytes};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::answer::Unreadable;
 use super::batch::{self, Limits};
+use super::connection::{Call, Changed, Waits};
 use super::log::Append;
-use super::mischief::{ProduceAttempt, Request, Treatment, Verdict};
-use super::{Cluster, NodeState, Peer, TopicId};
-use crate::time::Instant;
+use super::mischief::{ProduceAttempt, Verdict};
+use super::{Cluster, NodeState, Request, TopicId};
 
-/// A Produce request that waits until all in-sync replicas have what it brought.
+/// What is answered for a topic's partitions, as soon as nothing waits any more.
 #[derive(Debug)]
-pub(super) struct Parked {
-    pub(super) deadline: Instant,
-    version: i16,
-    correlation: i32,
-    treatment: Treatment,
-    topics: Vec<AnsweredTopic>,
-}
-
-#[derive(Debug)]
-struct AnsweredTopic {
+pub(super) struct AnsweredTopic {
     name: String,
     id: TopicId,
     partitions: Vec<Answered>,
@@ -54,30 +45,17 @@ struct Answered {
 }
 
 impl Cluster {
-    #[expect(clippy::too_many_arguments, reason = "a request and where it came from")]
-    pub(super) fn produce(
-        &mut self,
-        now: Instant,
-        peer: Peer,
-        node: i32,
-        version: i16,
-        header: &RequestHeader,
-        mut body: Bytes,
-        treatment: Treatment,
-    ) -> Result<(), Unreadable> {
-        let request = ProduceRequest::decode(&mut body, version).map_err(|_| Unreadable)?;
+    pub(super) fn produce(&mut self, mut call: Call) -> Result<(), Unreadable> {
+        let request: ProduceRequest = call.read()?;
         let mut topics = Vec::new();
         for topic in request.topic_data {
-            let found = if version >= 13 {
-                let id = *topic.topic_id.as_bytes();
-                let name = self.topics.iter().find(|(_, known)| known.id == id).map(|(name, _)| name.clone());
-                (name.unwrap_or_default(), id)
+            let (name, id) = if call.version >= 13 {
+                (self.name_of(topic.topic_id).unwrap_or_default(), *topic.topic_id.as_bytes())
             } else {
                 let name = topic.name.0.as_str().to_string();
                 let id = self.topic_id(&name).unwrap_or_default();
                 (name, id)
             };
-            let (name, id) = found;
             let mut partitions = Vec::new();
             for data in topic.partition_data {
                 let records = data.records.unwrap_or_default();
@@ -87,27 +65,25 @@ impl Cluster {
                 let answered = if self.settings.discard {
                     self.count_only(&name, data.index, &records)
                 } else {
-                    self.append(now, node, version, &name, data.index, &records, request.acks)
+                    self.append(&call, &name, data.index, &records, request.acks)
                 };
-                if answered.code != 0 {
-                    *self.counters.errors.entry(answered.code).or_default() += 1;
-                }
+                self.count_error(answered.code);
                 partitions.push(answered);
             }
             topics.push(AnsweredTopic { name, id, partitions });
         }
+        let (now, written) =
+            (call.now, topics.iter().flat_map(|topic| &topic.partitions).any(|it| it.base_offset >= 0));
         let deadline = now + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-        if request.acks == 0 {
-            let failed = topics.iter().flat_map(|topic| &topic.partitions).any(|answered| answered.code != 0);
-            return if failed { Err(Unreadable) } else { Ok(()) }; // the only way to say that something is wrong
+        let failed = topics.iter().flat_map(|topic| &topic.partitions).any(|answered| answered.code != 0);
+        if request.acks != 0 {
+            self.park(call, Some(deadline), Waits::Produce(topics));
         }
-        let correlation = header.correlation_id;
-        let parked = Parked { deadline, version, correlation, treatment, topics };
-        if let Some(connection) = self.peers.get_mut(&peer) {
-            connection.parked = Some(parked);
+        if written {
+            self.unpark(now, Changed::Logs);
         }
-        self.try_answer(now, peer, node);
-        Ok(())
+        // Closing is the only way to say that something is wrong to those who want no answer.
+        if request.acks == 0 && failed { Err(Unreadable) } else { Ok(()) }
     }
 
     fn count_only(&mut self, name: &str, partition: i32, records: &Bytes) -> Answered {
@@ -115,23 +91,19 @@ impl Cluster {
         let topic = self.topics.get_mut(name);
         let partition_of = |number: i32| usize::try_from(number).ok();
         let found = topic.and_then(|topic| topic.partitions.get_mut(partition_of(partition)?));
-        match found.and_then(|found| found.replicas.get_mut(&found.leader?)) {
-            Some(log) => Answered::at(partition, log.count(count)),
-            None => Answered::refused(partition, 3, None),
-        }
+        let Some(found) = found else {
+            return Answered::refused(partition, 3, None);
+        };
+        let Some(log) = found.leader.and_then(|leader| found.replicas.get_mut(&leader)) else {
+            return Answered::refused(partition, 3, None);
+        };
+        let base = log.count(count);
+        found.high_watermark = log.end();
+        Answered::at(partition, base)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a batch and where it came from")]
-    fn append(
-        &mut self,
-        now: Instant,
-        node: i32,
-        version: i16,
-        name: &str,
-        number: i32,
-        records: &Bytes,
-        acks: i16,
-    ) -> Answered {
+    fn append(&mut self, call: &Call, name: &str, number: i32, records: &Bytes, acks: i16) -> Answered {
+        let (now, node, version) = (call.now, call.node, call.version);
         let claimed = batch::count(records).unwrap_or(0);
         let found = usize::try_from(number).ok().and_then(|number| self.topics.get(name)?.partitions.get(number));
         let stamp = batch::stamp(records).filter(|stamp| stamp.0 >= 0);
@@ -157,13 +129,14 @@ impl Cluster {
             max_message_bytes: self.settings.max_message_bytes,
             latest_timestamp: Some(time.saturating_add(3_600_000)),
         };
-        let (min_in_sync, old_duplicate) = (self.settings.min_insync_replicas, self.settings.old_duplicate);
+        let old_duplicate = self.settings.old_duplicate;
         let at_once = self.settings.replication_lag.is_zero();
         let unknown = if version >= 13 { 100 } else { 3 };
         let Some(topic) = self.topics.get_mut(name) else {
             return Answered::refused(number, unknown, None);
         };
         let settings = topic.settings;
+        let min_in_sync = settings.min_insync_replicas.unwrap_or(self.settings.min_insync_replicas);
         let found = usize::try_from(number).ok().and_then(|number| topic.partitions.get_mut(number));
         let Some(partition) = found else {
             return Answered::refused(number, 3, None);
@@ -223,17 +196,13 @@ impl Cluster {
         answered
     }
 
-    /// Answers the connection's parked request, if it waits for nothing any more.
-    fn try_answer(&mut self, now: Instant, peer: Peer, node: i32) -> bool {
-        if self.nodes[&node].state != NodeState::Up {
-            return false;
-        }
-        let Some(mut parked) = self.peers.get_mut(&peer).and_then(|connection| connection.parked.take()) else {
-            return false;
-        };
-        let late = parked.deadline <= now;
+    /// Answers if all in-sync replicas have everything, or it is too late for that. Says whether it did.
+    pub(super) fn answer_produce(&mut self, call: &Call, topics: &mut [AnsweredTopic], late: bool) -> bool {
+        let node = call.node;
         let mut waits = false;
-        for topic in &mut parked.topics {
+        for topic in &mut *topics {
+            let settings = self.topics.get(&topic.name).map(|topic| topic.settings).unwrap_or_default();
+            let min_in_sync = settings.min_insync_replicas.unwrap_or(self.settings.min_insync_replicas);
             for answered in &mut topic.partitions {
                 let Some((last, epoch)) = answered.waits else { continue };
                 let code = match self.partition_by_id(topic.id, answered.partition) {
@@ -241,7 +210,7 @@ impl Cluster {
                     None => Some(3),
                     Some(partition) if partition.epoch_of(node) != Some(epoch) => Some(6),
                     Some(partition) if partition.leader == Some(node) && partition.high_watermark > last => {
-                        let enough = partition.in_sync.len() >= self.settings.min_insync_replicas;
+                        let enough = partition.in_sync.len() >= min_in_sync;
                         Some(if enough { 0 } else { 20 })
                     }
                     Some(_) if late => Some(7),
@@ -251,39 +220,22 @@ impl Cluster {
                     Some(0) => answered.waits = None,
                     Some(code) => {
                         (answered.code, answered.base_offset, answered.waits) = (code, -1, None);
-                        *self.counters.errors.entry(code).or_default() += 1;
+                        self.count_error(code);
                     }
                     None => waits = true,
                 }
             }
         }
-        if waits {
-            if let Some(connection) = self.peers.get_mut(&peer) {
-                connection.parked = Some(parked);
-            }
-            return false;
+        if !waits {
+            self.say_produced(call, topics);
         }
-        let before = self.output_len(peer);
-        self.answer_produce(peer, &parked);
-        self.finish(peer, before, parked.treatment);
-        true
+        !waits
     }
 
-    /// Answers all requests that wait for nothing any more, and goes on with what came behind them.
-    pub(super) fn unpark(&mut self, now: Instant) {
-        let waiting = self.peers.iter().filter(|(_, connection)| connection.parked.is_some());
-        let waiting: Vec<(Peer, i32)> = waiting.map(|(peer, connection)| (*peer, connection.node)).collect();
-        for (peer, node) in waiting {
-            if self.try_answer(now, peer, node) {
-                self.work(now, peer);
-            }
-        }
-    }
-
-    fn answer_produce(&mut self, peer: Peer, parked: &Parked) {
+    fn say_produced(&mut self, call: &Call, topics: &[AnsweredTopic]) {
         let mut response = ProduceResponse::default();
         response.throttle_time_ms = self.mischief.throttle(Request::Produce);
-        for topic in &parked.topics {
+        for topic in topics {
             let mut partitions = Vec::new();
             for answered in &topic.partitions {
                 let code = answered.instead.unwrap_or(answered.code);
@@ -294,10 +246,10 @@ impl Cluster {
                     .with_base_offset(offset)
                     .with_log_append_time_ms(if code == 0 { answered.log_append_time } else { -1 })
                     .with_log_start_offset(answered.log_start);
-                if parked.version >= 8 {
+                if call.version >= 8 {
                     partition.error_message = answered.message.map(StrBytes::from_static_str);
                 }
-                if code == 6 && parked.version >= 10 {
+                if code == 6 && call.version >= 10 {
                     let known = self.partition_by_id(topic.id, answered.partition);
                     if let Some((leader, epoch)) = known.and_then(|known| Some((known.leader?, known.epoch))) {
                         let hint = LeaderIdAndEpoch::default().with_leader_id(leader.into()).with_leader_epoch(epoch);
@@ -313,14 +265,14 @@ impl Cluster {
                 }
             }
             let mut answer = TopicProduceResponse::default().with_partition_responses(partitions);
-            if parked.version >= 13 {
+            if call.version >= 13 {
                 answer.topic_id = Uuid::from_bytes(topic.id);
             } else {
                 answer.name = TopicName(StrBytes::from_string(topic.name.clone()));
             }
             response.responses.push(answer);
         }
-        self.answer(peer, ApiKey::Produce, parked.version, parked.correlation, &response);
+        self.answer(call, &response);
     }
 }
 

@@ -5,31 +5,15 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use bytes::Bytes;
 use kafka_protocol::messages::{
-    ApiKey, RequestHeader, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
-    SaslHandshakeResponse,
+    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
-use kafka_protocol::protocol::{Decodable, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 
 use super::answer::Unreadable;
-use super::{Cluster, Peer};
+use super::connection::Call;
+use super::{Cluster, Peer, SaslSettings};
 use crate::time::Instant;
-
-/// Users, and how long they are believed.
-#[derive(Clone, Debug, Default)]
-pub struct SaslSettings {
-    /// Names and passwords; for OAUTHBEARER the names are those in the claim `sub`.
-    pub users: Vec<(String, String)>,
-    /// `connections.max.reauth.ms`: how long a session lasts; `None` for as long as the connection.
-    pub session_lifetime: Option<Duration>,
-}
-
-impl SaslSettings {
-    fn password(&self, user: &str) -> Option<&str> {
-        self.users.iter().find(|(name, _)| name == user).map(|(_, password)| &**password)
-    }
-}
 
 /// How far a connection's authentication is.
 #[derive(Debug, Default)]
@@ -76,22 +60,16 @@ impl Cluster {
         }
     }
 
-    pub(super) fn sasl_handshake(
-        &mut self,
-        now: Instant,
-        peer: Peer,
-        version: i16,
-        header: &RequestHeader,
-        mut body: Bytes,
-    ) -> Result<(), Unreadable> {
-        let request = SaslHandshakeRequest::decode(&mut body, version).map_err(|_| Unreadable)?;
+    pub(super) fn sasl_handshake(&mut self, mut call: Call) -> Result<(), Unreadable> {
+        let request: SaslHandshakeRequest = call.read()?;
+        let (now, peer) = (call.now, call.peer);
         let mechanism = request.mechanism.to_string();
         if let Some(connection) = self.peers.get_mut(&peer) {
             if matches!(connection.session, Session::Known(_)) {
                 let too_soon = |began: Instant| now.saturating_since(began) < RENEWAL_INTERVAL;
                 if connection.renewed_at.replace(now).is_some_and(too_soon) {
                     let response = SaslHandshakeResponse::default().with_error_code(34);
-                    self.answer(peer, ApiKey::SaslHandshake, version, header.correlation_id, &response);
+                    self.answer(&call, &response);
                     return Err(Unreadable);
                 }
             }
@@ -103,23 +81,18 @@ impl Cluster {
         if let Some(connection) = self.peers.get_mut(&peer).filter(|_| known) {
             connection.session = Session::Mechanism(mechanism);
         }
-        self.answer(peer, ApiKey::SaslHandshake, version, header.correlation_id, &response);
+        self.answer(&call, &response);
         if known { Ok(()) } else { Err(Unreadable) }
     }
 
-    pub(super) fn sasl_authenticate(
-        &mut self,
-        now: Instant,
-        peer: Peer,
-        version: i16,
-        header: &RequestHeader,
-        mut body: Bytes,
-    ) -> Result<(), Unreadable> {
-        let request = SaslAuthenticateRequest::decode(&mut body, version).map_err(|_| Unreadable)?;
+    pub(super) fn sasl_authenticate(&mut self, mut call: Call) -> Result<(), Unreadable> {
+        let request: SaslAuthenticateRequest = call.read()?;
+        let (now, peer) = (call.now, call.peer);
+        let seed = self.seed() ^ peer.0;
         let Some(settings) = self.settings.sasl.clone() else { return Err(Unreadable) };
         let Some(connection) = self.peers.get_mut(&peer) else { return Err(Unreadable) };
         let session = core::mem::take(&mut connection.session);
-        let step = step(session, &request.auth_bytes, &settings, self.settings.seed ^ peer.0);
+        let step = step(session, &request.auth_bytes, &settings, seed);
         let mut response = SaslAuthenticateResponse::default();
         let mut refused = false;
         match step {
@@ -139,7 +112,7 @@ impl Cluster {
                 refused = true;
             }
         }
-        self.answer(peer, ApiKey::SaslAuthenticate, version, header.correlation_id, &response);
+        self.answer(&call, &response);
         if refused { Err(Unreadable) } else { Ok(()) }
     }
 }

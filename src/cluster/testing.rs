@@ -30,7 +30,6 @@ const AUTHORITY: &str = include_str!("certificates/authority.pem");
 /// # #[cfg(not(feature = "threads"))]
 /// # fn main() {}
 /// ```
-#[derive(Debug)]
 pub struct TestCluster {
     server: Server,
     properties: Vec<(String, String)>,
@@ -73,14 +72,23 @@ impl TestCluster {
     /// topic.
     pub fn records(&self, topic: &str) -> Vec<(i32, StoredRecord)> {
         self.server.with(|cluster, _| {
-            let of = |partition: i32| (0..).map_while(move |offset| Some((partition, offset)));
-            let mut records = Vec::new();
-            for partition in 0..cluster.partitions(topic) {
-                let there = of(partition).map_while(|(partition, offset)| cluster.record(topic, partition, offset));
-                records.extend(there.map(|record| (partition, record)));
-            }
-            records
+            let whole = |partition| cluster.topic_id(topic).map(|id| cluster.whole_log(id, partition));
+            let of = |partition| whole(partition).into_iter().flatten().map(move |record| (partition, record));
+            (0..cluster.partitions(topic)).flat_map(of).collect()
         })
+    }
+
+    /// Ends all nodes: their ports are closed, and connections refused, until [`TestCluster::start_again`]. What arrived is kept.
+    pub fn stop(&self) {
+        self.server.stop();
+    }
+
+    /// Starts the nodes again, on the same ports, with all that was stored.
+    ///
+    /// # Errors
+    /// If another program has taken a port meanwhile. Nothing is started then.
+    pub fn start_again(&self) -> io::Result<()> {
+        self.server.start_again()
     }
 
     /// Looks at the cluster, or makes something go wrong.
@@ -97,7 +105,7 @@ impl TestClusterBuilder {
         self
     }
 
-    /// Everything else about the cluster.
+    /// Everything about the cluster but its users; [`TestClusterBuilder::nodes`] said before is lost.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -114,7 +122,7 @@ impl TestClusterBuilder {
     /// Lets in only users with a password: by PLAIN, by SCRAM (feature `scram`), or with an unsigned token for that name.
     #[must_use]
     pub fn user(mut self, name: &str, password: &str) -> Self {
-        self.sasl.users.push((name.to_string(), password.to_string()));
+        self.sasl = self.sasl.user(name, password);
         self
     }
 
@@ -143,13 +151,10 @@ impl TestClusterBuilder {
         let cluster = Settings { sasl, ..self.settings };
         #[cfg(feature = "tls")]
         let tls = if self.tls { Some(server_config()?) } else { None };
-        let server = Server::start_with(ServerSettings {
-            cluster,
-            listen: None,
-            delay: self.delay,
-            #[cfg(feature = "tls")]
-            tls,
-        })?;
+        let settings = ServerSettings::default().cluster(cluster).delay(self.delay);
+        #[cfg(feature = "tls")]
+        let settings = ServerSettings { tls, ..settings };
+        let server = Server::start_with(settings)?;
         let mut properties = Vec::from([("bootstrap.servers", server.bootstrap())]);
         let protocol = match (self.tls, &user) {
             (false, None) => "PLAINTEXT",
@@ -173,6 +178,13 @@ impl TestClusterBuilder {
         }
         let properties = properties.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
         Ok(TestCluster { server, properties })
+    }
+}
+
+/// Without what is stored, and without passwords.
+impl core::fmt::Debug for TestCluster {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TestCluster").field("bootstrap", &self.bootstrap()).finish_non_exhaustive()
     }
 }
 

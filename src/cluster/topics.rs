@@ -4,18 +4,12 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::batch::StoredRecord;
-use super::log::Log;
-use super::{Cluster, NodeState, TopicId};
+use uuid::Uuid;
 
-/// A topic's own settings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TopicSettings {
-    /// `max.message.bytes`; `None` for the cluster's.
-    pub max_message_bytes: Option<usize>,
-    /// `message.timestamp.type=LogAppendTime`.
-    pub log_append_time: bool,
-}
+use super::batch::StoredRecord;
+use super::connection::Changed;
+use super::log::Log;
+use super::{Cluster, NodeState, TopicId, TopicSettings};
 
 #[derive(Clone, Debug)]
 pub(super) struct Topic {
@@ -34,10 +28,17 @@ pub(super) struct Partition {
     pub(super) before: (Option<i32>, i32),
     pub(super) in_sync: BTreeSet<i32>,
     pub(super) replicas: BTreeMap<i32, Log>,
-    /// Nodes that don't know yet that they lead no more, with the epoch in which they did.
-    pub(super) zombies: BTreeMap<i32, i32>,
+    /// Nodes that don't know yet that they lead no more.
+    pub(super) zombies: BTreeMap<i32, Zombie>,
     /// Everything below is on all in-sync replicas.
     pub(super) high_watermark: i64,
+}
+
+/// What a node believes that led once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Zombie {
+    epoch: i32,
+    high_watermark: i64,
 }
 
 impl Cluster {
@@ -51,7 +52,7 @@ impl Cluster {
         self.delete_topic(name);
         self.next_topic += 1;
         let mut id = [0; 16];
-        id[..8].copy_from_slice(&(self.settings.seed | 1).to_be_bytes());
+        id[..8].copy_from_slice(&(self.seed() | 1).to_be_bytes());
         id[8..].copy_from_slice(&self.next_topic.to_be_bytes());
         let mut topic = Topic { id, settings, partitions: Vec::new(), fresh: false };
         self.grow(&mut topic, partitions);
@@ -59,9 +60,12 @@ impl Cluster {
         id
     }
 
-    /// Deletes a topic. Its log can still be read by its id.
+    /// Deletes a topic, and what groups have committed of it. Its log can still be read by its id.
     pub fn delete_topic(&mut self, name: &str) {
         self.deleted.extend(self.topics.remove(name));
+        for group in self.groups.values_mut() {
+            group.forget_topic(name);
+        }
     }
 
     /// Adds partitions until there are `count`.
@@ -72,7 +76,7 @@ impl Cluster {
         }
     }
 
-    /// Forbids everybody to write to a topic, or allows it again.
+    /// Forbids everybody to write to a topic and to read it, or allows it again.
     pub fn set_forbidden(&mut self, name: &str, forbidden: bool) {
         if forbidden {
             self.forbidden.insert(String::from(name));
@@ -88,13 +92,14 @@ impl Cluster {
         let Some(partition) = self.partition_mut(name, partition) else {
             return false;
         };
-        let (old, epoch) = (partition.leader, partition.epoch);
+        let old = partition.leader;
+        let zombie = Zombie { epoch: partition.epoch, high_watermark: partition.high_watermark };
         if !up || old == Some(node) || !partition.in_sync.contains(&node) {
             return false;
         }
         partition.lead(Some(node));
         if let Some(old) = old.filter(|_| !told) {
-            partition.zombies.insert(old, epoch);
+            partition.zombies.insert(old, zombie);
             partition.in_sync.remove(&old);
         }
         true
@@ -106,7 +111,7 @@ impl Cluster {
             partition.zombies.clear();
         }
         self.replicate();
-        self.unpark(now);
+        self.unpark(now, Changed::Anything);
     }
 
     /// All replicas of a partition forget what they knew of producers, as when retention took all their records.
@@ -135,14 +140,13 @@ impl Cluster {
 
     /// The node that leads a partition.
     pub fn leader(&self, name: &str, partition: i32) -> Option<i32> {
-        self.topics.get(name)?.partitions.get(usize::try_from(partition).ok()?)?.leader
+        self.partition(name, partition)?.leader
     }
 
     /// The nodes whose replicas are in sync.
     pub fn in_sync(&self, name: &str, partition: i32) -> Vec<i32> {
-        let partitions = self.topics.get(name).map(|topic| &topic.partitions);
-        let partition = partitions.and_then(|partitions| partitions.get(usize::try_from(partition).ok()?));
-        partition.map(|partition| partition.in_sync.iter().copied().collect()).unwrap_or_default()
+        let in_sync = self.partition(name, partition).map(|partition| partition.in_sync.iter().copied().collect());
+        in_sync.unwrap_or_default()
     }
 
     /// The records of a partition that consumers may see: those on all in-sync replicas.
@@ -158,9 +162,7 @@ impl Cluster {
 
     /// The record at an offset of the topic that has this name now.
     pub fn record(&self, name: &str, partition: i32, offset: i64) -> Option<StoredRecord> {
-        let topic = self.topics.get(name)?;
-        let log = topic.partitions.get(usize::try_from(partition).ok()?)?.newest()?;
-        log.record(offset).cloned()
+        self.partition(name, partition)?.newest()?.record(offset).cloned()
     }
 
     /// All records of the replica that leads the partition, or led it last, whether replicated or not.
@@ -183,6 +185,15 @@ impl Cluster {
         topic.partitions.iter().map(|partition| partition.newest().map_or(0, Log::end)).collect()
     }
 
+    /// The name of the topic that has this id now.
+    pub(super) fn name_of(&self, id: Uuid) -> Option<String> {
+        self.topics.iter().find(|(_, topic)| topic.id == *id.as_bytes()).map(|(name, _)| name.clone())
+    }
+
+    pub(super) fn partition(&self, name: &str, partition: i32) -> Option<&Partition> {
+        self.topics.get(name)?.partitions.get(usize::try_from(partition).ok()?)
+    }
+
     pub(super) fn partition_by_id(&self, topic: TopicId, partition: i32) -> Option<&Partition> {
         let topic = self.topics.values().chain(&self.deleted).find(|known| known.id == topic)?;
         topic.partitions.get(usize::try_from(partition).ok()?)
@@ -194,7 +205,8 @@ impl Cluster {
 
     fn grow(&self, topic: &mut Topic, count: i32) {
         let nodes = self.nodes();
-        let replicas = (self.settings.replication_factor.max(1) as usize).min(nodes.len());
+        let replicas = topic.settings.replication_factor.unwrap_or(self.settings.replication_factor);
+        let replicas = (replicas.max(1) as usize).min(nodes.len());
         while (topic.partitions.len() as i32) < count {
             let first = topic.partitions.len();
             let replicas: Vec<i32> = (0..replicas).map(|place| nodes[(first + place) % nodes.len()]).collect();
@@ -216,7 +228,24 @@ impl Cluster {
     }
 }
 
+/// Whether a topic may have this name.
+pub(super) fn is_legal(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !matches!(name, "" | "." | "..") && name.len() <= 249 && name.chars().all(legal)
+}
+
 impl Partition {
+    /// The epoch in which a node leads the partition, or believes that it does.
+    pub(super) fn epoch_of(&self, node: i32) -> Option<i32> {
+        if self.leader == Some(node) { Some(self.epoch) } else { Some(self.zombies.get(&node)?.epoch) }
+    }
+
+    /// What such a node takes for the high watermark.
+    pub(super) fn watermark_of(&self, node: i32) -> i64 {
+        let believed = self.zombies.get(&node).map(|zombie| zombie.high_watermark);
+        if self.leader == Some(node) { self.high_watermark } else { believed.unwrap_or(self.high_watermark) }
+    }
+
     /// A node is gone: it is out of sync, and if it led, another in-sync replica does. The last one in sync stays so.
     pub(super) fn node_lost(&mut self, node: i32) {
         self.zombies.remove(&node);
@@ -271,7 +300,7 @@ impl Partition {
         self.replicas.get(&node)
     }
 
-    fn lead(&mut self, node: Option<i32>) {
+    pub(super) fn lead(&mut self, node: Option<i32>) {
         if let Some(node) = node {
             self.zombies.remove(&node);
         }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use milena::cluster::{Settings, Versions};
+use milena::cluster::{Request, Settings, Versions};
 
 /// Random numbers of the world, apart from the producer's own.
 #[derive(Clone, Debug)]
@@ -134,7 +134,12 @@ impl Plan {
 
     /// Whether topics are named by id, so that order can be kept through a re-creation.
     pub fn by_id(&self) -> bool {
-        self.cluster.versions.produce.1 >= 13 && self.cluster.versions.metadata.1 >= 10
+        self.newest(Request::Produce) >= 13 && self.newest(Request::Metadata) >= 10
+    }
+
+    /// The newest version of a request that nodes offer.
+    pub fn newest(&self, request: Request) -> i16 {
+        self.cluster.versions.range(request).map_or(-1, |(_, newest)| newest)
     }
 
     pub fn draw(seed: u64) -> Self {
@@ -177,18 +182,16 @@ impl Plan {
             Versions::KAFKA_4_3,
             Versions::KAFKA_3_0,
             Versions::KAFKA_2_1,
-            Versions { produce: (0, 12), ..Versions::KAFKA_4_3 },
-            Versions { metadata: (0, 9), ..Versions::KAFKA_4_3 },
+            Versions::KAFKA_4_3.with(Request::Produce, 0, 12),
+            Versions::KAFKA_4_3.with(Request::Metadata, 0, 9),
         ]);
-        let cluster = Settings {
-            nodes,
-            default_partitions: d.range(1, 5) as i32,
-            min_insync_replicas: if nodes == 3 { d.range(1, 2) as usize } else { 1 },
-            replication_lag: Duration::from_millis(d.pick(&[0, 0, 1, 10, 50])),
-            versions,
-            seed,
-            ..Settings::default()
-        };
+        let cluster = Settings::default()
+            .nodes(nodes)
+            .default_partitions(d.range(1, 5) as i32)
+            .min_insync_replicas(if nodes == 3 { d.range(1, 2) as usize } else { 1 })
+            .replication_lag(Duration::from_millis(d.pick(&[0, 0, 1, 10, 50])))
+            .versions(versions)
+            .seed(seed);
         let mut f = Faults::default();
         let chance = |d: &mut Dice, rates: &[u64]| if d.once_in(3) { d.pick(rates) } else { 0 };
         f.delay = d.pick(&[0, 1, 5, 20, 100]);

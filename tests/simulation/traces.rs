@@ -234,7 +234,7 @@ fn doubt_behind_a_batch_that_failed_in_doubt_ends_at_its_own_deadline() {
 }
 
 fn three_nodes() -> Settings {
-    Settings { nodes: 3, min_insync_replicas: 2, ..Settings::default() }
+    Settings::default().nodes(3).min_insync_replicas(2)
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn r7bump_a_topic_that_is_created_again_begins_a_new_epoch() {
 #[test]
 fn topicname_order_by_name_nothing_is_doubled_through_a_re_creation() {
     // The order can't be kept here: by name alone a client can't know that the topic is another one.
-    let settings = Settings { versions: Versions::KAFKA_3_0, ..Settings::default() };
+    let settings = Settings::default().versions(Versions::KAFKA_3_0);
     let mut stage = Stage::with(&[("metadata.max.age.ms", "300")], settings);
     stage.put(1);
     stage.run(100);
@@ -298,7 +298,7 @@ fn lost_46_a_duplicate_is_a_success_without_an_offset() {
 
 #[test]
 fn epoch_order_a_used_up_epoch_brings_a_new_producer_id() {
-    let mut stage = Stage::with(&[], Settings { producer_epoch: i16::MAX, ..Settings::default() });
+    let mut stage = Stage::with(&[], Settings::default().producer_epoch(i16::MAX));
     stage.put(1);
     stage.run(100);
     stage.script.then(&[Refuse(87)]);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use core::time::Duration;
 
 use bytes::Buf;
-use milena::cluster::{Cluster, Peer, TopicId, TopicSettings};
+use milena::cluster::{Cluster, Peer, Request, TopicId, TopicSettings};
 use milena::{
     Cause, Compressor, Config, ConnId, Event, FlushId, Input, Instant, Job, Output, Producer, Record, SendError,
     UnixTime,
@@ -134,7 +134,7 @@ impl World {
         let mut ids = BTreeMap::new();
         for topic in 0..plan.topics {
             let name = format!("topic-{topic}");
-            let settings = TopicSettings { max_message_bytes: plan.max_message_bytes, ..TopicSettings::default() };
+            let settings = TopicSettings::default().max_message_bytes(plan.max_message_bytes);
             let id = cluster.create_topic_with(&name, plan.cluster.default_partitions, settings);
             ids.insert(name, vec![id]);
         }
@@ -620,10 +620,10 @@ impl World {
     ) -> Result<(), String> {
         use milena::DeliveryErrorKind as Kind;
         // A broker that tells no topic ids can't make the client see that a topic is another one, with fewer partitions.
-        let blind = self.plan.faults.recreate > 0 && self.plan.cluster.versions.metadata.1 < 10;
+        let blind = self.plan.faults.recreate > 0 && self.plan.newest(Request::Metadata) < 10;
         // Decided while there were faults, told when the batches before it were resolved.
         // Old versions have no words with an error.
-        let wordless = self.plan.cluster.versions.produce.1 < 8 && matches!(error.kind, Kind::Refused(_));
+        let wordless = self.plan.newest(Request::Produce) < 8 && matches!(error.kind, Kind::Refused(_));
         let decided = error.message.as_deref() == Some("on demand") || wordless;
         // By name, what stands behind a refused batch can't be known not to be written.
         let by_name = !self.plan.by_id() && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
@@ -823,7 +823,7 @@ impl World {
             let partitions = self.cluster.partitions(&topic).max(1);
             let fewer = if self.dice.once_in(4) { (partitions - 1).max(1) } else { partitions };
             self.note(|| format!("{topic} is re-created with {fewer} partitions"));
-            let settings = TopicSettings { max_message_bytes: self.plan.max_message_bytes, ..TopicSettings::default() };
+            let settings = TopicSettings::default().max_message_bytes(self.plan.max_message_bytes);
             let id = self.cluster.create_topic_with(&topic, fewer, settings);
             self.ids.entry(topic.clone()).or_default().push(id);
         }

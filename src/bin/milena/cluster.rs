@@ -32,19 +32,10 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let stop = Stop::listen()?;
-    let cluster = Settings {
-        nodes: arguments.nodes,
-        default_partitions: arguments.partitions,
-        discard: arguments.discard,
-        ..Settings::default()
-    };
+    let cluster =
+        Settings::default().nodes(arguments.nodes).default_partitions(arguments.partitions).discard(arguments.discard);
     let delay = Duration::from_millis(arguments.delay);
-    let server = Server::start_with(ServerSettings {
-        cluster,
-        listen: Some(arguments.listen),
-        delay,
-        ..ServerSettings::default()
-    });
+    let server = Server::start_with(ServerSettings::default().cluster(cluster).listen(arguments.listen).delay(delay));
     let server =
         server.map_err(|error| Failure::Run(Some(format!("can't listen on {}: {error}", arguments.listen))))?;
     writeln!(stdout(), "{}", server.bootstrap()).map_err(|error| Failure::output(&error))?;

@@ -57,7 +57,7 @@ struct Notes {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let cluster = Settings { default_partitions: arguments.partitions, ..Settings::default() };
+    let cluster = Settings::default().default_partitions(arguments.partitions);
     let Target { config, server } = arguments.producer.resolve(cluster, &[])?;
     let stop = Stop::listen()?;
     let external = server.is_none();

@@ -61,7 +61,7 @@ impl ProducerArguments {
                              leave security.protocol out";
                 return Err(Failure::Usage(words.to_string()));
             }
-            let settings = ServerSettings { cluster, ..ServerSettings::default() };
+            let settings = ServerSettings::default().cluster(cluster);
             let server = Server::start_with(settings).map_err(Failure::run)?;
             eprintln!("milena: no --bootstrap-server: producing to a cluster in memory at {}", server.bootstrap());
             pairs.push(("bootstrap.servers".to_string(), server.bootstrap()));

@@ -1,142 +1,14 @@
-//! The cluster in memory answers odd requests as Kafka does, and keeps what it was sent.
-
-#![cfg(feature = "cluster")]
-#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+//! What producers ask, and what is kept of what they send.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, ApiVersionsResponse, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
-    MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
-use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
-use milena::Instant;
-use milena::cluster::{Cluster, Peer, Request, Settings, TopicSettings, Versions};
+use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use milena::cluster::{Request, Settings, TopicSettings};
 
-const NOW: Instant = Instant::from_millis(1000);
-
-/// A cluster with topic `t`, and a connection to the node that leads its only partition.
-struct Bench {
-    cluster: Cluster,
-    peer: Peer,
-    version: i16,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self::with(Settings::default())
-    }
-
-    fn with(settings: Settings) -> Self {
-        let mut cluster = Cluster::new(settings);
-        cluster.create_topic("t", 1);
-        let peer = cluster.connect(1).expect("node 1 is up");
-        Self { cluster, peer, version: 9 }
-    }
-
-    fn call<Q: Encodable, A: Decodable>(&mut self, api: ApiKey, version: i16, request: &Q) -> Option<A> {
-        self.cluster.receive(NOW, self.peer, &frame(api, version, request));
-        answer(&self.cluster.take_output(self.peer), api, version)
-    }
-
-    fn produce_acks(&mut self, records: Option<Bytes>, acks: i16) -> Option<(i16, i64)> {
-        let data = PartitionProduceData::default().with_index(0).with_records(records);
-        self.produce_data(vec![data], acks)
-    }
-
-    fn produce_data(&mut self, data: Vec<PartitionProduceData>, acks: i16) -> Option<(i16, i64)> {
-        let mut topic = TopicProduceData::default().with_partition_data(data);
-        if self.version >= 13 {
-            topic.topic_id = TopicProduceData::default().topic_id;
-        } else {
-            topic.name = TopicName(StrBytes::from_static_str("t"));
-        }
-        let request = ProduceRequest::default().with_acks(acks).with_timeout_ms(1000).with_topic_data(vec![topic]);
-        let response: ProduceResponse = self.call(ApiKey::Produce, self.version, &request)?;
-        let partition = &response.responses[0].partition_responses[0];
-        Some((partition.error_code, partition.base_offset))
-    }
-
-    /// Error code and base offset.
-    fn produce(&mut self, records: Bytes) -> (i16, i64) {
-        self.produce_acks(Some(records), -1).expect("an answer")
-    }
-
-    fn log(&self) -> Vec<(i64, String)> {
-        let id = self.cluster.topic_id("t").expect("the topic");
-        let text = |value: Option<Bytes>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
-        self.cluster.log(id, 0).into_iter().map(|record| (record.offset, text(record.value))).collect()
-    }
-}
-
-fn frame<Q: Encodable>(api: ApiKey, version: i16, request: &Q) -> Vec<u8> {
-    let mut bytes = BytesMut::new();
-    let header = RequestHeader::default().with_request_api_key(api as i16).with_request_api_version(version);
-    header.with_correlation_id(7).encode(&mut bytes, api.request_header_version(version)).expect("a header");
-    request.encode(&mut bytes, version).expect("a request of this version");
-    [&(bytes.len() as i32).to_be_bytes()[..], &bytes].concat()
-}
-
-fn answer<A: Decodable>(bytes: &[u8], api: ApiKey, version: i16) -> Option<A> {
-    let mut bytes = Bytes::copy_from_slice(bytes.get(4..)?);
-    let header = ResponseHeader::decode(&mut bytes, api.response_header_version(version)).expect("a header");
-    assert_eq!(header.correlation_id, 7);
-    Some(A::decode(&mut bytes, version).expect("a response of this version"))
-}
-
-/// A batch of records with these values.
-fn batch(producer_id: i64, epoch: i16, sequence: i32, values: &[&str]) -> Bytes {
-    let record = |(index, value): (usize, &&str)| Record {
-        transactional: false,
-        control: false,
-        delete_horizon: false,
-        partition_leader_epoch: -1,
-        producer_id,
-        producer_epoch: epoch,
-        timestamp_type: TimestampType::Creation,
-        offset: index as i64,
-        sequence: sequence.wrapping_add(index as i32),
-        timestamp: 1_700_000_000_000,
-        key: None,
-        value: Some(Bytes::copy_from_slice(value.as_bytes())),
-        headers: IndexMap::new(),
-    };
-    let records: Vec<Record> = values.iter().enumerate().map(record).collect();
-    let mut bytes = BytesMut::new();
-    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
-    RecordBatchEncoder::encode(&mut bytes, &records, &options).expect("a batch");
-    bytes[53..57].copy_from_slice(&(if producer_id < 0 { -1 } else { sequence }).to_be_bytes());
-    sealed(bytes)
-}
-
-/// With the right checksum.
-fn sealed(mut bytes: BytesMut) -> Bytes {
-    let crc = crc32c(&bytes[21..]);
-    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    bytes.freeze()
-}
-
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = !0u32;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
-        }
-    }
-    !crc
-}
-
-/// The batch with some bytes changed, and the checksum made right again.
-fn changed(batch: &Bytes, at: usize, with: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::from(&batch[..]);
-    bytes[at..at + with.len()].copy_from_slice(with);
-    sealed(bytes)
-}
+use crate::bench::{Bench, NOW, answer, batch, batch_with_headers, changed, frame};
 
 #[test]
 fn what_is_produced_can_be_read_back() {
@@ -252,7 +124,7 @@ fn an_unknown_topic_id_is_error_100() {
 #[test]
 fn a_batch_above_max_message_bytes_is_error_10() {
     let mut bench = Bench::new();
-    let settings = TopicSettings { max_message_bytes: Some(100), ..TopicSettings::default() };
+    let settings = TopicSettings::default().max_message_bytes(100);
     bench.cluster.create_topic_with("t", 1, settings);
     assert_eq!(bench.produce(batch(-1, -1, -1, &[&"x".repeat(200)])).0, 10);
     assert_eq!(bench.produce(batch(-1, -1, -1, &["x"])).0, 0);
@@ -272,7 +144,7 @@ fn a_repeated_batch_is_answered_its_first_offset() {
 #[test]
 fn a_repeated_batch_from_before_the_window_is_error_45_or_46() {
     for old_duplicate in [45, 46] {
-        let mut bench = Bench::with(Settings { old_duplicate, ..Settings::default() });
+        let mut bench = Bench::with(Settings::default().old_duplicate(old_duplicate));
         for sequence in 0..6 {
             assert_eq!(bench.produce(batch(5, 0, sequence, &["v"])).0, 0);
         }
@@ -323,7 +195,7 @@ fn a_restart_remembers_the_last_batch_only() {
 }
 
 fn three() -> Settings {
-    Settings { nodes: 3, min_insync_replicas: 2, replication_lag: Duration::from_millis(10), ..Settings::default() }
+    Settings::default().nodes(3).min_insync_replicas(2).replication_lag(Duration::from_millis(10))
 }
 
 #[test]
@@ -366,7 +238,7 @@ fn a_node_that_does_not_lead_answers_6_and_says_who_does() {
 
 #[test]
 fn a_leader_that_crashes_loses_what_was_not_replicated() {
-    let mut bench = Bench::with(Settings { min_insync_replicas: 1, ..three() });
+    let mut bench = Bench::with(three().min_insync_replicas(1));
     assert_eq!(bench.produce_acks(Some(batch(5, 0, 0, &["lost"])), 1).map(|answer| answer.0), Some(0));
     bench.cluster.crash(1);
     let leader = bench.cluster.leader("t", 0).expect("another leads");
@@ -416,90 +288,6 @@ fn requests_of_a_connection_are_answered_in_order() {
 }
 
 #[test]
-fn a_version_that_is_not_offered_closes_the_connection() {
-    let mut bench = Bench::with(Settings { versions: Versions::KAFKA_2_1, ..Settings::default() });
-    let response: Option<ProduceResponse> = bench.call(ApiKey::Produce, 9, &ProduceRequest::default());
-    assert!(response.is_none());
-    assert!(bench.cluster.is_closed(bench.peer));
-}
-
-#[test]
-fn an_api_versions_version_that_is_not_offered_is_error_35_in_the_oldest_form() {
-    let mut bench = Bench::with(Settings { versions: Versions::KAFKA_2_1, ..Settings::default() });
-    let named = ApiVersionsRequest::default()
-        .with_client_software_name(StrBytes::from_static_str("x"))
-        .with_client_software_version(StrBytes::from_static_str("1"));
-    bench.cluster.receive(NOW, bench.peer, &frame(ApiKey::ApiVersions, 3, &named));
-    let response: ApiVersionsResponse =
-        answer(&bench.cluster.take_output(bench.peer), ApiKey::ApiVersions, 0).expect("an answer");
-    assert_eq!(response.error_code, 35);
-    let range = &response.api_keys[0];
-    assert_eq!((range.api_key, range.min_version, range.max_version), (18, 0, 2));
-}
-
-#[test]
-fn a_software_name_that_kafka_forbids_is_error_42() {
-    let request = ApiVersionsRequest::default().with_client_software_name(StrBytes::from_static_str("-x"));
-    let response: ApiVersionsResponse = Bench::new().call(ApiKey::ApiVersions, 3, &request).expect("an answer");
-    assert_eq!(response.error_code, 42);
-}
-
-fn metadata(bench: &mut Bench, topics: &[&str], create: bool) -> MetadataResponse {
-    let topic = |name: &&str| {
-        let name = TopicName(StrBytes::from_string(name.to_string()));
-        kafka_protocol::messages::metadata_request::MetadataRequestTopic::default().with_name(Some(name))
-    };
-    let topics = topics.iter().map(topic).collect();
-    let request = MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(create);
-    bench.call(ApiKey::Metadata, 12, &request).expect("an answer")
-}
-
-#[test]
-fn a_topic_is_created_on_first_use_and_has_leaders_a_moment_later() {
-    let mut bench = Bench::new();
-    assert_eq!(metadata(&mut bench, &["new"], true).topics[0].error_code, 5);
-    let response = metadata(&mut bench, &["new"], true);
-    assert_eq!((response.topics[0].error_code, response.topics[0].partitions.len()), (0, 4));
-}
-
-#[test]
-fn a_topic_is_not_created_if_nobody_wants_it() {
-    let mut bench = Bench::new();
-    assert_eq!(metadata(&mut bench, &["new"], false).topics[0].error_code, 3);
-    assert_eq!(metadata(&mut bench, &["new"], false).topics[0].error_code, 3);
-}
-
-#[test]
-fn forbidden_names_are_error_17() {
-    for name in ["", ".", "..", "a/b", "ä", &"x".repeat(250)] {
-        assert_eq!(metadata(&mut Bench::new(), &[name], true).topics[0].error_code, 17, "{name:?}");
-    }
-}
-
-#[test]
-fn forbidden_topics_are_error_29() {
-    let mut bench = Bench::new();
-    bench.cluster.set_forbidden("t", true);
-    assert_eq!(metadata(&mut bench, &["t"], true).topics[0].error_code, 29);
-    assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])).0, 29);
-}
-
-#[test]
-fn no_topics_asked_for_are_none_told() {
-    let response = metadata(&mut Bench::new(), &[], true);
-    assert_eq!((response.brokers.len(), response.topics.len()), (1, 0));
-}
-
-#[test]
-fn producer_ids_are_new_each_time() {
-    let mut bench = Bench::new();
-    let request = InitProducerIdRequest::default().with_transactional_id(None).with_producer_id((-1).into());
-    let first: InitProducerIdResponse = bench.call(ApiKey::InitProducerId, 4, &request).expect("an answer");
-    let second: InitProducerIdResponse = bench.call(ApiKey::InitProducerId, 4, &request).expect("an answer");
-    assert_ne!(first.producer_id, second.producer_id);
-}
-
-#[test]
 fn errors_come_on_demand_and_end() {
     let mut bench = Bench::new();
     bench.cluster.fail_next(Request::Produce, 87, 2);
@@ -511,7 +299,7 @@ fn errors_come_on_demand_and_end() {
 #[test]
 fn log_append_time_replaces_timestamps() {
     let mut bench = Bench::new();
-    let settings = TopicSettings { log_append_time: true, ..TopicSettings::default() };
+    let settings = TopicSettings::default().log_append_time(true);
     let id = bench.cluster.create_topic_with("t", 1, settings);
     assert_eq!(bench.produce(batch(-1, -1, -1, &["a"])).0, 0);
     assert_eq!(bench.cluster.log(id, 0)[0].timestamp, 1_700_000_001_000);
@@ -540,4 +328,24 @@ fn a_deleted_topics_log_can_be_read_by_its_id() {
     let new = bench.cluster.create_topic("t", 1);
     assert_ne!(old, new);
     assert_eq!((bench.cluster.log(old, 0).len(), bench.cluster.log(new, 0).len()), (1, 0));
+}
+
+#[test]
+fn headers_of_one_name_are_all_kept_in_order() {
+    let mut bench = Bench::new();
+    let sent = [("trace", "1"), ("other", ""), ("trace", "2"), ("trace", "1")];
+    assert_eq!(bench.produce(batch_with_headers(&sent)), (0, 0));
+    let stored = bench.cluster.record("t", 0, 0).expect("it is stored").headers;
+    let sent: Vec<(String, Option<Bytes>)> =
+        sent.iter().map(|(name, value)| (name.to_string(), Some(Bytes::from(*value)))).collect();
+    assert_eq!(stored, sent);
+}
+
+#[test]
+fn bytes_behind_the_last_record_are_error_87() {
+    let whole = batch(-1, -1, -1, &["a"]);
+    let mut longer = BytesMut::from(&whole[..]);
+    longer.extend_from_slice(b"x");
+    let length = (longer.len() as i32 - 12).to_be_bytes();
+    assert_eq!(Bench::new().produce(changed(&longer.freeze(), 8, &length)).0, 87);
 }
