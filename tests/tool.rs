@@ -708,3 +708,36 @@ fn a_cluster_on_real_ports_serves_the_other_commands() {
     let _ = cluster.kill();
     let _ = cluster.wait();
 }
+
+#[test]
+fn a_cluster_tells_clients_the_host_it_is_told_to() {
+    for (arguments, host) in [
+        (&["--advertise", "localhost"][..], "localhost:"),
+        (&["--listen", "0.0.0.0:0"], "127.0.0.1:"),
+        (&["--listen", "0.0.0.0:0", "--advertise", "localhost"], "localhost:"),
+        (&["--listen", "127.0.0.1:0"], "127.0.0.1:"),
+    ] {
+        let listen = if arguments.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] };
+        let mut cluster = start(&[&["cluster", "--nodes", "2"][..], listen, arguments].concat());
+        let mut line = String::new();
+        BufReader::new(cluster.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let nodes: Vec<_> = line.trim().split(',').collect();
+        assert!(nodes.len() == 2 && nodes.iter().all(|node| node.starts_with(host)), "{arguments:?}: {line}");
+        let port = nodes[0].rsplit_once(':').unwrap().1;
+        let bootstrap = format!("127.0.0.1:{port}");
+        let (status, out, errors) = run(&["metadata", "--bootstrap-server", &bootstrap], "");
+        assert_eq!(status, 0, "{errors}");
+        for (id, node) in nodes.iter().enumerate() {
+            assert!(out.contains(&format!("broker {} {node}\n", id + 1)), "{arguments:?}: {out}");
+        }
+        let (status, _, errors) = run(&["produce", "--topic", "t", "--bootstrap-server", &bootstrap], "v\n");
+        assert_eq!(status, 0, "{errors}");
+        let _ = cluster.kill();
+        let _ = cluster.wait();
+    }
+    for host in ["", "host:9092", "a b"] {
+        let (status, _, errors) = run(&["cluster", "--advertise", host], "");
+        assert_eq!(status, 2, "{errors}");
+        assert!(errors.contains("--advertise"), "{errors}");
+    }
+}
