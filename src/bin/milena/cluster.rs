@@ -1,14 +1,14 @@
 //! `milena cluster`: a Kafka cluster in memory.
 
 use std::io::{Write, stdout};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
 use milena::cluster::{Server, ServerSettings, Settings};
 
-use crate::Failure;
 use crate::stop::Stop;
+use crate::{Failure, say};
 
 /// Serves a Kafka cluster in memory.
 #[derive(Debug, Args)]
@@ -16,6 +16,10 @@ pub(crate) struct Arguments {
     /// The first node's address; the others get the ports after it. With port 0, all get free ones
     #[arg(long, default_value = "127.0.0.1:9092", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// The host that clients are told to connect to, where that is not the one listened on: this machine's name in their
+    /// network. If all addresses are listened on, it is loopback by default
+    #[arg(long, value_name = "HOST", value_parser = host)]
+    advertise: Option<String>,
     /// Number of nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=100))]
     nodes: i32,
@@ -38,11 +42,43 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let server = Server::start_with(ServerSettings::default().cluster(cluster).listen(arguments.listen).delay(delay));
     let server =
         server.map_err(|error| Failure::Run(Some(format!("can't listen on {}: {error}", arguments.listen))))?;
-    writeln!(stdout(), "{}", server.bootstrap()).map_err(|error| Failure::output(&error))?;
+    let loopback = match arguments.listen {
+        SocketAddr::V4(_) => "127.0.0.1",
+        SocketAddr::V6(_) => "::1",
+    };
+    let everywhere = arguments.listen.ip().is_unspecified();
+    if everywhere && arguments.advertise.is_none() {
+        say(format_args!(
+            "clients are told to connect to {loopback}: for those on other machines, give --advertise HOST"
+        ));
+    }
+    let host = arguments.advertise.as_deref().or(everywhere.then_some(loopback));
+    let bootstrap = host.map_or_else(|| server.bootstrap(), |host| advertise(&server, host));
+    writeln!(stdout(), "{bootstrap}").map_err(|error| Failure::output(&error))?;
     while !stop.is_asked() {
         std::thread::sleep(Duration::from_millis(100));
     }
     let counters = server.with(|cluster, _| cluster.counters().clone());
-    eprintln!("milena: {} records in {} batches", counters.records, counters.batches);
+    say(format_args!("{} records in {} batches", counters.records, counters.batches));
     Ok(())
+}
+
+fn host(text: &str) -> Result<String, &'static str> {
+    let is_address = text.parse::<IpAddr>().is_ok();
+    let is_name = !text.is_empty() && text.chars().all(|char| char.is_ascii_alphanumeric() || "-._".contains(char));
+    if is_address || is_name { Ok(text.to_string()) } else { Err("a host's name or address is wanted, without a port") }
+}
+
+/// Tells clients to connect to `host`, on each node's port. Returns what they may be configured with.
+fn advertise(server: &Server, host: &str) -> String {
+    let in_brackets = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
+    server.with(|cluster, _| {
+        let mut nodes = Vec::new();
+        for node in cluster.nodes() {
+            let Some((_, port)) = cluster.address(node) else { continue };
+            cluster.set_address(node, host, port);
+            nodes.push(format!("{in_brackets}:{port}"));
+        }
+        nodes.join(",")
+    })
 }

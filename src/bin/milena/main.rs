@@ -4,13 +4,18 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 
 mod cluster;
+mod layout;
+mod lines;
 mod metadata;
+mod outcomes;
 mod perf;
 mod produce;
 mod settings;
 mod stop;
 mod warnings;
 
+use std::fmt::Display;
+use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -45,7 +50,7 @@ enum Failure {
 }
 
 impl Failure {
-    fn run(error: impl std::fmt::Display) -> Self {
+    fn run(error: impl Display) -> Self {
         Self::Run(Some(error.to_string()))
     }
 
@@ -70,6 +75,11 @@ impl From<milena::ConfigError> for Failure {
     }
 }
 
+/// Says something on the standard error, if there is one: that it is closed is no reason to stop.
+fn say(words: impl Display) {
+    let _ = writeln!(stderr().lock(), "milena: {words}");
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     warnings::show();
@@ -82,12 +92,12 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(words)) => {
-            eprintln!("milena: {words}");
+            say(words);
             ExitCode::from(2)
         }
         Err(Failure::Run(words)) => {
             if let Some(words) = words {
-                eprintln!("milena: {words}");
+                say(words);
             }
             ExitCode::FAILURE
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use hdrhistogram::Histogram;
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::Failure;
 use crate::settings::{ProducerArguments, Target};
-use crate::stop::Stop;
+use crate::stop::{GraceArguments, Stop, now};
 
 /// Sends records as fast as possible, and measures.
 #[derive(Debug, Args)]
@@ -42,6 +42,8 @@ pub(crate) struct Arguments {
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    grace: GraceArguments,
     #[command(flatten)]
     producer: ProducerArguments,
 }
@@ -71,7 +73,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         latencies: Mutex::new(histogram),
         first_error: Mutex::new(None),
     });
-    producer.partitions_for(&arguments.topic).map_err(Failure::run)?;
+    stop.abort_after(arguments.grace.grace, &producer)?;
+    // What fails because of a request to stop is not told as if it were an error.
+    let unless_stopped = |error| if stop.is_over() { stopped(0, &notes) } else { Failure::run(error) };
+    producer.partitions_for(&arguments.topic).map_err(unless_stopped)?;
     let value: Vec<u8> = (0..arguments.size).map(|place| b'a' + (place % 26) as u8).collect();
     let bar = progress(arguments.records);
     let (start, cpu) = (now(), cpu_seconds());
@@ -101,6 +106,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
         });
         if let Err(error) = taken {
+            if stop.is_over() {
+                break;
+            }
             bar.finish_and_clear();
             return Err(Failure::run(error));
         }
@@ -114,22 +122,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let cpu = cpu_seconds().zip(cpu).map(|(after, before)| after - before).filter(|_| external);
     let stats = producer.stats();
     let details = producer.lock_holds().map(|holds| Details { holds, threads: thread_seconds() });
-    producer.close(Duration::from_secs(10)).map_err(Failure::run)?;
+    let closed = producer.close(Duration::from_secs(10));
     bar.finish_and_clear();
     let result = Outcome { arguments, notes: &notes, seconds, cpu, stats, details };
     let printed = if arguments.json { writeln!(stdout(), "{}", result.json()) } else { result.print() };
     printed.map_err(|error| Failure::output(&error))?;
     let failed = notes.failed.load(Ordering::Relaxed);
     let first = notes.first_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if stop.is_asked() {
+        return Err(stopped(sent, &notes));
+    }
     if failed > 0 {
         return Err(Failure::Run(Some(format!("{failed} records failed; the first: {}", first.unwrap_or_default()))));
     }
-    if stop.is_asked() { Err(Failure::Run(Some("stopped".into()))) } else { Ok(()) }
+    closed.map_err(Failure::run)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the tool measures real time")]
-fn now() -> Instant {
-    Instant::now()
+fn stopped(sent: u64, notes: &Notes) -> Failure {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (delivered, failed) = (count(&notes.delivered), count(&notes.failed));
+    Failure::Run(Some(format!("stopped: {sent} records sent: {delivered} delivered, {failed} failed")))
 }
 
 /// CPU seconds that this process has used, where the system tells.

@@ -1,31 +1,33 @@
 //! `milena produce`: a record a line.
 
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use milena::cluster::{Server, Settings};
+use milena::cluster::Settings;
 use milena::threads::Producer;
-use milena::{Delivered, Error, Record, SendError};
-use serde_json::json;
+use milena::{Error, SendError};
 
-use crate::Failure;
+use crate::layout::{Layout, LayoutArguments, LineError};
+use crate::lines::{self, Block};
+use crate::outcomes::{Counts, Outcomes};
 use crate::settings::{ProducerArguments, Target};
-use crate::stop::Stop;
+use crate::stop::{GraceArguments, LOOK, Stop, now};
+use crate::{Failure, say};
+
+/// For how long lines are counted that come after the last one that was sent.
+const COUNTING: Duration = Duration::from_secs(1);
 
 /// Sends each line of the standard input as a record.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The topic
-    #[arg(long)]
-    topic: String,
-    /// What stands between key and value in a line; without it lines are values
-    #[arg(long, value_name = "S")]
-    key_separator: Option<String>,
+    #[command(flatten)]
+    layout: LayoutArguments,
     /// Read this file instead of the standard input
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
@@ -33,228 +35,179 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    grace: GraceArguments,
+    #[command(flatten)]
     producer: ProducerArguments,
 }
 
-/// What became of a line.
-struct Outcome {
-    n: u64,
-    result: Result<Delivered, Error>,
-}
-
-/// Counts of outcomes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    delivered: u64,
-    failed: u64,
-}
-
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let layout = arguments.layout.layout()?;
     let Target { config, server } = arguments.producer.resolve(Settings::default(), &[])?;
-    let input: Box<dyn BufRead + Send> = match &arguments.input {
-        None => Box::new(BufReader::new(io::stdin())),
+    let input: Box<dyn Read + Send> = match &arguments.input {
+        None => Box::new(io::stdin()),
         Some(path) => {
-            let file = std::fs::File::open(path);
-            Box::new(BufReader::new(
-                file.map_err(|error| Failure::Usage(format!("can't read {}: {error}", path.display())))?,
-            ))
+            let file = File::open(path);
+            Box::new(file.map_err(|error| Failure::Usage(format!("can't read {}: {error}", path.display())))?)
         }
     };
+    let most = config.max_request_size();
     let stop = Stop::listen()?;
     let producer = Producer::new(config).map_err(Failure::start)?;
-    let (report, outcomes) = channel();
+    stop.abort_after(arguments.grace.grace, &producer)?;
     let server = server.map(Arc::new); // it has to outlive the producer, whatever becomes of the printer
-    let printer = print_outcomes(outcomes, arguments.json, server.clone());
-    let lines = read_lines(input);
-    let mut interrupted = false;
-    let mut n = 0;
-    loop {
-        let line = match lines.recv_timeout(Duration::from_millis(50)) {
-            Ok(Ok(line)) => line,
-            Ok(Err(error)) => {
-                eprintln!("milena: can't read on: {error}");
-                interrupted = true;
-                break;
-            }
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) if stop.is_asked() => {
-                interrupted = true;
-                break;
-            }
-            Err(RecvTimeoutError::Timeout) => continue,
-        };
-        if stop.is_asked() {
-            interrupted = true;
-            break;
-        }
-        let goes_on = send(&producer, arguments, n, &line, &report);
-        n += 1;
-        if !goes_on || printer.is_finished() {
-            break;
-        }
-    }
-    drop(report);
-    let closed = producer.close(Duration::MAX);
-    let tally = printer.join().map_err(|_| Failure::run("the printing thread panicked"))?;
-    let tally = tally.map_err(|error| Failure::output(&error))?;
-    closed.map_err(Failure::run)?;
-    if interrupted {
-        return Err(Failure::Run(Some(format!("stopped: {} delivered, {} failed", tally.delivered, tally.failed))));
-    }
-    match tally.failed {
-        0 => Ok(()),
-        failed => Err(Failure::Run(Some(format!("{failed} of {n} records were not delivered")))),
-    }
-}
-
-/// Lines come from a thread of their own, so that an interrupt is seen while none comes.
-fn read_lines(mut input: Box<dyn BufRead + Send>) -> Receiver<io::Result<Vec<u8>>> {
-    let (sender, lines) = std::sync::mpsc::sync_channel(1024);
-    std::thread::spawn(move || {
-        loop {
-            let mut line = Vec::new();
-            let read = input.read_until(b'\n', &mut line);
-            if line.last() == Some(&b'\n') {
-                line.pop();
-            }
-            let (line, last) = match read {
-                Ok(0) => return,
-                Ok(_) => (Ok(line), false),
-                Err(error) => (Err(error), true),
-            };
-            if sender.send(line).is_err() || last {
-                return;
-            }
-        }
-    });
-    lines
-}
-
-/// Sends one line. False if no other line can be sent either.
-fn send(producer: &Producer, arguments: &Arguments, n: u64, line: &[u8], report: &Sender<Outcome>) -> bool {
-    let (key, value) = match &arguments.key_separator {
-        None => (None, line),
-        Some(separator) => match find(line, separator.as_bytes()) {
-            None => (None, line),
-            Some(place) => (Some(&line[..place]), &line[place + separator.len()..]),
-        },
+    let outcomes = Outcomes::print(arguments.json, server.clone(), stop.clone())?;
+    let lines = lines::read(input, most, stop.clone())?;
+    let mut feed = Feed {
+        producer: &producer,
+        layout: &layout,
+        outcomes: &outcomes,
+        stop: &stop,
+        most,
+        read: 0,
+        not_sent: 0,
+        gave_up: None,
     };
-    let mut record = Record::new(&arguments.topic).value(value);
-    record.key = key;
-    let reported = report.clone();
-    let sent = producer.send_with(&record, move |result| {
-        let _ = reported.send(Outcome { n, result }); // the printer may have ended
-    });
-    let Err(error) = sent else { return true };
-    // What concerns the topic or the producer concerns all lines that follow.
-    let for_all = !matches!(error, Error::Send(SendError::TooLarge { .. }));
-    let _ = report.send(Outcome { n, result: Err(error) });
-    !for_all
+    let end = feed.run(&lines);
+    let Feed { read, not_sent, .. } = feed;
+    let closed = producer.close(Duration::MAX); // or until the time for stopping is over
+    let (counts, printed) = outcomes.finish(&stop);
+    let report = Report { read, not_sent, counts: &counts };
+    if let Err(error) = printed {
+        // Whoever reads has had enough: that is no news, unless something is lost.
+        let quiet = error.kind() == ErrorKind::BrokenPipe && report.is_clean();
+        return Err(Failure::Run((!quiet).then(|| format!("can't write results: {error}; {report}"))));
+    }
+    match end {
+        End::Stopped => return Err(Failure::Run(Some(format!("stopped: {report}")))),
+        End::Unreadable(error) => return Err(Failure::Run(Some(format!("can't read on: {error}; {report}")))),
+        End::GaveUp { line, more } => {
+            let more = if more { "; the input goes on" } else { "" };
+            return Err(Failure::Run(Some(format!("gave up at line {line}: {report}{more}"))));
+        }
+        End::Input => {}
+    }
+    if !report.is_clean() {
+        return Err(Failure::Run(Some(report.to_string())));
+    }
+    closed.map_err(Failure::run)?;
+    if !arguments.json {
+        say(report);
+    }
+    Ok(())
 }
 
-fn find(line: &[u8], separator: &[u8]) -> Option<usize> {
-    line.windows(separator.len().max(1)).position(|window| window == separator)
+/// Why no more lines are sent.
+enum End {
+    /// All are.
+    Input,
+    /// It was asked for.
+    Stopped,
+    /// What this line failed for would let all others fail too.
+    GaveUp { line: u64, more: bool },
+    /// The input can't be read on.
+    Unreadable(io::Error),
 }
 
-/// Prints outcomes as they come, on a thread of its own: the I/O thread must not wait for a slow reader.
-fn print_outcomes(
-    outcomes: Receiver<Outcome>,
-    as_json: bool,
-    server: Option<Arc<Server>>,
-) -> std::thread::JoinHandle<io::Result<Tally>> {
-    let bar = progress(!as_json);
-    std::thread::spawn(move || {
-        let out = Arc::new(Mutex::new(io::stdout()));
-        let mut tally = Tally::default();
-        let mut said = None;
-        let result = (|| -> io::Result<()> {
-            let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-            loop {
-                let outcome = match outcomes.try_recv() {
-                    Ok(outcome) => outcome,
-                    Err(_) => {
-                        out.flush()?; // nothing more for now: what is printed is to be seen
-                        match outcomes.recv() {
-                            Ok(outcome) => outcome,
-                            Err(_) => return Ok(()),
-                        }
-                    }
-                };
-                match &outcome.result {
-                    Ok(_) => tally.delivered += 1,
-                    Err(error) => {
-                        tally.failed += 1;
-                        let words = error.to_string();
-                        if !as_json && said.as_ref() != Some(&words) {
-                            bar.suspend(|| eprintln!("milena: line {}: {words}", outcome.n));
-                            said = Some(words);
-                        }
-                    }
-                }
-                bar.inc(1);
-                if as_json {
-                    writeln!(out, "{}", describe(&outcome))?;
-                } else if let (Ok(delivered), Some(server)) = (&outcome.result, &server) {
-                    writeln!(out, "{}", stored(server, delivered))?;
+/// Lines on their way to the producer.
+struct Feed<'a> {
+    producer: &'a Producer,
+    layout: &'a Layout<'a>,
+    outcomes: &'a Outcomes,
+    stop: &'a Stop,
+    most: usize,
+    /// Lines that were read.
+    read: u64,
+    /// Those of them that were not even tried.
+    not_sent: u64,
+    /// The line that none is sent after, and when that was.
+    gave_up: Option<(u64, Instant)>,
+}
+
+impl Feed<'_> {
+    fn run(&mut self, blocks: &Receiver<Block>) -> End {
+        loop {
+            if let Some((line, since)) = self.gave_up {
+                if now().saturating_duration_since(since) > COUNTING {
+                    return End::GaveUp { line, more: true };
                 }
             }
-        })();
-        bar.finish_and_clear();
-        if !as_json && result.is_ok() {
-            eprintln!("milena: {} delivered, {} failed", tally.delivered, tally.failed);
-        }
-        result.map(|()| tally)
-    })
-}
-
-/// A bar that counts, if someone looks.
-fn progress(wanted: bool) -> ProgressBar {
-    if !wanted || !io::stderr().is_terminal() || io::stdout().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{spinner} {pos} records, {per_sec}");
-    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "errors to come are failures too")]
-fn describe(outcome: &Outcome) -> serde_json::Value {
-    match &outcome.result {
-        Ok(Delivered { topic, partition, offset, timestamp, .. }) => {
-            json!({"n": outcome.n, "topic": &**topic, "partition": partition, "offset": offset, "timestamp": timestamp})
-        }
-        Err(error) => {
-            let (name, possibly_written) = match error {
-                Error::NotDelivered(error) => (error.name(), error.possibly_written),
-                Error::Send(SendError::TopicFailed(code)) => (code.name(), false),
-                Error::Send(SendError::TooLarge { .. }) => ("RECORD_TOO_LARGE", false),
-                Error::Send(SendError::Fatal(fatal)) => (fatal.name(), false),
-                Error::Send(_) => ("REFUSED", false),
-                Error::TopicUnknown { .. } => ("TOPIC_UNKNOWN", false),
-                Error::BufferFull { .. } => ("BUFFER_FULL", false),
-                _ => ("FAILED", false),
-            };
-            json!({
-                "n": outcome.n,
-                "error": name,
-                "message": error.to_string(),
-                "possibly_written": possibly_written,
-            })
+            match blocks.recv_timeout(LOOK) {
+                Ok(Block::Lines(block)) => lines::lines(&block).for_each(|line| self.line(line)),
+                Ok(Block::TooLong(length)) => self.too_long(length),
+                Ok(Block::Broken(error)) => return End::Unreadable(error),
+                Ok(Block::End) => {
+                    return self.gave_up.map_or(End::Input, |(line, _)| End::GaveUp { line, more: false });
+                }
+                // What was read already is sent.
+                Err(RecvTimeoutError::Disconnected) => return End::Stopped,
+                Err(RecvTimeoutError::Timeout) if self.stop.is_asked() => return End::Stopped,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
         }
     }
+
+    fn line(&mut self, line: &[u8]) {
+        if line.len() > self.most {
+            return self.too_long(line.len() as u64);
+        }
+        let n = self.read;
+        self.read += 1;
+        if self.gave_up.is_some() || !self.outcomes.wait_for_room(self.stop) {
+            self.not_sent += 1;
+            return;
+        }
+        let parts = match self.layout.parts(line) {
+            Ok(parts) => parts,
+            Err(error) => return self.outcomes.refused(n, error.into()),
+        };
+        let Err(error) = self.producer.send_with(&parts.record(), self.outcomes.callback(n)) else { return };
+        if self.stop.is_over() && error == Error::Send(SendError::Closed) {
+            self.not_sent += 1;
+            return;
+        }
+        // What concerns the topic or the producer concerns all lines that follow.
+        if !matches!(error, Error::Send(SendError::TooLarge { .. })) {
+            self.gave_up = Some((n + 1, now()));
+        }
+        self.outcomes.refused(n, error.into());
+    }
+
+    fn too_long(&mut self, length: u64) {
+        let n = self.read;
+        self.read += 1;
+        if self.gave_up.is_some() || !self.outcomes.wait_for_room(self.stop) {
+            self.not_sent += 1;
+        } else {
+            self.outcomes.refused(n, LineError::TooLong { length, most: self.most }.into());
+        }
+    }
 }
 
-/// What the cluster in memory holds for a record.
-fn stored(server: &Server, delivered: &Delivered) -> String {
-    let Delivered { topic, partition, offset, .. } = delivered;
-    let offset = offset.unwrap_or(-1);
-    let record = server.with(|cluster, _| cluster.record(topic, *partition, offset));
-    match record {
-        None => format!("{topic}-{partition}@{offset}: not there"),
-        Some(record) => {
-            let text =
-                |bytes: Option<&[u8]>| bytes.map_or("null".into(), |bytes| String::from_utf8_lossy(bytes).into_owned());
-            let (key, value) = (text(record.key.as_deref()), text(record.value.as_deref()));
-            format!("{topic}-{partition}@{offset} timestamp {} key {key} value {value}", record.timestamp)
+/// What became of all lines.
+struct Report<'a> {
+    read: u64,
+    not_sent: u64,
+    counts: &'a Counts,
+}
+
+impl Report<'_> {
+    /// Whether nothing was lost of what was read.
+    fn is_clean(&self) -> bool {
+        self.counts.delivered() == self.read
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { read, not_sent, counts } = self;
+        let lines = if *read == 1 { "line" } else { "lines" };
+        write!(f, "{read} {lines} read: {} delivered, {} failed", counts.delivered(), counts.failed())?;
+        if *not_sent > 0 {
+            write!(f, ", {not_sent} not sent")?;
         }
+        if counts.possibly_written() > 0 {
+            write!(f, " ({} of those that failed may be in the log)", counts.possibly_written())?;
+        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use milena::cluster::{Server, ServerSettings, Settings};
 use milena::{Config, ConfigError, SecurityProtocol, parse_properties};
 
-use crate::Failure;
+use crate::{Failure, say};
 
 /// Options of the producer.
 #[derive(Debug, Args)]
@@ -32,8 +32,9 @@ impl ProducerArguments {
             pairs.extend(parse_properties(&text));
         }
         for option in &self.option {
+            // What stands there is not repeated: it may be a password.
             let pair = option.split_once('=');
-            let (name, value) = pair.ok_or_else(|| Failure::Usage(format!("-X {option}: name=value is wanted")))?;
+            let (name, value) = pair.ok_or_else(|| Failure::Usage("-X wants name=value".to_string()))?;
             pairs.push((name.trim().to_string(), value.to_string()));
         }
         if let Some(servers) = &self.bootstrap_server {
@@ -63,7 +64,8 @@ impl ProducerArguments {
             }
             let settings = ServerSettings::default().cluster(cluster);
             let server = Server::start_with(settings).map_err(Failure::run)?;
-            eprintln!("milena: no --bootstrap-server: producing to a cluster in memory at {}", server.bootstrap());
+            let at = server.bootstrap();
+            say(format_args!("no --bootstrap-server: producing to a cluster in memory at {at}"));
             pairs.push(("bootstrap.servers".to_string(), server.bootstrap()));
             Some(server)
         };

@@ -25,7 +25,7 @@ impl Log for Warnings {
         let words = record.args().to_string();
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.len() < REMEMBERED && said.insert(words.clone()) {
-            eprintln!("milena: {words}");
+            crate::say(words);
         }
     }
 
