@@ -15,11 +15,14 @@ use crate::producer::Partitioner;
 
 /// Gives tokens for `sasl.mechanism=OAUTHBEARER`.
 pub trait TokenProvider: Debug + Send {
-    /// A token that is good from now on. Called on a thread of its own, so it may wait for an identity provider; at most for
-    /// `socket.connection.setup.timeout.ms`, or the connection is given up.
+    /// A token that is good from now on. Called on a thread of its own, so it may wait for an identity provider; but whoever
+    /// needs the token waits at most for `socket.connection.setup.timeout.ms`, and is then told that there was no answer. One
+    /// call at a time; a second after the last one at the earliest, and after failures later. It is asked again in the last
+    /// fifth of a token's life (as Java: at least five minutes before its end, if it lives that long).
     ///
     /// # Errors
-    /// In words, if there is none. It is asked again at the next connection.
+    /// In words, if there is none. A panic is one, too, and so is a token that is over already. If an older token is still good, it
+    /// is used on.
     fn token(&mut self) -> Result<Token, String>;
 }
 

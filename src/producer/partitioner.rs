@@ -8,8 +8,9 @@ use crate::record::Record;
 
 /// A host's own choice of partitions, for records that don't name one.
 ///
-/// Called by [`send`](crate::Producer::send) under the host's own lock, so it must be quick. Partitions are numbered from
-/// 0; a number that does not exist makes the send fail.
+/// Called by [`send`](crate::Producer::send); in adapters with the producer's lock held, the only code of the application's that
+/// is: so it must be quick, wait for nothing, and not touch the same producer, which would wait for itself. Partitions are
+/// numbered from 0; a number that does not exist makes the send fail.
 pub trait Partitioner: Debug + Send {
     /// The partition for `record`.
     fn partition(&mut self, record: &Record<'_>, topic: &TopicView<'_>) -> i32;
