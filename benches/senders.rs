@@ -50,8 +50,8 @@ fn main() {
 
 /// How often memory was full in a thousand sends, records a second, and CPU seconds a million records.
 fn measure(records: usize, senders: usize, memory: usize, report: Report) -> (f64, f64, f64) {
-    let cluster = Settings { discard: true, default_partitions: 4, ..Settings::default() };
-    let server = Server::start_with(ServerSettings { cluster, ..ServerSettings::default() }).expect("loopback sockets");
+    let cluster = Settings::default().discard(true);
+    let server = Server::start_with(ServerSettings::default().cluster(cluster)).expect("loopback sockets");
     let config = Config::builder(&server.bootstrap()).buffer_memory(memory).build().expect("valid options");
     let producer = Producer::new(config).expect("a producer");
     producer.partitions_for("t").expect("the topic");

@@ -336,6 +336,12 @@ impl FatalError {
         Self { code, hint }
     }
 
+    /// The brokers give no producer ids.
+    pub(crate) const NO_PRODUCER_IDS: Self = Self {
+        code: ErrorCode(35),
+        hint: "the broker offers no InitProducerId that this producer speaks: set enable.idempotence=false",
+    };
+
     /// Kafka's name for the broker's answer.
     pub const fn name(&self) -> &'static str {
         self.code.name()
@@ -383,7 +389,7 @@ pub enum ConnectionError {
     #[error("not a Kafka broker, or a broken one: {0}")]
     Protocol(String),
     /// The broker and this producer have no version of a request in common.
-    #[error("the broker has no version of {api} in common with this producer (it offers {min} to {max})")]
+    #[error("{}", NoVersion(.api, *.min, *.max))]
     UnsupportedVersion {
         /// The request's name.
         api: &'static str,
@@ -395,9 +401,21 @@ pub enum ConnectionError {
 }
 
 impl ConnectionError {
-    /// Whether the server does not let the client in, or the client does not trust the server: trying again soon is of no
-    /// use.
+    /// Whether the server does not let the client in, the client does not trust the server, or they have no language in
+    /// common: trying again soon is of no use.
     pub const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Authentication(_) | Self::Tls(_) | Self::SpeaksTls)
+        matches!(self, Self::Authentication(_) | Self::Tls(_) | Self::SpeaksTls | Self::UnsupportedVersion { .. })
+    }
+}
+
+struct NoVersion<'a>(&'a str, i16, i16);
+
+impl fmt::Display for NoVersion<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(api, min, max) = self;
+        if *min < 0 {
+            return write!(f, "the broker does not offer {api}");
+        }
+        write!(f, "the broker has no version of {api} in common with this producer (it offers {min} to {max})")
     }
 }

@@ -35,11 +35,19 @@ pub(crate) struct Attempts {
     pub(crate) setup_timeouts: u32,
     /// Connections that broke while negotiating, in a row.
     broken_negotiations: usize,
+    /// Connections that were closed at their first request, since one was answered.
+    closed_early: u32,
 }
 
 impl Attempts {
-    const NONE: Self =
-        Self { link: Link::Down(Instant::ZERO), failures: 0, refusals: 0, setup_timeouts: 0, broken_negotiations: 0 };
+    const NONE: Self = Self {
+        link: Link::Down(Instant::ZERO),
+        failures: 0,
+        refusals: 0,
+        setup_timeouts: 0,
+        broken_negotiations: 0,
+        closed_early: 0,
+    };
 
     /// The version of ApiVersions to start with.
     pub(crate) fn api_versions(&self) -> i16 {
@@ -51,6 +59,12 @@ impl Attempts {
         self.broken_negotiations += 1;
     }
 
+    /// The connection was closed at its first request. How often that has happened by now.
+    pub(crate) fn closed_early(&mut self) -> u32 {
+        self.closed_early = self.closed_early.saturating_add(1);
+        self.closed_early
+    }
+
     /// The connection is ready.
     pub(crate) fn negotiated(&mut self) {
         (self.setup_timeouts, self.broken_negotiations, self.refusals) = (0, 0, 0);
@@ -59,7 +73,7 @@ impl Attempts {
     /// A request was answered. Only this ends the backoff: a server that takes connections and breaks them at the first
     /// request is not to be asked a hundred times a second.
     pub(crate) fn answered(&mut self) {
-        self.failures = 0;
+        (self.failures, self.closed_early) = (0, 0);
     }
 }
 

@@ -19,6 +19,9 @@ use core::time::Duration;
 /// server may know at once what a stopped one will never say.
 const CONTROL_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How often a server may close a connection at its first request before that counts as a refusal.
+const CHANCE: u32 = 2;
+
 /// The codes after which a producer id is not asked for again: no rights, no such version, nonsense. After others, among
 /// them some that Java gives up on, it is, with backoff: the records that wait have their own deadline.
 const DEFINITE: [i16; 6] = [31, 35, 42, 49, 53, 90];
@@ -175,7 +178,10 @@ impl Producer {
         }
         let idle = error == ConnectionError::Idle;
         let (role, phase) = (connection.role, connection.phase);
-        if role == Role::Control && error.is_refusal() {
+        // Once it may be a broker that has just started, or stops.
+        let refusal = error.is_refusal()
+            || (error == ConnectionError::ClosedEarly && self.attempts(role).closed_early() > CHANCE);
+        if role == Role::Control && refusal {
             self.brokers.control.refusal = Some(error.clone());
         }
         let round_over = match role {
@@ -194,11 +200,11 @@ impl Producer {
                 attempts.setup_timeouts += 1;
             }
             let (failures, refusals) = (attempts.failures, attempts.refusals);
-            attempts.refusals = if error.is_refusal() { refusals.saturating_add(1) } else { 0 };
+            attempts.refusals = if refusal { refusals.saturating_add(1) } else { 0 };
             if round_over {
                 attempts.failures += 1;
             }
-            if error.is_refusal() && round_over {
+            if refusal && round_over {
                 // Another attempt will hardly help: brokers are not to be hammered.
                 now + self.refusal_backoff.after(refusals, &mut self.random)
             } else if round_over {
@@ -522,7 +528,7 @@ impl Producer {
                 return;
             };
             let Some(version) = connection.versions.init_producer_id else {
-                self.fail_for_good(FatalError::new(ErrorCode(35)));
+                self.fail_for_good(FatalError::NO_PRODUCER_IDS);
                 return;
             };
             let failures = match self.producer_id {

@@ -94,9 +94,8 @@ fn who_only_asks_whether_it_would_do_creates_nothing() {
 
 #[test]
 fn a_topics_configuration_counts() {
-    let config = |name: &str, value: &str| {
-        CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
-    };
+    let config =
+        |name: &str, value: &str| CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)));
     let mut bench = Bench::with(Settings::default().nodes(2));
     bench.cluster.delete_topic("t");
     let configs = vec![

@@ -66,7 +66,8 @@ fn of(cluster: &Cluster, request: Request, version: i16) -> Vec<u8> {
             frame(ApiKey::OffsetCommit, version, &request.with_topics(vec![topic.with_partitions(vec![part])]))
         }
         Request::OffsetFetch if version >= 8 => {
-            let asked = offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(None);
+            let asked =
+                offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(None);
             frame(ApiKey::OffsetFetch, version, &OffsetFetchRequest::default().with_groups(vec![asked]))
         }
         Request::OffsetFetch => {

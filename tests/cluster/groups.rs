@@ -78,7 +78,9 @@ impl Member {
 
     fn sync(&self, bench: &mut Bench, now: Instant, version: i16, all: &[(&str, &str)]) -> Option<(i16, String)> {
         let assignment = |(id, what): &(&str, &str)| {
-            SyncGroupRequestAssignment::default().with_member_id(text(id)).with_assignment(Bytes::from(what.to_string()))
+            SyncGroupRequestAssignment::default()
+                .with_member_id(text(id))
+                .with_assignment(Bytes::from(what.to_string()))
         };
         let request = SyncGroupRequest::default()
             .with_group_id(group())

@@ -272,6 +272,9 @@ impl<R: Runtime> Drop for Driver<R> {
     fn drop(&mut self) {
         self.effects.run();
         let panics = std::thread::panicking();
+        if panics {
+            log::error!("a producer's driver has panicked");
+        }
         self.engine.end(if panics { "its driver has panicked" } else { "its driver was dropped" });
     }
 }

@@ -135,7 +135,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if failed > 0 {
         return Err(Failure::Run(Some(format!("{failed} records failed; the first: {}", first.unwrap_or_default()))));
     }
-    closed.map_err(Failure::run)
+    closed.map(drop).map_err(Failure::run)
 }
 
 fn stopped(sent: u64, notes: &Notes) -> Failure {
