@@ -205,7 +205,22 @@ async fn send(producer: Producer, sender: usize, records: usize, size: usize) ->
 fn places(case: Case, log: &[(i32, StoredRecord)]) -> BTreeMap<(usize, usize), Vec<(i32, i64)>> {
     let mut places = BTreeMap::<_, Vec<_>>::new();
     for (partition, record) in log {
-        let key = String::from_utf8(record.key.as_deref().unwrap().to_vec()).unwrap();
+        let Some(key) = record.key.as_deref() else {
+            let near: Vec<_> = log
+                .iter()
+                .filter(|(other, _)| other == partition)
+                .map(|(_, r)| {
+                    (r.offset, r.key.clone(), r.value.as_ref().map(|v| v.len()), r.timestamp, r.headers.len())
+                })
+                .filter(|r| (r.0 - record.offset).abs() < 4)
+                .collect();
+            panic!(
+                "{case:?}: a record without key at {partition} {}: {near:?} value {:?}",
+                record.offset,
+                record.value.as_ref().map(|v| v[..v.len().min(60)].to_vec())
+            );
+        };
+        let key = String::from_utf8(key.to_vec()).unwrap();
         let (sender, number) = key.split_once('-').unwrap();
         let (sender, number): (usize, usize) = (sender.parse().unwrap(), number.parse().unwrap());
         assert_eq!(record.value.as_deref(), Some(&*value(sender, number, case.size)), "{case:?}: the value of {key}");

@@ -27,6 +27,13 @@ impl Clock {
     }
 }
 
+/// The present.
+#[cfg(feature = "tokio")]
+#[expect(clippy::disallowed_methods, reason = "the adapter is where the clock is read")]
+pub(super) fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 /// The time of day.
 #[expect(clippy::disallowed_methods, reason = "the adapter is where the clock is read")]
 pub(super) fn time_of_day() -> UnixTime {

@@ -55,6 +55,8 @@ pub(super) struct Engine {
     jobs: usize,
     acks: Acks,
     security_protocol: SecurityProtocol,
+    #[cfg(any(feature = "tokio", feature = "smol"))]
+    mock: bool,
     tokens: Tokens,
     interceptors: Interceptors,
     holds: Option<Holds>,
@@ -191,6 +193,8 @@ impl Engine {
             jobs,
             acks,
             security_protocol,
+            #[cfg(any(feature = "tokio", feature = "smol"))]
+            mock: false,
             tokens: Tokens::new(tokens),
             interceptors: Interceptors::new(interceptors),
             holds: measure_lock.then(Holds::new),
@@ -226,6 +230,22 @@ impl Engine {
     /// Who gives tokens.
     pub(super) fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// There are no brokers behind it, so that a runtime's time is as good as the real one.
+    #[cfg(feature = "cluster")]
+    pub(super) fn into_mock(self) -> Self {
+        Self {
+            #[cfg(any(feature = "tokio", feature = "smol"))]
+            mock: true,
+            ..self
+        }
+    }
+
+    /// Whether it is a mock's.
+    #[cfg(any(feature = "tokio", feature = "smol"))]
+    pub(super) fn is_mock(&self) -> bool {
+        self.mock
     }
 
     /// Whether records count as delivered once they are written, so that what is on its way must not be lost by closing.

@@ -142,7 +142,7 @@ impl Mock {
             sasl: None,
             ..setup.config
         };
-        let engine = Arc::new(Engine::new(setup)?);
+        let engine = Arc::new(Engine::new(setup)?.into_mock());
         let state = State {
             cluster,
             connections: BTreeMap::new(),

@@ -25,6 +25,7 @@ use std::net::Shutdown;
 use ::tokio::net::{TcpStream, lookup_host};
 use socket2::SockRef;
 
+use super::clock;
 use super::setup::Setup;
 use super::task::{Failure, Runtime, Socket, SocketOptions, Stream, first_of};
 
@@ -65,8 +66,9 @@ impl Runtime for Tokio {
         Ok(stream)
     }
 
+    /// From tokio's present on, which in tests with paused time is another than the real one, and may be far ahead of it.
     fn sleep_until(at: std::time::Instant) -> impl Future<Output = ()> + Send + 'static {
-        ::tokio::time::sleep_until(at.into())
+        ::tokio::time::sleep(at.saturating_duration_since(clock::now()))
     }
 }
 

@@ -23,6 +23,7 @@ use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
 use crate::producer::Stats;
 use crate::record::Record;
+use crate::time::Instant;
 
 pub use driver::Driver;
 pub(super) use runtime::first_of;
@@ -233,8 +234,8 @@ impl<R: Runtime> Producer<R> {
     pub async fn close(&self, timeout: Duration) -> Result<u64, Error> {
         let closing = self.engine().close();
         let by = |patience: Duration| {
-            let until = self.engine().clock().to_std(self.engine().clock().now()) + patience.min(FOR_EVER);
-            by::<R>(until, |context| closing.waiter.poll(context))
+            let until = self.engine().clock().now() + patience.min(FOR_EVER);
+            by::<R>(self.engine(), until, |context| closing.waiter.poll(context))
         };
         if !by(timeout).await && !self.engine().has_ended() {
             self.engine().abort();
@@ -332,7 +333,7 @@ async fn this_task() -> Sender {
 struct Waiting<'a, R: Runtime> {
     engine: &'a Engine,
     wait: Option<Wait>,
-    until: Option<std::time::Instant>,
+    until: Option<Instant>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -342,11 +343,10 @@ impl<'a, R: Runtime> Waiting<'a, R> {
     }
 
     async fn wait_for(&mut self, topic: &str, wait: Wait) -> Result<(), Error> {
-        let now = self.engine.clock().to_std(self.engine.clock().now());
-        let max = self.engine.max_block();
-        let until = *self.until.get_or_insert(now + max.min(FOR_EVER));
+        let max = self.engine.max_block().min(FOR_EVER);
+        let until = *self.until.get_or_insert_with(|| self.engine.clock().now() + max);
         let wait = self.wait.insert(wait);
-        if by::<R>(until, |context| wait.waiter().poll(context)).await {
+        if by::<R>(self.engine, until, |context| wait.waiter().poll(context)).await {
             return Ok(());
         }
         Err(self.engine.too_long(topic, wait))
@@ -354,11 +354,23 @@ impl<'a, R: Runtime> Waiting<'a, R> {
 }
 
 /// Waits for `done`, until a time at most. Whether it was done.
-async fn by<R: Runtime>(until: std::time::Instant, mut done: impl FnMut(&Context<'_>) -> Poll<()>) -> bool {
-    let mut sleep = pin!(R::sleep_until(until));
-    poll_fn(|context| match done(context) {
-        Poll::Ready(()) => Poll::Ready(true),
-        Poll::Pending => sleep.as_mut().poll(context).map(|()| false),
+async fn by<R: Runtime>(engine: &Engine, until: Instant, mut done: impl FnMut(&Context<'_>) -> Poll<()>) -> bool {
+    let sleep = || R::sleep_until(engine.clock().to_std(until));
+    let mut sleeping = pin!(sleep());
+    poll_fn(|context| {
+        if done(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        if sleeping.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        if until <= engine.clock().now() || engine.is_mock() {
+            return Poll::Ready(false);
+        }
+        // The runtime's time is not the real one, in which brokers live: tests may pause and turn it.
+        sleeping.set(sleep());
+        context.waker().wake_by_ref();
+        Poll::Pending
     })
     .await
 }
