@@ -451,7 +451,7 @@ impl Engine {
         if over {
             waiter.raise();
         }
-        Closing { waiter, began: now, failed_before }
+        Closing { waiter, began: now, too_late: over, failed_before }
     }
 
     /// Somebody's patience with a close is over: what is open fails, and the driver waits for nothing more.
@@ -476,6 +476,7 @@ impl Engine {
         let state = self.lock();
         let failed = state.producer.stats().records_failed - closing.failed_before;
         match &state.life {
+            _ if closing.too_late => Ok(0), // whose records failed was told
             _ if state.cut_short => Err(Error::Unfinished { after: now.saturating_since(closing.began), failed }),
             Life::Gone(why) => Err(Error::Gone { why: why.clone() }),
             Life::Running | Life::Closed | Life::Ended => Ok(failed),
@@ -717,14 +718,18 @@ impl State {
 
     /// If the driver is not at work, and that is why somebody waits.
     fn idle_driver(&self, now: Instant) -> Option<String> {
-        let since = self.wanted_since.map(|since| now.saturating_since(since)).filter(|since| *since > IDLE_DRIVER)?;
-        Some(if self.driven {
+        let since = now.saturating_since(self.wanted_since?);
+        if !self.driven {
+            return Some(
+                "the producer's driver was never polled: spawn it, or poll it beside other things".to_string(),
+            );
+        }
+        let idle = since > IDLE_DRIVER;
+        idle.then(|| {
             std::format!(
                 "the producer's driver has not run for {} s; is it polled, and does every callback return?",
                 since.as_secs()
             )
-        } else {
-            "the producer's driver was never polled: spawn it, or poll it beside other things".to_string()
         })
     }
 

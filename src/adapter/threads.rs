@@ -255,7 +255,7 @@ impl Producer {
     /// With `acks=0`, up to a second more (and of `timeout` no more than is left) passes until the brokers have read everything.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] if something was left when this or another call's time was over; [`Error::Gone`];
+    /// [`Error::Unfinished`] if something was left when this or another call's time was over; [`Error::Gone`] if the I/O thread went away meanwhile;
     /// [`Error::InCallback`].
     pub fn close(&self, timeout: Duration) -> Result<u64, Error> {
         not_in_callback(self.engine())?;

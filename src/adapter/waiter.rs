@@ -100,6 +100,8 @@ impl Listing {
 pub(super) struct Closing {
     pub(super) waiter: Arc<Waiter>,
     pub(super) began: Instant,
+    /// The driver had ended before.
+    pub(super) too_late: bool,
     /// Records that had failed before.
     pub(super) failed_before: u64,
 }

@@ -38,6 +38,8 @@ pub struct Driver<R: Runtime> {
     effects: Effects,
     buffers: Buffers,
     workers: Workers,
+    /// It is being polled. If it still is when it is dropped, that was a panic.
+    polled: bool,
 }
 
 impl<R: Runtime> core::fmt::Debug for Driver<R> {
@@ -76,6 +78,7 @@ impl<R: Runtime> Driver<R> {
             commands: Vec::new(),
             effects: Effects::default(),
             buffers: Buffers::new(),
+            polled: false,
         }
     }
 
@@ -247,19 +250,28 @@ impl<R: Runtime> Future for Driver<R> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let driver = self.get_mut();
-        driver.engine.set_driver(context.waker());
+        driver.polled = true;
+        let result = driver.work(context);
+        driver.polled = false;
+        result
+    }
+}
+
+impl<R: Runtime> Driver<R> {
+    fn work(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.engine.set_driver(context.waker());
         for _ in 0..ROUNDS {
-            let mut busy = driver.serve(context);
-            if driver.time_is_up(context) {
-                driver.engine.input(Input::Timeout);
+            let mut busy = self.serve(context);
+            if self.time_is_up(context) {
+                self.engine.input(Input::Timeout);
                 busy = true;
             }
-            busy |= driver.obey(context);
-            if driver.is_done() || driver.engine.has_ended() {
-                driver.engine.end("it was closed");
+            busy |= self.obey(context);
+            if self.is_done() || self.engine.has_ended() {
+                self.engine.end("it was closed");
                 return Poll::Ready(());
             }
-            if !busy && !driver.time_is_up(context) {
+            if !busy && !self.time_is_up(context) {
                 return Poll::Pending;
             }
         }
@@ -271,10 +283,9 @@ impl<R: Runtime> Future for Driver<R> {
 impl<R: Runtime> Drop for Driver<R> {
     fn drop(&mut self) {
         self.effects.run();
-        let panics = std::thread::panicking();
-        if panics {
+        if self.polled {
             log::error!("a producer's driver has panicked");
         }
-        self.engine.end(if panics { "its driver has panicked" } else { "its driver was dropped" });
+        self.engine.end(if self.polled { "its driver has panicked" } else { "its driver was dropped" });
     }
 }

@@ -230,7 +230,7 @@ impl<R: Runtime> Producer<R> {
     /// A driver that is not polled is given up a second after the timeout.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] if something was left when this or another call's time was over; [`Error::Gone`].
+    /// [`Error::Unfinished`] if something was left when this or another call's time was over; [`Error::Gone`] if the driver went away meanwhile.
     pub async fn close(&self, timeout: Duration) -> Result<u64, Error> {
         let closing = self.engine().close();
         let by = |patience: Duration| {
