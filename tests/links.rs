@@ -205,22 +205,7 @@ async fn send(producer: Producer, sender: usize, records: usize, size: usize) ->
 fn places(case: Case, log: &[(i32, StoredRecord)]) -> BTreeMap<(usize, usize), Vec<(i32, i64)>> {
     let mut places = BTreeMap::<_, Vec<_>>::new();
     for (partition, record) in log {
-        let Some(key) = record.key.as_deref() else {
-            let near: Vec<_> = log
-                .iter()
-                .filter(|(other, _)| other == partition)
-                .map(|(_, r)| {
-                    (r.offset, r.key.clone(), r.value.as_ref().map(|v| v.len()), r.timestamp, r.headers.len())
-                })
-                .filter(|r| (r.0 - record.offset).abs() < 4)
-                .collect();
-            panic!(
-                "{case:?}: a record without key at {partition} {}: {near:?} value {:?}",
-                record.offset,
-                record.value.as_ref().map(|v| v[..v.len().min(60)].to_vec())
-            );
-        };
-        let key = String::from_utf8(key.to_vec()).unwrap();
+        let key = String::from_utf8(record.key.as_deref().unwrap().to_vec()).unwrap();
         let (sender, number) = key.split_once('-').unwrap();
         let (sender, number): (usize, usize) = (sender.parse().unwrap(), number.parse().unwrap());
         assert_eq!(record.value.as_deref(), Some(&*value(sender, number, case.size)), "{case:?}: the value of {key}");
@@ -451,7 +436,6 @@ fn at_the_end_of_tls(test: impl AsyncFn(&Producer, &Tasks, &Proxy) + Clone + Sen
 
 /// Ends TLS on all connections, with something said after that, and no FIN.
 fn end_tls(proxy: &Proxy, then: &[u8]) {
-    until("there is a connection", || !proxy.live().is_empty());
     for connection in &proxy.live() {
         let (tls, socket) = connection.tls();
         tls.close_notify(socket, then);
@@ -468,6 +452,7 @@ fn after_the_end_of_tls(then: &'static [u8]) {
         producer.flush().await.unwrap();
         until("the callback was called", || !hosts::noted(&driver).is_empty());
         let (before, made) = (proxy.live(), proxy.accepted());
+        assert!(!before.is_empty());
         end_tls(proxy, then);
         let (began, used) = (now(), hosts::cpu_time(&driver));
         tasks.sleep(Duration::from_secs(2)).await;

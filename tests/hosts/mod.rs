@@ -152,6 +152,15 @@ impl Tasks {
         }
     }
 
+    /// Whether the last producer's driver has nothing more to do. With threads it is not known.
+    pub fn driver_has_ended(&self) -> bool {
+        match &*self.lock() {
+            None => true,
+            Some(Driver::Tokio(driver)) => driver.is_finished(),
+            Some(Driver::Smol(driver)) => driver.is_finished(),
+        }
+    }
+
     pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Task<T> {
         match &self.runs {
             Runs::Threads => Task::Thread(std::thread::spawn(move || smol::block_on(future))),
