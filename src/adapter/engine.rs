@@ -19,7 +19,7 @@ use super::completion::{Accepted, Callback, Calls, Completion, Place, gone};
 use super::error::Error;
 use super::holds::{Holds, LockHolds};
 use super::interceptor::Interceptors;
-use super::setup::{Setup, TokenProvider};
+use super::setup::{Setup, SetupError, TokenProvider};
 use super::waiter::{Flush, Listing, Wait, Waiter};
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Event, FlushId, Input, Output, PartitionInfo, TopicIndex};
@@ -127,7 +127,8 @@ impl Effects {
 }
 
 impl Engine {
-    pub(super) fn new(setup: Setup) -> std::io::Result<Self> {
+    pub(super) fn new(setup: Setup) -> Result<Self, SetupError> {
+        setup.check()?;
         #[cfg(feature = "tls")]
         let tls = Mutex::new(setup.tls_config()?);
         #[cfg(not(feature = "tls"))]
@@ -465,13 +466,13 @@ impl Engine {
     }
 
     /// Takes the credentials, certificates and trust of another configuration, from the next connection on.
-    pub(super) fn renew(&self, setup: Setup) -> std::io::Result<()> {
+    pub(super) fn renew(&self, setup: Setup) -> Result<(), SetupError> {
         #[cfg(feature = "tls")]
         {
             let made = setup.tls_config()?;
             let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
             if tls.is_some() != made.is_some() {
-                return Err(std::io::Error::other("security.protocol can't be changed while the producer runs"));
+                return Err(std::io::Error::other("security.protocol can't be changed while the producer runs").into());
             }
             *tls = made;
         }

@@ -29,7 +29,7 @@ use std::thread::JoinHandle;
 use super::completion::{Accepted, Callback, Delivered};
 use super::engine::{Attempt, Engine};
 use super::error::Error;
-use super::setup::Setup;
+use super::setup::{Setup, SetupError};
 use super::sockets::SocketOptions;
 use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
@@ -68,7 +68,7 @@ impl Producer {
     ///
     /// # Errors
     /// If the system refuses a thread, a poll instance or randomness, or TLS can't be set up as the configuration wants it.
-    pub fn new(setup: impl Into<Setup>) -> std::io::Result<Self> {
+    pub fn new(setup: impl Into<Setup>) -> Result<Self, SetupError> {
         let setup = setup.into();
         let sockets = SocketOptions::of(&setup.config);
         let engine = Arc::new(Engine::new(setup)?);
@@ -86,7 +86,7 @@ impl Producer {
     /// # Errors
     /// If the system has no randomness.
     #[cfg(feature = "cluster")]
-    pub fn mock(setup: impl Into<Setup>) -> std::io::Result<(Self, crate::Mock)> {
+    pub fn mock(setup: impl Into<Setup>) -> Result<(Self, crate::Mock), SetupError> {
         let (mock, engine) = crate::Mock::new(setup.into())?;
         let (thread, wakeups) = (Mutex::new(None), Arc::default());
         Ok((Self { shared: Arc::new(Shared { engine, thread, wakeups }) }, mock))
@@ -232,7 +232,7 @@ impl Producer {
     ///
     /// # Errors
     /// If they can't be read, or `security.protocol` would change.
-    pub fn renew_security(&self, setup: impl Into<Setup>) -> std::io::Result<()> {
+    pub fn renew_security(&self, setup: impl Into<Setup>) -> Result<(), SetupError> {
         self.engine().renew(setup.into())
     }
 

@@ -23,7 +23,7 @@ use std::io::{self, IoSlice};
 
 use ::tokio::net::{TcpStream, lookup_host};
 
-use super::setup::Setup;
+use super::setup::{Setup, SetupError};
 use super::task::{Failure, Runtime, Socket, SocketOptions, Stream, first_of};
 
 pub use super::task::Ack;
@@ -46,7 +46,7 @@ impl Producer {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn spawn(setup: impl Into<Setup>) -> io::Result<Self> {
+    pub fn spawn(setup: impl Into<Setup>) -> Result<Self, SetupError> {
         let (producer, driver) = Self::new(setup)?;
         ::tokio::spawn(driver);
         Ok(producer)
