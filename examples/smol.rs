@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn produce() -> Result<(), Box<dyn Error>> {
     let cluster = TestCluster::builder().nodes(3).user("alice", "secret").tls().start()?;
     let properties = match std::env::args().nth(1) {
-        Some(path) => parse_properties(&std::fs::read_to_string(path)?),
+        Some(path) => parse_properties(&std::fs::read_to_string(path)?)?,
         None => cluster.properties(),
     };
     let config = Config::from_properties(properties)?;

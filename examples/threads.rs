@@ -24,7 +24,7 @@ impl Partitioner for VipFirst {
 fn main() -> Result<(), Box<dyn Error>> {
     let cluster = TestCluster::builder().nodes(3).user("alice", "secret").tls().start()?;
     let properties = match std::env::args().nth(1) {
-        Some(path) => parse_properties(&std::fs::read_to_string(path)?),
+        Some(path) => parse_properties(&std::fs::read_to_string(path)?)?,
         None => cluster.properties(),
     };
     let config = Config::from_properties(properties)?;

@@ -50,12 +50,57 @@ pub(crate) fn base64(text: &str) -> Vec<u8> {
 /// The name of a deliberate difference, and which vectors show it.
 pub(crate) type Difference<T> = (&'static str, fn(&T) -> bool);
 
-/// Whether one of the deliberate differences applies to a vector. Each has to stand, by its name, in docs/differences.md.
-pub(crate) fn differs_deliberately<T>(differences: &[Difference<T>], vector: &T) -> bool {
+/// Deliberate differences. Each has to stand, by its name, in docs/differences.md, and each has to be met.
+pub(crate) struct Differences<T: 'static> {
+    all: &'static [Difference<T>],
+    met: core::cell::RefCell<alloc::collections::BTreeSet<&'static str>>,
+}
+
+impl<T> Differences<T> {
+    pub(crate) fn new(all: &'static [Difference<T>]) -> Self {
+        let page = page();
+        for (name, _) in all {
+            assert!(page.contains(&std::format!("| `{name}` |")), "docs/differences.md has no row {name}");
+        }
+        Self { all, met: Default::default() }
+    }
+
+    /// Whether one of them applies to a vector that was found to differ.
+    pub(crate) fn explain(&self, vector: &T) -> bool {
+        let found: Vec<_> = self.all.iter().filter(|(_, applies)| applies(vector)).map(|(name, _)| *name).collect();
+        self.met.borrow_mut().extend(&found);
+        !found.is_empty()
+    }
+
+    /// Each was met: none of them stands there for nothing. (Vectors from another folder need not show all of them.)
+    pub(crate) fn are_all_used(&self) {
+        let met = self.met.borrow();
+        let unused: Vec<_> = self.all.iter().map(|(name, _)| *name).filter(|name| !met.contains(name)).collect();
+        assert!(
+            unused.is_empty() || std::env::var_os("MILENA_GOLDEN").is_some(),
+            "no vector shows these differences (any more): {unused:?}"
+        );
+    }
+}
+
+fn page() -> String {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/differences.md");
-    let page = std::fs::read_to_string(path).expect("docs/differences.md is there");
-    differences.iter().any(|(name, applies)| {
-        assert!(page.contains(&std::format!("| `{name}` |")), "docs/differences.md has no row {name}");
-        applies(vector)
-    })
+    std::fs::read_to_string(path).expect("docs/differences.md is there")
+}
+
+/// No row of docs/differences.md stands there for nothing: each name in it is one that a golden test takes for an exception.
+#[test]
+#[cfg(feature = "scram")]
+fn every_difference_that_is_written_down_is_one() {
+    let known = [crate::config::golden_differences(), crate::connection::sasl::golden::differences()].concat();
+    let page = page();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let unknown: Vec<_> = rows.map(|(name, _)| name).filter(|name| !known.contains(name)).collect();
+    assert!(unknown.is_empty(), "docs/differences.md names what no golden test knows: {unknown:?}");
+    assert!(!known.is_empty());
+}
+
+/// The names of differences.
+pub(crate) fn names<T>(differences: &[Difference<T>]) -> Vec<&'static str> {
+    differences.iter().map(|(name, _)| *name).collect()
 }

@@ -53,11 +53,13 @@ pub use adapter::threads;
 #[cfg(feature = "tokio")]
 pub use adapter::tokio;
 #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
-pub use adapter::{Delivered, Error, Interceptor, LockHolds, SendAllError, Setup, TokenProvider, Typed, TypedError};
+pub use adapter::{
+    Delivered, Error, Interceptor, LockHolds, SendAllError, Setup, SetupError, TokenProvider, Typed, TypedError,
+};
 pub use batch::{Compression, Compressor};
 pub use config::{
-    Acks, Config, ConfigBuilder, ConfigError, Sasl, ScramHash, Secret, SecurityProtocol, TlsOptions, UnsecuredToken,
-    parse_properties,
+    Acks, Config, ConfigBuilder, ConfigError, LeftOut, Part, PropertiesError, Sasl, ScramHash, Secret,
+    SecurityProtocol, TlsOptions, UnsecuredToken, parse_properties,
 };
 pub use connection::sasl::oauth::Token;
 pub use connection::sasl::{SaslExchange, SaslMechanism};

@@ -21,7 +21,7 @@ use super::error::Error;
 use super::holds::{Holds, LockHolds};
 use super::interceptor::Interceptors;
 use super::line::{Line, Sender, Ticket};
-use super::setup::Setup;
+use super::setup::{Setup, SetupError};
 use super::tokens::Tokens;
 use super::waiter::{Closing, Flush, Listing, Wait, Waiter};
 use crate::config::{Acks, SecurityProtocol};
@@ -148,7 +148,8 @@ pub(super) enum Attempt {
 }
 
 impl Engine {
-    pub(super) fn new(setup: Setup) -> std::io::Result<Self> {
+    pub(super) fn new(setup: Setup) -> Result<Self, SetupError> {
+        setup.check()?;
         #[cfg(feature = "tls")]
         let tls = Mutex::new(setup.tls_config()?);
         #[cfg(not(feature = "tls"))]
@@ -548,8 +549,8 @@ impl Engine {
 
     /// Takes the credentials, certificates and trust of another setup, from the next connection on; what was refused until now
     /// is tried again at once.
-    pub(super) fn renew(&self, setup: Setup) -> std::io::Result<()> {
-        let refused = |words: &str| Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, words));
+    pub(super) fn renew(&self, setup: Setup) -> Result<(), SetupError> {
+        let refused = |words: &str| Err(SetupError::from(std::io::Error::new(std::io::ErrorKind::InvalidInput, words)));
         if setup.config.security_protocol() != self.security_protocol {
             return refused("security.protocol can't be changed while the producer runs: close it and make another");
         }

@@ -9,7 +9,6 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
@@ -19,7 +18,7 @@ use kafka_protocol::protocol::Decodable;
 use super::clock;
 use super::effects::Effects;
 use super::engine::Engine;
-use super::setup::Setup;
+use super::setup::{Setup, SetupError};
 use crate::batch::{Compression, decode};
 use crate::cluster::{Cluster, Peer, Request, Settings};
 use crate::config::{Acks, Config, SecurityProtocol};
@@ -115,7 +114,7 @@ impl alloc::task::Wake for Wake {
 
 impl Mock {
     /// The mock, and the engine for a handle.
-    pub(super) fn new(mut setup: Setup) -> io::Result<(Self, Arc<Engine>)> {
+    pub(super) fn new(mut setup: Setup) -> Result<(Self, Arc<Engine>), SetupError> {
         let cluster = Cluster::new(Settings {
             default_partitions: 1,
             instant_elections: true,

@@ -38,5 +38,5 @@ pub use holds::LockHolds;
 pub use interceptor::Interceptor;
 #[cfg(feature = "cluster")]
 pub use mock::Mock;
-pub use setup::{Setup, TokenProvider};
+pub use setup::{Setup, SetupError, TokenProvider};
 pub use typed::{Typed, TypedError};

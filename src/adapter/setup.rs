@@ -4,11 +4,13 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt::Debug;
+use core::fmt::{self, Debug};
 use std::io;
 
+use thiserror::Error as ThisError;
+
 use super::interceptor::Interceptor;
-use crate::config::Config;
+use crate::config::{Config, ConfigError, GSSAPI, MECHANISM, Part, Sasl};
 use crate::connection::sasl::SaslMechanism;
 use crate::connection::sasl::oauth::Token;
 use crate::producer::Partitioner;
@@ -24,6 +26,36 @@ pub trait TokenProvider: Debug + Send {
     /// In words, if there is none. A panic is one, too, and so is a token that is over already. If an older token is still good, it
     /// is used on.
     fn token(&mut self) -> Result<Token, String>;
+}
+
+/// Why a producer could not be made.
+///
+/// `Debug` says the same as `Display`, so that a `main` that returns it says something.
+#[derive(ThisError)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The configuration is wrong: an option, a file of certificates, or a part that has to be brought is not there.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system refused a thread, a poll instance or randomness.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Debug for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<SetupError> for io::Error {
+    /// A wrong configuration is invalid input.
+    fn from(error: SetupError) -> Self {
+        match error {
+            SetupError::Config(error) => Self::new(io::ErrorKind::InvalidInput, error),
+            SetupError::Io(error) => error,
+        }
+    }
 }
 
 /// A [`Config`], with parts that have no name in a properties file. Each adapter's `Producer::new` takes either.
@@ -120,22 +152,67 @@ impl Setup {
         self
     }
 
+    /// Looks whether all parts are there that the options call for ([`Config::parts`]). Every `new` does so.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotBuiltIn`], with what to do.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        for (part, option) in self.config.parts() {
+            let is_there = match part {
+                Part::Partitioner => self.partitioner.is_some(),
+                Part::Interceptor => !self.interceptors.is_empty(),
+                Part::SaslMechanism => self.mechanism.is_some(),
+                Part::TokenProvider => self.tokens.is_some(),
+                Part::TlsConfig => self.has_tls_config(),
+            };
+            if !is_there {
+                return Err(self.missing(part, option));
+            }
+        }
+        Ok(())
+    }
+
+    fn missing(&self, part: Part, option: &'static str) -> ConfigError {
+        match &self.config.sasl {
+            Some(sasl) if option == "sasl.mechanism" => {
+                let instead = match sasl {
+                    Sasl::Custom { mechanism } if mechanism == "GSSAPI" => GSSAPI,
+                    Sasl::Custom { .. } => MECHANISM,
+                    Sasl::Plain { .. } | Sasl::Scram { .. } | Sasl::OAuthBearer | Sasl::OAuthBearerUnsecured(_) => {
+                        part.instead()
+                    }
+                };
+                ConfigError::NotBuiltIn { option: std::format!("sasl.mechanism={}", sasl.mechanism()), instead }
+            }
+            _ => ConfigError::NotBuiltIn { option: option.into(), instead: part.instead() },
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn has_tls_config(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn has_tls_config(&self) -> bool {
+        false
+    }
+
     /// The TLS configuration to begin with; `None` if connections are not encrypted.
     #[cfg(feature = "tls")]
-    pub(super) fn tls_config(&self) -> io::Result<Option<Arc<rustls::ClientConfig>>> {
+    pub(super) fn tls_config(&self) -> Result<Option<Arc<rustls::ClientConfig>>, ConfigError> {
         if !self.config.security_protocol.has_tls() {
             return Ok(None);
         }
-        let made = self.tls.clone().map_or_else(|| super::tls::client_config(&self.config.tls), Ok);
-        made.map(Some).map_err(|words| io::Error::new(io::ErrorKind::InvalidInput, words))
+        self.tls.clone().map_or_else(|| super::tls::client_config(&self.config.tls), Ok).map(Some)
     }
 
     /// Refuses what was not compiled in.
     #[cfg(not(feature = "tls"))]
-    pub(super) fn check_tls(&self) -> io::Result<()> {
-        let words = "security.protocol with SSL is not built in: compile milena with feature tls";
+    pub(super) fn check_tls(&self) -> Result<(), ConfigError> {
         if self.config.security_protocol.has_tls() {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, words));
+            let option = std::format!("security.protocol={}", self.config.security_protocol.name());
+            return Err(ConfigError::NotBuiltIn { option, instead: "compile milena with features = [\"tls\"]" });
         }
         Ok(())
     }

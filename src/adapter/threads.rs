@@ -32,7 +32,7 @@ use super::completion::{Accepted, Callback, Delivered};
 use super::engine::{Attempt, Engine, PULLED};
 use super::error::{Error, SendAllError};
 use super::line::Sender;
-use super::setup::Setup;
+use super::setup::{Setup, SetupError};
 use super::sockets::SocketOptions;
 use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
@@ -87,7 +87,7 @@ impl Producer {
     ///
     /// # Errors
     /// If the system refuses a thread, a poll instance or randomness, or TLS can't be set up as the configuration wants it.
-    pub fn new(setup: impl Into<Setup>) -> std::io::Result<Self> {
+    pub fn new(setup: impl Into<Setup>) -> Result<Self, SetupError> {
         let setup = setup.into();
         let sockets = SocketOptions::of(&setup.config);
         let engine = Arc::new(Engine::new(setup)?);
@@ -106,7 +106,7 @@ impl Producer {
     /// # Errors
     /// If the system has no randomness.
     #[cfg(feature = "cluster")]
-    pub fn mock(setup: impl Into<Setup>) -> std::io::Result<(Self, crate::Mock)> {
+    pub fn mock(setup: impl Into<Setup>) -> Result<(Self, crate::Mock), SetupError> {
         let (mock, engine) = crate::Mock::new(setup.into())?;
         let (thread, wakeups) = (Mutex::new(None), Arc::default());
         Ok((Self { shared: Arc::new(Shared { engine, thread, wakeups }) }, mock))
@@ -291,7 +291,7 @@ impl Producer {
     ///
     /// # Errors
     /// If they can't be read, or `security.protocol` would change.
-    pub fn renew_security(&self, setup: impl Into<Setup>) -> std::io::Result<()> {
+    pub fn renew_security(&self, setup: impl Into<Setup>) -> Result<(), SetupError> {
         self.engine().renew(setup.into())
     }
 

@@ -1,4 +1,14 @@
-//! TLS by rustls, without IO: bytes from the socket in, bytes for the socket out. One wrapper for all adapters.
+//! TLS by rustls, without IO: bytes from the socket in, bytes for the socket out. One wrapper for all adapters. What it is set
+//! up with is in [`trust`], [`identity`] and [`pem`].
+
+mod certificate;
+mod explain;
+mod identity;
+mod pem;
+mod sealed;
+#[cfg(test)]
+mod tests;
+mod trust;
 
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
@@ -6,16 +16,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::io::{self, Read, Write};
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, ClientConnection};
 
-use crate::config::TlsOptions;
+use self::explain::words;
+use crate::config::{ConfigError, TlsOptions};
 use crate::planted::planted;
 
 /// Encrypted bytes that are made before they have left, at most (but for one record of TLS).
@@ -166,24 +173,8 @@ impl Outgoing {
     }
 }
 
-/// rustls' words, with what to do where that is not obvious.
-#[allow(clippy::wildcard_enum_match_arm, reason = "some of a library's many errors")]
-fn words(error: &Error) -> String {
-    let hint = match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "; is the issuer in ssl.truststore.location, or in the system's store?"
-        }
-        Error::InvalidCertificate(
-            CertificateError::NotValidForNameContext { .. } | CertificateError::NotValidForName,
-        ) => "; the brokers' advertised.listeners have to name what the certificate is for",
-        Error::InvalidMessage(_) => "; does the port speak TLS?",
-        _ => "",
-    };
-    std::format!("{error}{hint}")
-}
-
 /// What `ssl.*` asks for.
-pub(super) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
+pub(super) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, ConfigError> {
     let provider = Arc::new(provider(options)?);
     let versions: Vec<&rustls::SupportedProtocolVersion> =
         [(options.tls13, &rustls::version::TLS13), (options.tls12, &rustls::version::TLS12)]
@@ -191,151 +182,45 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, S
             .filter_map(|(enabled, version)| enabled.then_some(version))
             .collect();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&versions);
-    let builder = builder.map_err(|error| std::format!("ssl.enabled.protocols, ssl.cipher.suites: {error}"))?;
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(options)?), provider).build();
-    let verifier = verifier.map_err(|error| std::format!("ssl.truststore: {error}"))?;
-    let builder = if options.any_name {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(verifier)))
-    } else {
-        builder.with_webpki_verifier(verifier)
-    };
-    let config = match identity(options)? {
+    let builder = builder.map_err(|_| {
+        let why = "none of them is of a version of TLS that ssl.enabled.protocols and ssl.protocol leave";
+        unusable("ssl.cipher.suites", why.to_string())
+    })?;
+    let verifier = trust::Verifier::new(options, provider)?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    Ok(Arc::new(match identity::identity(options)? {
         None => builder.with_no_client_auth(),
-        Some((chain, key)) => {
-            builder.with_client_auth_cert(chain, key).map_err(|error| std::format!("ssl.keystore: {error}"))?
-        }
-    };
-    Ok(Arc::new(config))
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
+    }))
 }
 
 /// ring, named here, so that a program with several providers need not choose one.
-fn provider(options: &TlsOptions) -> Result<CryptoProvider, String> {
+fn provider(options: &TlsOptions) -> Result<CryptoProvider, ConfigError> {
     let mut provider = ring::default_provider();
-    if !options.cipher_suites.is_empty() {
-        // rustls writes TLS13_AES_…, the standard (and Java) TLS_AES_….
-        let name = |suite: &rustls::SupportedCipherSuite| std::format!("{:?}", suite.suite()).replace("TLS13_", "TLS_");
-        provider.cipher_suites.retain(|suite| options.cipher_suites.contains(&name(suite)));
-        if provider.cipher_suites.is_empty() {
-            let known: Vec<String> = ring::default_provider().cipher_suites.iter().map(name).collect();
-            return Err(std::format!("ssl.cipher.suites has none that is known: {}", known.join(", ")));
-        }
+    if options.cipher_suites.is_empty() {
+        return Ok(provider);
+    }
+    // rustls writes TLS13_AES_..., the standard (and Java) TLS_AES_....
+    let name = |suite: &rustls::SupportedCipherSuite| std::format!("{:?}", suite.suite()).replace("TLS13_", "TLS_");
+    let known: Vec<String> = provider.cipher_suites.iter().map(name).collect();
+    // Not a suite, but a way to say something in a list of them.
+    let unknown = |suite: &&String| !known.contains(suite) && *suite != "TLS_EMPTY_RENEGOTIATION_INFO_SCSV";
+    let unknown: Vec<&str> = options.cipher_suites.iter().filter(unknown).map(|suite| &**suite).collect();
+    provider.cipher_suites.retain(|suite| options.cipher_suites.contains(&name(suite)));
+    if provider.cipher_suites.is_empty() {
+        let why = std::format!("none of them is known: {}. Known are {}", unknown.join(", "), known.join(", "));
+        return Err(unusable("ssl.cipher.suites", why));
+    }
+    if !unknown.is_empty() {
+        log::warn!("ssl.cipher.suites: left out, for they are not known: {}", unknown.join(", "));
     }
     Ok(provider)
 }
 
-fn roots(options: &TlsOptions) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let (text, option) = match (&options.trusted, &options.truststore) {
-        (Some(text), _) => (text.expose().as_bytes().to_vec(), "ssl.truststore.certificates"),
-        (None, Some(path)) => (read(path, "ssl.truststore.location")?, "ssl.truststore.location"),
-        (None, None) => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                return Err("the system has no certificates to trust: set ssl.truststore.location".to_string());
-            }
-            return Ok(roots);
-        }
-    };
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.map_err(|error| std::format!("{option}: {error}"))?;
-        roots.add(certificate).map_err(|error| std::format!("{option}: {error}"))?;
-    }
-    if roots.is_empty() {
-        return Err(std::format!("{option} has no certificate in PEM"));
-    }
-    Ok(roots)
+fn read(path: &str, option: &'static str) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(path).map_err(|error| unusable(option, std::format!("can't read {path}: {error}")))
 }
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn identity(options: &TlsOptions) -> Result<Option<Identity>, String> {
-    let (key, chain, option) = match (&options.keystore, &options.key, &options.chain) {
-        (Some(path), ..) => {
-            let text = read(path, "ssl.keystore.location")?;
-            (text.clone(), text, "ssl.keystore.location")
-        }
-        (None, Some(key), Some(chain)) => {
-            (key.expose().as_bytes().to_vec(), chain.expose().as_bytes().to_vec(), "ssl.keystore")
-        }
-        (None, ..) => return Ok(None),
-    };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
-    let chain = chain.map_err(|error| std::format!("{option}: {error}"))?;
-    if chain.is_empty() {
-        return Err(std::format!("{option} has no certificate in PEM"));
-    }
-    let text = String::from_utf8_lossy(&key);
-    if let Some(sealed) = section(&text, "ENCRYPTED PRIVATE KEY") {
-        let Some(password) = &options.key_password else {
-            return Err(std::format!("the key in {option} is encrypted: set ssl.key.password"));
-        };
-        let (_, document) =
-            pkcs8::SecretDocument::from_pem(sealed).map_err(|error| std::format!("{option}: {error}"))?;
-        let sealed = pkcs8::EncryptedPrivateKeyInfo::try_from(document.as_bytes());
-        let sealed = sealed.map_err(|error| std::format!("{option}: {error}"))?;
-        let opened = sealed.decrypt(password.expose());
-        let opened =
-            opened.map_err(|error| std::format!("ssl.key.password does not open the key in {option}: {error}"))?;
-        return Ok(Some((chain, PrivatePkcs8KeyDer::from(opened.as_bytes().to_vec()).into())));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&key);
-    let key = key.map_err(|error| std::format!("{option} has no private key in PEM (PKCS#8): {error}"))?;
-    Ok(Some((chain, key)))
-}
-
-/// The PEM section with this label.
-fn section<'a>(text: &'a str, label: &str) -> Option<&'a str> {
-    let end = std::format!("-----END {label}-----");
-    let from = text.find(&std::format!("-----BEGIN {label}-----"))?;
-    let to = text[from..].find(&end)? + from + end.len();
-    Some(&text[from..to])
-}
-
-fn read(path: &str, option: &str) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| std::format!("{option}: can't read {path}: {error}"))
-}
-
-/// Checks everything but the name (`ssl.endpoint.identification.algorithm=`).
-#[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        match self.0.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
+fn unusable(option: &'static str, why: String) -> ConfigError {
+    ConfigError::Unusable { option, why }
 }

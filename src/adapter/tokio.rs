@@ -26,7 +26,7 @@ use ::tokio::net::{TcpStream, lookup_host};
 use socket2::SockRef;
 
 use super::clock;
-use super::setup::Setup;
+use super::setup::{Setup, SetupError};
 use super::task::{Failure, Runtime, Socket, SocketOptions, Stream, first_of};
 
 pub use super::task::Ack;
@@ -49,7 +49,7 @@ impl Producer {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn spawn(setup: impl Into<Setup>) -> io::Result<Self> {
+    pub fn spawn(setup: impl Into<Setup>) -> Result<Self, SetupError> {
         let (producer, driver) = Self::new(setup)?;
         ::tokio::spawn(driver);
         Ok(producer)

@@ -1,12 +1,18 @@
 //! The producer's options: built once, checked once, then trusted.
 
 mod build;
+mod elsewhere;
+mod error;
 #[cfg(test)]
 mod golden;
 mod jaas;
 mod options;
+mod parts;
 mod properties;
-mod security;
+mod sasl;
+mod secret;
+mod servers;
+mod tls;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,9 +20,16 @@ use core::time::Duration;
 
 use crate::batch::Compression;
 
-pub use build::{ConfigBuilder, ConfigError};
-pub use properties::parse_properties;
-pub use security::{Sasl, ScramHash, Secret, SecurityProtocol, TlsOptions, UnsecuredToken};
+pub use build::{ConfigBuilder, LeftOut};
+pub use error::ConfigError;
+#[cfg(test)]
+pub(crate) use golden::differences as golden_differences;
+pub use parts::Part;
+pub(crate) use parts::{GSSAPI, MECHANISM};
+pub use properties::{PropertiesError, parse_properties};
+pub use sasl::{Sasl, ScramHash, SecurityProtocol, UnsecuredToken};
+pub use secret::Secret;
+pub use tls::TlsOptions;
 
 /// How many acknowledgements a record needs (`acks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +139,8 @@ pub struct Config {
     pub(crate) sasl: Option<Sasl>,
     /// `ssl.*`, for adapters.
     pub(crate) tls: TlsOptions,
+    /// What options call for that only the application has.
+    pub(crate) parts: Vec<(Part, &'static str)>,
     /// `send.buffer.bytes`, for adapters; `None` for the system's default.
     pub(crate) send_buffer: Option<usize>,
     /// `receive.buffer.bytes`, for adapters; `None` for the system's default.
@@ -147,16 +162,46 @@ impl Config {
     }
 
     /// From options with Java's names and values, such as [`parse_properties`] reads from a file. A later pair of the same
-    /// name replaces an earlier one.
+    /// name replaces an earlier one. White space around values is cut off, as in Java, but for secrets.
     ///
     /// # Errors
-    /// For unknown options, values out of range, options that contradict each other, and those that are not built in.
+    /// For unknown options, values out of range, options that contradict each other, and those that are not built in: all that
+    /// can be told apart, at once.
     pub fn from_properties<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self, ConfigError>
     where
         N: AsRef<str>,
         V: AsRef<str>,
     {
         build::from_properties(pairs)
+    }
+
+    /// As [`from_properties`](Self::from_properties), for files that are not this producer's alone: what has no effect here is
+    /// left out and told, where the other refuses it or passes over it. That are options which nobody here knows (Java's
+    /// producer warns of them), and those that can be done without: interceptors, metrics reporters, serializers, the JVM's
+    /// things. What would change where records go, who the client is, whom it trusts, or what is promised is refused all the
+    /// same, as are values that an option does not take.
+    ///
+    /// ```
+    /// let pairs = [("bootstrap.servers", "h:9092"), ("schema.registry.url", "http://r"), ("linger", "5")];
+    /// let (config, left_out) = milena::Config::from_properties_lenient(pairs)?;
+    /// assert_eq!(left_out.len(), 2);
+    /// for option in left_out {
+    ///     eprintln!("{option}"); // linger: unknown option linger; did you mean linger.ms?
+    /// }
+    /// # let _ = config;
+    /// # Ok::<(), milena::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there, but for what can be left out.
+    pub fn from_properties_lenient<N, V>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<(Self, Vec<LeftOut>), ConfigError>
+    where
+        N: AsRef<str>,
+        V: AsRef<str>,
+    {
+        build::from_properties_lenient(pairs)
     }
 
     /// `bootstrap.servers`: host and port.
@@ -212,6 +257,11 @@ impl Config {
     /// `request.timeout.ms`.
     pub fn request_timeout(&self) -> Duration {
         self.request_timeout
+    }
+
+    /// How the producer authenticates itself by SASL; `None` where `security.protocol` has none.
+    pub fn sasl(&self) -> Option<&Sasl> {
+        self.sasl.as_ref()
     }
 
     /// `security.protocol`: whether the host has to encrypt connections.

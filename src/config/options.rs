@@ -1,5 +1,7 @@
 //! The table of options: names, kinds, defaults, ranges. Everything that is said about an option is said here once.
 
+use crate::config::Part;
+
 /// What a value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -26,6 +28,11 @@ pub(crate) enum Support {
     Built,
     /// It has none here, and none is missed: these values are taken, any if the list is empty.
     Ignored(&'static [&'static str]),
+    /// The application has to bring a part of its own, unless it is the default.
+    Part(Part),
+    /// Refused but for its default; with what to do instead. A lenient reading leaves it out: records are sent as they should be
+    /// without it.
+    Dispensable(&'static str),
     /// Refused but for its default; with what to do instead.
     NotBuiltIn(&'static str),
 }
@@ -58,13 +65,36 @@ const fn missing(name: &'static str, default: &'static str, instead: &'static st
     Entry { name, kind: Kind::Text, default, support: Support::NotBuiltIn(instead), about: "" }
 }
 
+const fn part(name: &'static str, default: &'static str, part: Part, about: &'static str) -> Entry {
+    Entry { name, kind: Kind::Text, default, support: Support::Part(part), about }
+}
+
+const fn dispensable(name: &'static str, default: &'static str, instead: &'static str) -> Entry {
+    Entry { name, kind: Kind::Text, default, support: Support::Dispensable(instead), about: "" }
+}
+
 const INT: i64 = i32::MAX as i64;
 const LONG: i64 = i64::MAX;
-const BYTES: &[&str] = &[
+/// All of Java's serializers: who sends bytes makes theirs with `milena::serializer`, or otherwise.
+const SERIALIZERS: &[&str] = &[
+    "org.apache.kafka.common.serialization.BooleanSerializer",
     "org.apache.kafka.common.serialization.ByteArraySerializer",
+    "org.apache.kafka.common.serialization.ByteBufferSerializer",
+    "org.apache.kafka.common.serialization.BytesSerializer",
+    "org.apache.kafka.common.serialization.DoubleSerializer",
+    "org.apache.kafka.common.serialization.FloatSerializer",
+    "org.apache.kafka.common.serialization.IntegerSerializer",
+    "org.apache.kafka.common.serialization.ListSerializer",
+    "org.apache.kafka.common.serialization.LongSerializer",
+    "org.apache.kafka.common.serialization.ShortSerializer",
     "org.apache.kafka.common.serialization.StringSerializer",
+    "org.apache.kafka.common.serialization.UUIDSerializer",
+    "org.apache.kafka.common.serialization.VoidSerializer",
 ];
-const TOKENS: &str = "give the producer a milena::TokenProvider, which fetches tokens your way";
+const BYTES: &str =
+    "Records are bytes here: Java's serializers are in `milena::serializer`, others are the application's.";
+/// All options that begin so; there are more than thirty.
+pub(crate) const TOKENS: &str = "sasl.oauthbearer.*";
 const TOKENS_IGNORED: &str = "For fetching tokens, which a milena::TokenProvider of yours does.";
 const REFRESH: &str = "A new token is asked for after 80 % of the old one's life.";
 const TRANSACTIONS: &str = "this version has no transactions; without them the producer is idempotent per partition";
@@ -192,9 +222,9 @@ pub(crate) static OPTIONS: &[Entry] = &[
     ),
     built(
         "partitioner.class",
-        Kind::Choice(&["", "org.apache.kafka.clients.producer.RoundRobinPartitioner"]),
+        Kind::Text,
         "",
-        "Java's round robin; for one of your own give the producer a milena::Partitioner.",
+        "Java's `org.apache.kafka.clients.producer.RoundRobinPartitioner`; any other class calls for a milena::Partitioner.",
     ),
     built(
         "security.protocol",
@@ -251,8 +281,8 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "After how long without progress a leader is avoided by records without key; 0 for never.",
     ),
     built("partitioner.ignore.keys", Kind::Boolean, "false", "Records with a key are spread as those without."),
-    ignored("key.serializer", "", BYTES, "Records are bytes here."),
-    ignored("value.serializer", "", BYTES, "Records are bytes here."),
+    ignored("key.serializer", "", SERIALIZERS, BYTES),
+    ignored("value.serializer", "", SERIALIZERS, BYTES),
     ignored("client.dns.lookup", "use_all_dns_ips", &["use_all_dns_ips"], "All addresses of a name are tried."),
     ignored(
         "metadata.recovery.rebootstrap.trigger.ms",
@@ -266,23 +296,34 @@ pub(crate) static OPTIONS: &[Entry] = &[
     ignored("metrics.num.samples", "2", &[], "See `Producer::stats`."),
     ignored("metrics.recording.level", "INFO", &[], "See `Producer::stats`."),
     ignored("auto.include.jmx.reporter", "true", &[], "There is no JMX."),
-    missing("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter", "read Producer::stats"),
+    dispensable("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter", "read Producer::stats"),
     missing("transactional.id", "", TRANSACTIONS),
     missing("transaction.timeout.ms", "60000", TRANSACTIONS),
     missing("transaction.two.phase.commit.enable", "false", TRANSACTIONS),
-    missing("partitioner.rack.aware", "false", "give the producer your own milena::Partitioner"),
-    missing("client.rack", "", "give the producer your own milena::Partitioner"),
-    missing("interceptor.classes", "", "give the producer your own milena::Interceptor"),
+    part("partitioner.rack.aware", "false", Part::Partitioner, "Whether the partitioner is one that looks at racks."),
+    ignored("client.rack", "", &[], "For `partitioner.rack.aware`, or read by a milena::Partitioner of yours."),
+    part("interceptor.classes", "", Part::Interceptor, "Who looks at each record and its outcome."),
     missing("config.providers", "", "expand the values before they are given to the producer"),
     ignored("security.providers", "", &[], "TLS is not the JVM's."),
     ignored("ssl.provider", "", &[], "TLS is not the JVM's."),
     ignored("ssl.keymanager.algorithm", "SunX509", &[], "TLS is not the JVM's."),
     ignored("ssl.trustmanager.algorithm", "PKIX", &[], "TLS is not the JVM's."),
     ignored("ssl.secure.random.implementation", "", &[], "TLS is not the JVM's."),
-    missing("ssl.engine.factory.class", "", "give the adapter your own rustls::ClientConfig"),
-    missing("sasl.client.callback.handler.class", "", "give the producer your own milena::SaslMechanism"),
-    missing("sasl.login.callback.handler.class", "", TOKENS),
-    missing("sasl.login.class", "", TOKENS),
+    part("ssl.engine.factory.class", "", Part::TlsConfig, "Where TLS comes from."),
+    part("sasl.client.callback.handler.class", "", Part::SaslMechanism, "Who answers a server's challenges."),
+    part(
+        "sasl.login.callback.handler.class",
+        "",
+        Part::TokenProvider,
+        "Who fetches tokens for OAUTHBEARER; with PLAIN and SCRAM who brings the credentials, by a milena::SaslMechanism.",
+    ),
+    part("sasl.login.class", "", Part::TokenProvider, "The same."),
+    part(
+        TOKENS,
+        "",
+        Part::TokenProvider,
+        "How tokens are fetched: all options that begin so, where the mechanism is OAUTHBEARER.",
+    ),
     ignored("sasl.kerberos.service.name", "", &[], "For GSSAPI, which a milena::SaslMechanism of yours has to do."),
     ignored("sasl.kerberos.kinit.cmd", "/usr/bin/kinit", &[], "For GSSAPI."),
     ignored("sasl.kerberos.ticket.renew.window.factor", "0.8", &[], "For GSSAPI."),
@@ -296,38 +337,22 @@ pub(crate) static OPTIONS: &[Entry] = &[
     ignored("sasl.login.read.timeout.ms", "", &[], TOKENS_IGNORED),
     ignored("sasl.login.retry.backoff.ms", "100", &[], TOKENS_IGNORED),
     ignored("sasl.login.retry.backoff.max.ms", "10000", &[], TOKENS_IGNORED),
-    missing("enable.metrics.push", "true", "read Producer::stats; nothing is pushed to brokers"),
-    missing("buffer.memory.allocation.strategy", "full", "memory is always taken in chunks, as needed"),
+    ignored("enable.metrics.push", "true", &[], "Nothing is pushed to brokers. See `Producer::stats`."),
+    dispensable("buffer.memory.allocation.strategy", "full", "memory is always taken in chunks, as needed"),
 ];
 
-/// Names by which librdkafka's users know our options.
-pub(crate) static ELSEWHERE: &[(&str, &str)] = &[
-    ("metadata.broker.list", "bootstrap.servers"),
-    ("queue.buffering.max.ms", "linger.ms"),
-    ("queue.buffering.max.kbytes", "buffer.memory (in bytes)"),
-    ("queue.buffering.max.messages", "buffer.memory (in bytes)"),
-    ("message.timeout.ms", "delivery.timeout.ms"),
-    ("message.send.max.retries", "retries"),
-    ("message.max.bytes", "max.request.size"),
-    ("batch.num.messages", "batch.size (in bytes)"),
-    ("socket.timeout.ms", "request.timeout.ms"),
-    ("socket.send.buffer.bytes", "send.buffer.bytes"),
-    ("socket.receive.buffer.bytes", "receive.buffer.bytes"),
-    ("socket.connection.setup.timeout", "socket.connection.setup.timeout.ms"),
-    ("request.required.acks", "acks"),
-    ("max.in.flight", "max.in.flight.requests.per.connection"),
-    ("topic.metadata.refresh.interval.ms", "metadata.max.age.ms"),
-    ("compression.codec", "compression.type"),
-    ("ssl.ca.location", "ssl.truststore.location"),
-    ("sasl.username", "sasl.jaas.config"),
-    ("sasl.password", "sasl.jaas.config"),
-    ("sasl.mechanisms", "sasl.mechanism"),
-];
-
-/// The option of this name. There are more than twenty about fetching tokens.
+/// The option of this name.
 pub(crate) fn find(name: &str) -> Option<Entry> {
-    let listed = OPTIONS.iter().find(|entry| entry.name == name).copied();
-    listed.or(name.starts_with("sasl.oauthbearer.").then_some(missing("", "", TOKENS)))
+    let name = if name.starts_with("sasl.oauthbearer.") { TOKENS } else { name };
+    OPTIONS.iter().find(|entry| entry.name == name).copied()
+}
+
+/// The values that an option without effect may have.
+pub(crate) fn taken(entry: &Entry) -> alloc::string::String {
+    match entry.support {
+        Support::Ignored(taken) => taken.join(", "),
+        Support::Built | Support::Part(_) | Support::Dispensable(_) | Support::NotBuiltIn(_) => Default::default(),
+    }
 }
 
 /// The known name that is least different, if it is not too different.
@@ -373,6 +398,10 @@ mod tests {
     /// The document of all options, as it has to be.
     fn document() -> alloc::string::String {
         use core::fmt::Write;
+
+        use crate::config::elsewhere::{Answer, ELSEWHERE};
+        use crate::config::jaas;
+
         let mut text = alloc::string::String::from(
             "# Options\n\nWith Java's names and meanings, as `Config::from_properties` and the tool's `-X` take them; `Config::builder` \
              has a method\nfor the usual ones. This page is made from the table that the code uses.\n\n| option | default | values | \
@@ -387,7 +416,7 @@ mod tests {
                 Kind::Choice(words) => words.join(", "),
                 Kind::Text => "text".into(),
                 Kind::Secret => "text, never shown".into(),
-                Kind::Servers => "host:port,…".into(),
+                Kind::Servers => "host:port,...".into(),
             };
             let default = if entry.default.is_empty() { "" } else { entry.default };
             let _ = writeln!(text, "| `{}` | {default} | {values} | {} |", entry.name, entry.about);
@@ -396,22 +425,67 @@ mod tests {
             "\n## Rules between options\n\nAs in Java: `acks` other than all, or `retries=0`, switch idempotence off unless \
              `enable.idempotence=true` was\ngiven, which then is an error; with idempotence \
              `max.in.flight.requests.per.connection` is at most 5; a given\n`delivery.timeout.ms` is at least `linger.ms` + \
-             `request.timeout.ms`; `reconnect.backoff.ms` alone is also the maximum.\n\n## Accepted without effect\n\n| option | \
-             why |\n| --- | --- |\n",
+             `request.timeout.ms`; `reconnect.backoff.ms` alone is also the maximum.\n\nWhite space around values is cut off, but for \
+             those that are never shown. What is wrong with the options is told all at once.\n\n## Credentials\n\nAs in Java, user and \
+             password stand in `sasl.jaas.config`; its login module has to fit `sasl.mechanism`:\n\n```properties\n\
+             security.protocol=SASL_SSL\n",
         );
+        for mechanism in ["PLAIN", "SCRAM-SHA-512", "OAUTHBEARER"] {
+            let _ = writeln!(text, "\nsasl.mechanism={mechanism}\nsasl.jaas.config={}", jaas::example(mechanism));
+        }
+        text.push_str(
+            "```\n\nIn a program `Config::builder(..).security_protocol(..).sasl(Sasl::plain(user, password))` needs no such text. For \
+             OAUTHBEARER a\n`TokenProvider` brings the tokens.\n\n## Certificates and keys\n\nStores are PEM: files, or texts in the \
+             options themselves, also on one line with blanks where line breaks were. A private\nkey is RSA (2048 to 4096 bits), EC \
+             (P-256, P-384) or Ed25519, in PKCS#8, PKCS#1 or SEC1; an encrypted one is in PKCS#8,\nby PBES2 (OpenSSL's default) or \
+             PBE-SHA1-3DES (what Java reads). Java's stores are converted so:\n\n```sh\n# a truststore\nkeytool -list -rfc -keystore \
+             truststore.jks > truststore.pem\n# a keystore: key and certificates into one file\nkeytool -importkeystore -srckeystore \
+             keystore.jks -destkeystore keystore.p12 -deststoretype PKCS12\nopenssl pkcs12 -in keystore.p12 -nodes -out keystore.pem\n\
+             ```\n\nA server's certificate that is itself in the truststore, byte for byte, is trusted whoever issued it and whenever it \
+             ends, as in\nJava; its name is checked, by its common name if it has no DNS names.\n\n## Parts that the application \
+             brings\n\nWhere Java loads a class by name, the producer is given a part of the application's own. Without it the option is \
+             refused when\nthe producer is made; Java's default needs none.\n\n| option | for | what to do |\n| --- | --- | --- |\n",
+        );
+        for entry in OPTIONS {
+            if let Support::Part(part) = entry.support {
+                let _ = writeln!(text, "| `{}` | {} | {} |", entry.name, entry.about, part.instead());
+            }
+        }
+        text.push_str("\n## Accepted without effect\n\n| option | why |\n| --- | --- |\n");
         for entry in OPTIONS {
             if let Support::Ignored(_) = entry.support {
                 let _ = writeln!(text, "| `{}` | {} |", entry.name, entry.about);
             }
         }
         text.push_str(
-            "\n## Not built in\n\nRefused with an error, unless it is Java's default. So is every option that begins with \
-             `sasl.oauthbearer.`: tokens come from the host.\n\n| option | instead |\n| --- | --- |\n",
+            "\n## Not built in\n\nRefused with an error, unless it is Java's default. `Config::from_properties_lenient` leaves out those \
+             that can be done without\n(and all that it does not know), and says which.\n\n| option | instead | can be left out |\n| --- \
+             | --- | --- |\n",
         );
         for entry in OPTIONS {
-            if let Support::NotBuiltIn(instead) = entry.support {
-                let _ = writeln!(text, "| `{}` | {instead} |", entry.name);
+            match entry.support {
+                Support::NotBuiltIn(instead) => {
+                    let _ = writeln!(text, "| `{}` | {instead} | no |", entry.name);
+                }
+                Support::Dispensable(instead) => {
+                    let _ = writeln!(text, "| `{}` | {instead} | yes |", entry.name);
+                }
+                Support::Built | Support::Ignored(_) | Support::Part(_) => {}
             }
+        }
+        text.push_str(
+            "\n## Coming from librdkafka\n\nThe trap first: a program that never set `partitioner` has its keys on partitions by \
+             librdkafka's `consistent_random`, which is\nCRC32. Here, as in Java, it is murmur2: the same keys go to other partitions, \
+             and nothing says so.\n\nOther defaults differ as well: `linger.ms` (5 there, too), `message.timeout.ms` (5 minutes there, 2 \
+             here, and at least\n`linger.ms` + `request.timeout.ms`), `enable.idempotence` (false there, true here), `compression.codec` \
+             (none in both).\n\n| there | here |\n| --- | --- |\n",
+        );
+        for (name, answer) in ELSEWHERE {
+            let _ = match answer {
+                Answer::Called(ours) => writeln!(text, "| `{name}` | `{ours}` |"),
+                Answer::Instead(words) => writeln!(text, "| `{name}` | {words} |"),
+                Answer::Credentials => writeln!(text, "| `{name}` | in `sasl.jaas.config`, see above |"),
+            };
         }
         text
     }

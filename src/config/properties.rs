@@ -1,74 +1,207 @@
-//! The text of a Java properties file.
+//! The text of a Java properties file, read as `java.util.Properties.load(Reader)` does.
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
-/// Reads names and values from the text of a Java properties file: one a line, separated by `=`, `:` or white space;
-/// `#` and `!` begin comments; a backslash at the end of a line continues it, and elsewhere escapes one character
-/// (`\t`, `\n`, `\r`, `\f`, `\uXXXX`).
-///
-/// ```
-/// let pairs = milena::parse_properties("# where\nbootstrap.servers = localhost:9092\nlinger.ms: 20\n");
-/// assert_eq!(pairs[1], ("linger.ms".to_string(), "20".to_string()));
-/// ```
-pub fn parse_properties(text: &str) -> Vec<(String, String)> {
-    let mut pairs = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let mut line = String::from(line.trim_start());
-        if line.is_empty() || line.starts_with(['#', '!']) {
-            continue;
-        }
-        while line.ends_with('\\') && line.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1 {
-            line.pop();
-            match lines.next() {
-                Some(next) => line.push_str(next.trim_start()),
-                None => break,
-            }
-        }
-        pairs.push(split(&line));
-    }
-    pairs
+/// Why the text of a properties file can't be read. It shows nothing of the text: values may be secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PropertiesError {
+    line: usize,
+    what: What,
 }
 
-fn split(line: &str) -> (String, String) {
-    let mut chars = line.chars().peekable();
-    let mut name = String::new();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => name.extend(unescape(&mut chars)),
-            '=' | ':' => break,
-            c if c.is_whitespace() => {
-                while chars.next_if(|c| c.is_whitespace()).is_some() {}
-                chars.next_if(|c| matches!(c, '=' | ':'));
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    BadEscape,
+    LoneSurrogate,
+}
+
+impl PropertiesError {
+    /// The line, counted from 1.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+}
+
+impl fmt::Display for PropertiesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.what {
+            What::BadEscape => {
+                "\\u is not followed by four hexadecimal digits (a backslash that is meant as such is written \\\\)"
+            }
+            What::LoneSurrogate => {
+                "\\u with one half of a character: those beyond FFFF are written as two, the first from D800 to DBFF, the \
+                 second from DC00 to DFFF"
+            }
+        };
+        write!(f, "line {} of the properties: {what}", self.line)
+    }
+}
+
+impl fmt::Debug for PropertiesError {
+    /// As `Display`, so that a `main` that returns it says something.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl core::error::Error for PropertiesError {}
+
+/// Reads names and values from the text of a Java properties file, exactly as `java.util.Properties.load(Reader)`: one a
+/// line, separated by `=`, `:` or white space; `#` and `!` begin comments; a backslash at the end of a line continues it, and
+/// elsewhere escapes one character (`\t`, `\n`, `\r`, `\f`, `\uXXXX`). Lines end with LF, CR or both; white space is a blank,
+/// a tab or a form feed, and stays at the end of a value. Names that come twice are given twice: the later one counts.
+///
+/// The text is Unicode. Java's `load(InputStream)`, which Kafka's own tools use, takes a file's bytes for ISO 8859-1: where a
+/// file is one, decode it so (`bytes.iter().map(|byte| char::from(*byte)).collect()`); pure ASCII is the same in both.
+///
+/// ```
+/// let pairs = milena::parse_properties("# where\nbootstrap.servers = localhost:9092\nlinger.ms: 20\n")?;
+/// assert_eq!(pairs[1], ("linger.ms".to_string(), "20".to_string()));
+/// # Ok::<(), milena::PropertiesError>(())
+/// ```
+///
+/// # Errors
+/// If `\u` is not followed by four hexadecimal digits (an error in Java too), or by half a surrogate pair, which no Rust text
+/// can hold.
+pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, PropertiesError> {
+    let mut lines = Lines { chars: text.chars().peekable(), line: 1 };
+    let mut pairs = Vec::new();
+    while let Some(line) = lines.next_logical() {
+        let (name, value) = split(&line);
+        pairs.push((unescape(name)?, unescape(value)?));
+    }
+    Ok(pairs)
+}
+
+/// A character, and the line that it stands in.
+type Placed = (char, usize);
+
+struct Lines<'a> {
+    chars: core::iter::Peekable<core::str::Chars<'a>>,
+    line: usize,
+}
+
+impl Lines<'_> {
+    fn next(&mut self) -> Option<Placed> {
+        let c = self.chars.next()?;
+        let line = self.line;
+        let ends = c == '\n' || (c == '\r' && self.chars.peek() != Some(&'\n'));
+        self.line += usize::from(ends);
+        Some((c, line))
+    }
+
+    /// Lines that continue each other, without comments, empty lines, and white space at their beginnings.
+    fn next_logical(&mut self) -> Option<Vec<Placed>> {
+        let mut line: Vec<Placed> = Vec::new();
+        let (mut at_beginning, mut continues, mut escaped) = (true, false, false);
+        while let Some((c, place)) = self.next() {
+            if at_beginning {
+                if is_blank(c) || (!continues && is_end(c)) {
+                    continue;
+                }
+                (at_beginning, continues) = (false, false);
+            }
+            if line.is_empty() && matches!(c, '#' | '!') {
+                while self.next().is_some_and(|(c, _)| !is_end(c)) {}
+                at_beginning = true;
+            } else if !is_end(c) {
+                line.push((c, place));
+                escaped = c == '\\' && !escaped;
+            } else if line.is_empty() {
+                at_beginning = true;
+            } else if escaped && self.chars.peek().is_some() {
+                line.pop();
+                if c == '\r' && self.chars.peek() == Some(&'\n') {
+                    self.next();
+                }
+                (at_beginning, continues, escaped) = (true, true, false);
+            } else {
                 break;
             }
-            c => name.push(c),
         }
+        if line.is_empty() {
+            return None;
+        }
+        if escaped {
+            line.pop(); // the end of the text: nothing continues it
+        }
+        Some(line)
     }
-    while chars.next_if(|c| c.is_whitespace()).is_some() {}
-    let mut value = String::new();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => value.extend(unescape(&mut chars)),
-            c => value.push(c),
-        }
+}
+
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\u{c}')
+}
+
+fn is_end(c: char) -> bool {
+    matches!(c, '\n' | '\r')
+}
+
+/// Name and value, before escapes are undone.
+fn split(line: &[Placed]) -> (&[Placed], &[Placed]) {
+    let mut escaped = false;
+    let end = line.iter().position(|(c, _)| {
+        let ends = !escaped && (matches!(c, '=' | ':') || is_blank(*c));
+        escaped = *c == '\\' && !escaped;
+        ends
+    });
+    let (name, rest) = line.split_at(end.unwrap_or(line.len()));
+    let blanks = |text: &[Placed]| text.iter().take_while(|(c, _)| is_blank(*c)).count();
+    let mut value = &rest[blanks(rest)..];
+    if let [('=' | ':', _), after @ ..] = value {
+        value = &after[blanks(after)..];
     }
     (name, value)
 }
 
-fn unescape(chars: &mut core::iter::Peekable<core::str::Chars<'_>>) -> Option<char> {
-    Some(match chars.next()? {
-        't' => '\t',
-        'n' => '\n',
-        'r' => '\r',
-        'f' => '\u{c}',
-        'u' => {
-            let digits: String = core::iter::from_fn(|| chars.next_if(char::is_ascii_hexdigit)).take(4).collect();
-            u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
+fn unescape(text: &[Placed]) -> Result<String, PropertiesError> {
+    let mut chars = text.iter().copied();
+    let mut out = String::with_capacity(text.len());
+    while let Some((c, line)) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
         }
-        c => c,
-    })
+        match chars.next() {
+            Some(('u', _)) => {
+                let unit = hexadecimal(&mut chars, line)?;
+                out.push(match unit {
+                    0xd800..=0xdbff => {
+                        let lone = PropertiesError { line, what: What::LoneSurrogate };
+                        let next = (chars.next(), chars.next());
+                        let (Some(('\\', _)), Some(('u', line))) = next else { return Err(lone) };
+                        match hexadecimal(&mut chars, line)? {
+                            low @ 0xdc00..=0xdfff => {
+                                let point = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+                                char::from_u32(point).expect("a surrogate pair is a character")
+                            }
+                            _ => return Err(lone),
+                        }
+                    }
+                    unit => char::from_u32(unit).ok_or(PropertiesError { line, what: What::LoneSurrogate })?,
+                });
+            }
+            Some(('t', _)) => out.push('\t'),
+            Some(('n', _)) => out.push('\n'),
+            Some(('r', _)) => out.push('\r'),
+            Some(('f', _)) => out.push('\u{c}'),
+            Some((c, _)) => out.push(c),
+            None => {}
+        }
+    }
+    Ok(out)
+}
+
+/// A UTF-16 unit in four digits.
+fn hexadecimal(chars: &mut impl Iterator<Item = Placed>, line: usize) -> Result<u32, PropertiesError> {
+    let mut unit = 0;
+    for _ in 0..4 {
+        let digit = chars.next().and_then(|(c, _)| c.to_digit(16));
+        unit = unit << 4 | digit.ok_or(PropertiesError { line, what: What::BadEscape })?;
+    }
+    Ok(unit)
 }
 
 #[cfg(test)]
@@ -76,8 +209,10 @@ mod tests {
     use super::*;
     use alloc::string::ToString;
 
+    use crate::golden::objects;
+
     fn one(text: &str) -> (String, String) {
-        let pairs = parse_properties(text);
+        let pairs = parse_properties(text).unwrap();
         assert_eq!(pairs.len(), 1, "{pairs:?}");
         pairs[0].clone()
     }
@@ -88,7 +223,7 @@ mod tests {
 
     #[test]
     fn all_three_separators_separate() {
-        for text in ["a=b", "a:b", "a b", "  a = b", "a\t:\tb"] {
+        for text in ["a=b", "a:b", "a b", "  a = b", "a\t:\tb", "a\u{c}b"] {
             assert_eq!(one(text), pair("a", "b"), "{text:?}");
         }
     }
@@ -99,18 +234,71 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_empty_lines_are_skipped() {
-        assert_eq!(one("\n# x=1\n  ! y=2\n\na=b\n"), pair("a", "b"));
+    fn comments_and_empty_lines_are_skipped_and_comments_do_not_continue() {
+        assert_eq!(one("\n# x=1\\\n  ! y=2\\\n\na=b\n"), pair("a", "b"));
     }
 
     #[test]
     fn a_backslash_continues_a_line_and_two_do_not() {
         assert_eq!(one("a=b\\\n   c"), pair("a", "bc"));
-        assert_eq!(parse_properties("a=b\\\\\nc=d").len(), 2);
+        assert_eq!(parse_properties("a=b\\\\\nc=d").unwrap().len(), 2);
     }
 
     #[test]
-    fn escapes_are_undone() {
+    fn lines_end_with_lf_or_cr_or_both() {
+        for end in ["\n", "\r", "\r\n", "\n\n", "\r\r"] {
+            let pairs = parse_properties(&["linger.ms=5", "client.id=x", "a=b\\", "  c", ""].join(end)).unwrap();
+            let continued = if end.len() == 2 && end != "\r\n" { pair("a", "b") } else { pair("a", "bc") };
+            assert_eq!(pairs[..3], [pair("linger.ms", "5"), pair("client.id", "x"), continued], "{end:?}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_undone_and_pairs_of_them_are_one_character() {
         assert_eq!(one(r"a\ b=\u00e9\tx\=y"), pair("a b", "é\tx=y"));
+        assert_eq!(one(r"a=\uD83D\uDE00."), pair("a", "😀."));
+    }
+
+    #[test]
+    fn white_space_is_what_java_takes_for_it() {
+        assert_eq!(one("a\u{a0}b=\u{a0}c \t"), pair("a\u{a0}b", "\u{a0}c \t"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line_and_without_the_value() {
+        for (text, line, words) in [
+            ("a=hunter2\\u00zz", 1, "four hexadecimal digits"),
+            ("# \\u\na=b\n\nc=hunter2\\\r\n d\\u12", 5, "four hexadecimal digits"),
+            ("a=1\rpath=C:\\users\\hunter2", 2, "a backslash that is meant as such"),
+            ("a=hunter2\\uD83D", 1, "one half of a character"),
+            ("a=\\uDE00hunter2", 1, "one half of a character"),
+            ("a=\\uD83D\\u0041hunter2", 1, "one half of a character"),
+            ("a\\uD83D=\\uDE00", 1, "one half of a character"),
+        ] {
+            let error = parse_properties(text).unwrap_err();
+            let said = error.to_string();
+            assert_eq!(error.line(), line, "{text:?}: {said}");
+            assert!(said.contains(words) && !said.contains("hunter2"), "{text:?}: {said}");
+            assert_eq!(alloc::format!("{error:?}"), said);
+        }
+    }
+
+    /// Texts that `tests/golden/Vectors.java` made up, and what `java.util.Properties` makes of them.
+    #[test]
+    fn golden_properties_are_read_as_by_java() {
+        let vectors = objects("properties.jsonl");
+        let mut wrong = Vec::new();
+        for vector in &vectors {
+            let ours = parse_properties(vector["text"].as_str().expect("a text"));
+            let java: Option<Vec<(String, String)>> = vector["pairs"].as_array().map(|pairs| {
+                let text = |value: &serde_json::Value| value.as_str().expect("a text").to_string();
+                pairs.iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
+            });
+            if ours.clone().ok() != java {
+                wrong.push(alloc::format!("{vector}: {ours:?}"));
+            }
+        }
+        assert!(!vectors.is_empty());
+        assert!(wrong.is_empty(), "{} of {}: {:#?}", wrong.len(), vectors.len(), &wrong[..wrong.len().min(20)]);
     }
 }

@@ -203,7 +203,7 @@ fn java_properties(kafka: &mut Kafka) -> Result<String, String> {
     if status != 0 || out.lines().count() != 2 {
         return Err(format!("the tool: status {status}, {errors}"));
     }
-    for (adapter, went) in by_each(&milena::parse_properties(&text), 10) {
+    for (adapter, went) in by_each(&milena::parse_properties(&text).map_err(|error| error.to_string())?, 10) {
         went.map_err(|error| format!("{adapter}: {error}"))?;
     }
     Ok("the tool and three adapters".into())

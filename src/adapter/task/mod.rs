@@ -18,7 +18,7 @@ use super::completion::{Accepted, Callback, Delivered};
 use super::engine::{Attempt, Engine, PULLED};
 use super::error::{Error, SendAllError};
 use super::line::Sender;
-use super::setup::Setup;
+use super::setup::{Setup, SetupError};
 use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
 use crate::producer::Stats;
@@ -69,7 +69,7 @@ impl<R: Runtime> Producer<R> {
     ///
     /// # Errors
     /// If the system has no randomness, or TLS can't be set up as the configuration wants it.
-    pub fn new(setup: impl Into<Setup>) -> std::io::Result<(Self, Driver<R>)> {
+    pub fn new(setup: impl Into<Setup>) -> Result<(Self, Driver<R>), SetupError> {
         let setup = setup.into();
         let sockets = SocketOptions::of(&setup.config);
         let engine = Arc::new(Engine::new(setup)?);
@@ -82,7 +82,7 @@ impl<R: Runtime> Producer<R> {
     /// # Errors
     /// If the system has no randomness.
     #[cfg(feature = "cluster")]
-    pub fn mock(setup: impl Into<Setup>) -> std::io::Result<(Self, crate::Mock)> {
+    pub fn mock(setup: impl Into<Setup>) -> Result<(Self, crate::Mock), SetupError> {
         let (mock, engine) = crate::Mock::new(setup.into())?;
         Ok((Self { shared: Arc::new(Shared { engine }), runtime: PhantomData }, mock))
     }
@@ -266,7 +266,7 @@ impl<R: Runtime> Producer<R> {
     ///
     /// # Errors
     /// If they can't be read, or `security.protocol` would change.
-    pub fn renew_security(&self, setup: impl Into<Setup>) -> std::io::Result<()> {
+    pub fn renew_security(&self, setup: impl Into<Setup>) -> Result<(), SetupError> {
         self.engine().renew(setup.into())
     }
 

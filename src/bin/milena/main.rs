@@ -55,9 +55,11 @@ impl Failure {
     }
 
     /// The producer could not be made: because of the configuration (stores that can't be read), or of the system.
-    fn start(error: std::io::Error) -> Self {
-        let configured = matches!(error.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported);
-        if configured { Self::Usage(error.to_string()) } else { Self::run(error) }
+    fn start(error: milena::SetupError) -> Self {
+        match error {
+            milena::SetupError::Config(error) => error.into(),
+            error => Self::run(error),
+        }
     }
 
     /// Writing results failed. Whoever reads them has had enough: that is no news.

@@ -29,7 +29,8 @@ impl ProducerArguments {
         if let Some(path) = &self.config {
             let text = std::fs::read_to_string(path);
             let text = text.map_err(|error| Failure::Usage(format!("can't read {}: {error}", path.display())))?;
-            pairs.extend(parse_properties(&text));
+            let read = parse_properties(&text);
+            pairs.extend(read.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?);
         }
         for option in &self.option {
             // What stands there is not repeated: it may be a password.

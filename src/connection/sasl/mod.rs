@@ -2,7 +2,7 @@
 //! mechanism; when which request is sent is the business of `producer/auth`.
 
 #[cfg(all(test, feature = "scram"))]
-mod golden;
+pub(crate) mod golden;
 pub(crate) mod oauth;
 #[cfg(feature = "scram")]
 pub(crate) mod scram;

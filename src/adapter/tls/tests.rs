@@ -1,0 +1,392 @@
+//! Keys and certificates as people have them (`tests/tls`, made by openssl and keytool), and servers that show them.
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use std::format;
+
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConnection, ServerConfig, ServerConnection};
+
+use super::explain::words;
+use super::{client_config, pem};
+use crate::config::TlsOptions;
+
+fn path(file: &str) -> String {
+    format!("{}/tests/tls/{file}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn bytes(file: &str) -> Vec<u8> {
+    std::fs::read(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn text(file: &str) -> String {
+    String::from_utf8(bytes(file)).expect("PEM is text")
+}
+
+/// Whom a client trusts that is not about trust.
+fn options() -> TlsOptions {
+    TlsOptions::new().truststore_location(path("ca.crt"))
+}
+
+/// What is said of a key with its certificates; nothing if they are taken.
+fn refusal(key: &str, chain: &str, password: Option<&str>) -> Option<String> {
+    let mut options = options().keystore(key, chain);
+    options.key_password = password.map(Into::into);
+    refusal_of(&options)
+}
+
+fn refusal_of(options: &TlsOptions) -> Option<String> {
+    let said = client_config(options).err().map(|error| error.to_string());
+    // Whatever is wrong: no line of a key, neither in decimal nor in hexadecimal.
+    if let (Some(said), Some(key)) = (&said, &options.key) {
+        let lines =
+            key.expose().lines().filter(|line| line.len() > 20 && !line.starts_with('-') && !line.contains(':'));
+        assert!(!lines.into_iter().any(|line| said.contains(&line[..20])), "{said}");
+        assert!(!said.contains("48, 1") && !said.contains("[77, 7"), "{said}");
+    }
+    said
+}
+
+#[test]
+fn keys_are_taken_as_openssl_and_keytool_make_them() {
+    for (key, chain) in [
+        ("ec.key", "ec.crt"),
+        ("ec384.key", "ec384.crt"),
+        ("rsa.key", "rsa.crt"),
+        ("ed25519.key", "ed25519.crt"),
+        ("ec-sec1.key", "ec.crt"),
+        ("ec-sec1-parameters.key", "ec.crt"),
+        ("ec-sec1-no-public.key", "ec.crt"),
+        ("rsa-pkcs1.key", "rsa.crt"),
+        ("ec.key", "ec-trusted.crt"),
+        ("keytool-ec256.pem", "keytool-ec256.pem"),
+        ("keytool-ec384.pem", "keytool-ec384.pem"),
+        ("keytool-rsa.pem", "keytool-rsa.pem"),
+        ("keytool-ec256-pkcs8.key", "keytool-ec256.crt"),
+    ] {
+        assert_eq!(refusal(&text(key), &text(chain), None), None, "{key}");
+        // As one file, and with white space of other kinds.
+        let both = [bytes(key), bytes(chain)].concat();
+        let file = std::env::temp_dir().join(format!("milena-{}-{key}", std::process::id()));
+        let one_file = if key == chain { bytes(key) } else { both };
+        std::fs::write(&file, one_file).expect("a file");
+        let taken = refusal_of(&options().keystore_location(file.display().to_string()));
+        std::fs::remove_file(&file).expect("it was there");
+        assert_eq!(taken, None, "{key}");
+        for (between, end) in [("\r\n", "\r\n"), (" ", ""), ("", ""), ("\r", "\n")] {
+            let joined = |text: &str| format!("{}{end}", text.lines().collect::<Vec<_>>().join(between));
+            // Headers of a bag are lines; in one line they are the text around a section.
+            assert_eq!(refusal(&joined(&text(key)), &joined(&text(chain)), None), None, "{key} {between:?}");
+        }
+    }
+}
+
+#[test]
+fn encrypted_keys_are_opened() {
+    let chain = text("ec.crt");
+    for form in ["aes128", "aes192", "aes256", "des3", "hmacWithSHA1", "hmacWithSHA512", "scrypt", "PBE-SHA1-3DES"] {
+        let key = text(&format!("ec-{form}.key"));
+        assert_eq!(refusal(&key, &chain, Some("secret")), None, "{form}");
+        // Java cuts off what stands around a password; here it is tried so as well.
+        assert_eq!(refusal(&key, &chain, Some(" secret\t")), None, "{form}");
+        let wrong = refusal(&key, &chain, Some("hunter2")).unwrap();
+        assert!(wrong.contains("ssl.key.password does not open the key") && !wrong.contains("hunter2"), "{wrong}");
+        assert!(refusal(&key, &chain, None).unwrap().contains("set ssl.key.password"), "{form}");
+    }
+    assert_eq!(refusal(&text("ec-blank.key"), &chain, Some("secret ")), None);
+    assert!(refusal(&text("ec-blank.key"), &chain, Some("secret")).is_some());
+    for form in ["aes256", "PBE-SHA1-3DES"] {
+        let key = text(&format!("ec-unicode-{form}.key"));
+        assert_eq!(refusal(&key, &chain, Some("sécret€")), None, "{form}");
+    }
+    // A password for a key that has none is not looked at.
+    assert_eq!(refusal(&text("ec.key"), &chain, Some("secret")), None);
+}
+
+#[test]
+fn no_wrong_password_looks_right_by_chance() {
+    let (key, chain) = (text("ec-PBE-SHA1-3DES.key"), text("ec.crt"));
+    for n in 0..600 {
+        let wrong = refusal(&key, &chain, Some(&format!("wrong{n}"))).unwrap();
+        assert!(wrong.contains("does not open the key"), "{wrong}");
+    }
+}
+
+#[test]
+fn keys_that_are_not_taken_are_named_with_what_to_do() {
+    let openssl = "openssl pkcs8 -topk8";
+    for (key, chain, password, words) in [
+        ("ec-PBE-MD5-DES.key", "ec.crt", Some("secret"), ["PBES1 with MD5 and DES", openssl]),
+        ("ec-PBE-SHA1-DES.key", "ec.crt", Some("secret"), ["PBES1 with SHA-1 and DES", openssl]),
+        ("ec-PBE-SHA1-2DES.key", "ec.crt", Some("secret"), ["two-key 3DES", openssl]),
+        ("ec-PBE-SHA1-RC2-40.key", "ec.crt", Some("secret"), ["40-bit RC2", openssl]),
+        ("ec-PBE-SHA1-RC2-128.key", "ec.crt", Some("secret"), ["128-bit RC2", "-provider legacy"]),
+        ("ec-PBE-SHA1-RC4-128.key", "ec.crt", Some("secret"), ["128-bit RC4", openssl]),
+        ("ec-camellia256.key", "ec.crt", Some("secret"), ["PBES2", openssl]),
+        ("ec-aria256.key", "ec.crt", Some("secret"), ["PBES2", openssl]),
+        ("ec-old-openssl.key", "ec.crt", Some("secret"), ["Proc-Type: 4,ENCRYPTED", openssl]),
+        ("rsa-old-openssl.key", "rsa.crt", None, ["Proc-Type: 4,ENCRYPTED", openssl]),
+        ("dsa.key", "dsa.crt", None, ["DSA", "openssl genpkey"]),
+        ("dsa-old.key", "dsa.crt", None, ["DSA", "openssl genpkey"]),
+        ("rsa1024.key", "rsa1024.crt", None, ["RSA of 1024 bits", "openssl genpkey"]),
+        ("rsa-pss.key", "rsa-pss.crt", None, ["PSS", "openssl genpkey"]),
+        ("ec521.key", "ec521.crt", None, ["P-521", "openssl genpkey"]),
+        ("ec-explicit.key", "ec-explicit.crt", None, ["written out in numbers", "openssl genpkey"]),
+        ("ed448.key", "ed448.crt", None, ["Ed448", "openssl genpkey"]),
+        ("ec.key", "rsa.crt", None, ["does not belong to the certificate", ""]),
+        ("ec.key", "keytool-ec256.crt", None, ["does not belong to the certificate", ""]),
+        ("keytool-ec256-pkcs8.key", "ec.crt", None, ["does not belong to the certificate", ""]),
+        ("keytool-ec256-pkcs8.key", "rsa.crt", None, ["does not belong to the certificate", ""]),
+        ("ec.crt", "ec.crt", None, ["no private key", ""]),
+        ("ec.key", "ec.key", None, ["no certificate", ""]),
+        ("ec.key", "ec.csr", None, ["request", ""]),
+        ("ec.key", "ec.p7b", None, ["openssl pkcs7 -print_certs", ""]),
+    ] {
+        let said = refusal(&text(key), &text(chain), password).unwrap_or_else(|| panic!("{key} is taken"));
+        assert!(words.iter().all(|words| said.contains(words)), "{key}: {said}");
+        assert!(said.starts_with("ssl.keystore."), "{key}: {said}");
+    }
+}
+
+#[test]
+fn stores_that_are_no_pem_are_recognised() {
+    for (file, words) in [
+        ("store.jks", "JKS store of Java's: keytool -importkeystore"),
+        ("store.p12", "PKCS12 store: openssl pkcs12"),
+        ("ec-der.bin", "openssl pkey -inform DER"),
+        ("ec-crt-der.bin", "openssl x509 -inform DER"),
+    ] {
+        let said = refusal_of(&TlsOptions::new().truststore_location(path(file))).unwrap();
+        assert!(said.contains(words) && said.starts_with("ssl.truststore.location: "), "{file}: {said}");
+        let said = refusal_of(&options().keystore_location(path(file))).unwrap();
+        assert!(said.contains(words) && said.starts_with("ssl.keystore.location: "), "{file}: {said}");
+    }
+    let missing = refusal_of(&options().keystore_location("/nowhere.pem")).unwrap();
+    assert!(missing.contains("can't read /nowhere.pem"), "{missing}");
+}
+
+#[test]
+fn two_keys_and_certificates_out_of_order_are_refused() {
+    let two = [text("ec.key"), text("rsa.key")].concat();
+    assert!(refusal(&two, &text("ec.crt"), None).unwrap().contains("2 private keys"));
+    for key in ["ec.key", "ec-sec1-no-public.key"] {
+        let said = refusal(&text(key), &[text("ca.crt"), text("ec.crt")].concat(), None).unwrap();
+        assert!(said.contains("certificate 2 of 2"), "{said}");
+    }
+    let damaged = text("ec.crt").replacen("MII", "MIA", 1);
+    let said = refusal(&text("ec.key"), &[text("ec.crt"), damaged].concat(), None).unwrap();
+    assert!(said.contains("certificate 2 of 2 is damaged"), "{said}");
+}
+
+/// The whole key in decimal is what a library said of this one.
+#[test]
+fn damaged_keys_show_nothing_of_themselves() {
+    let (key, chain) = (text("rsa.key"), text("rsa.crt"));
+    let body = key.lines().nth(3).unwrap();
+    for damaged in [
+        key.replace('\n', "\\n"),
+        key.replace("-----END PRIVATE KEY-----", ""),
+        key.replace(body, ""),
+        key.replace(body, &body[1..]),
+        key.replace("PRIVATE KEY", "EC PRIVATE KEY"),
+        key.replace("PRIVATE KEY", "RSA PRIVATE KEY"),
+        key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
+        key.replace("PRIVATE KEY", "OPENSSH PRIVATE KEY"),
+        key.replace("PRIVATE KEY", "SOME PRIVATE KEY"),
+        key.lines().filter(|line| !line.starts_with('-')).collect(),
+    ] {
+        assert!(refusal(&damaged, &chain, Some("secret")).is_some(), "{damaged}");
+    }
+}
+
+fn truststore(text: &str) -> TlsOptions {
+    TlsOptions::new().truststore_certificates(text)
+}
+
+#[test]
+fn a_truststore_says_which_certificate_is_wrong() {
+    let damaged = text("self-san.crt").replacen("MII", "MIA", 1);
+    let said = refusal_of(&truststore(&[text("ca.crt"), damaged, text("self-cn.crt")].concat())).unwrap();
+    assert!(said.contains("certificate 2 of 3 is damaged"), "{said}");
+    let cut: String = [text("ca.crt"), text("self-cn.crt").lines().take(5).collect()].concat();
+    let said = refusal_of(&truststore(&cut)).unwrap();
+    assert!(said.contains("section 2 (CERTIFICATE)") && said.contains("cut off"), "{said}");
+    assert_eq!(refusal_of(&truststore(&text("keytool-list.pem"))), None);
+    assert!(refusal_of(&truststore("")).unwrap().contains("no PEM"));
+}
+
+/// A server with a certificate and a key, whether rustls would take them or not.
+fn server(certificates: &[&str], key: &str) -> Arc<ServerConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let key = pem::sections(key.as_bytes()).unwrap_or_default().remove(0).der;
+    let key = ring::sign::any_supported_type(&PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key))).expect("a good key");
+    let chain: Vec<CertificateDer<'static>> =
+        certificates.iter().flat_map(|file| pem::certificates(file.as_bytes()).expect("certificates")).collect();
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let resolver = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+    Arc::new(builder.expect("versions").with_no_client_auth().with_cert_resolver(Arc::new(resolver)))
+}
+
+/// Shakes hands with a server, by each version of TLS; what the client says of it.
+fn shake(options: &TlsOptions, server: &Arc<ServerConfig>, host: &str) -> Result<(), String> {
+    let by_version = [(true, false), (false, true)].map(|(tls12, tls13)| {
+        let options = options.clone().versions(tls12, tls13);
+        let name = ServerName::try_from(host.to_string()).expect("a name");
+        let config = client_config(&options).unwrap_or_else(|error| panic!("{error}"));
+        let mut client = ClientConnection::new(config, name).expect("a client");
+        let mut server = ServerConnection::new(Arc::clone(server)).expect("a server");
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut wire = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut wire).expect("memory takes it");
+            }
+            server.read_tls(&mut &*wire).expect("memory gives it");
+            server.process_new_packets().map_err(|error| error.to_string())?;
+            wire.clear();
+            while server.wants_write() {
+                server.write_tls(&mut wire).expect("memory takes it");
+            }
+            client.read_tls(&mut &*wire).expect("memory gives it");
+            client.process_new_packets().map_err(|error| words(&error))?;
+        }
+        Ok(())
+    });
+    let [first, second] = by_version;
+    assert_eq!(first, second, "TLS 1.2 and 1.3");
+    first
+}
+
+fn shake_with(trusted: &str, certificate: &str, host: &str) -> Result<(), String> {
+    shake(&truststore(&text(trusted)), &server(&[&text(certificate)], &text("rsa.key")), host)
+}
+
+/// As a JDK's PKIX trust manager, which was asked about each of these (`tests/kafka`, trust).
+#[test]
+fn a_certificate_that_is_in_the_truststore_itself_is_trusted_but_for_its_name() {
+    for certificate in [
+        "self-v1.crt",
+        "self-cn.crt",
+        "self-san.crt",
+        "server-v1.crt",
+        "server-cn.crt",
+        "server-authority.crt",
+        "server-client-only.crt",
+        "server-sha1.crt",
+        "server-expired.crt",
+        "server-future.crt",
+        "server-by-ca1024.crt",
+    ] {
+        assert_eq!(shake_with(certificate, certificate, "localhost"), Ok(()), "{certificate}");
+        assert_eq!(shake_with(certificate, certificate, "LOCALHOST"), Ok(()), "{certificate}");
+        let other = shake_with(certificate, certificate, "example.net").unwrap_err();
+        assert!(other.contains("name") && other.contains("example.net"), "{certificate}: {other}");
+        assert!(shake_with(certificate, certificate, "127.0.0.1").is_err(), "{certificate}");
+        let any_name = truststore(&text(certificate)).any_name();
+        assert_eq!(shake(&any_name, &server(&[&text(certificate)], &text("rsa.key")), "example.net"), Ok(()));
+    }
+    // DNS names come before the common name.
+    assert!(shake_with("self-other.crt", "self-other.crt", "localhost").unwrap_err().contains("example.org"));
+}
+
+#[test]
+fn a_trusted_certificate_without_its_key_is_worth_nothing() {
+    for certificate in ["self-v1.crt", "self-cn.crt", "self-san.crt", "server-v1.crt"] {
+        let trust = truststore(&text(certificate)).any_name();
+        // Another key of the same kind.
+        let thief = server(&[&text(certificate)], &text("keytool-rsa.pem"));
+        let said = shake(&trust, &thief, "localhost").unwrap_err();
+        assert!(said.contains("has not its private key"), "{certificate}: {said}");
+        // And one of another kind.
+        assert!(shake(&trust, &server(&[&text(certificate)], &text("ec.key")), "localhost").is_err());
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_servers_certificate_is_said_with_what_to_do() {
+    for (trusted, certificate, words) in [
+        ("ca.crt", "server-v1.crt", ["version 1", "-extfile", "Java"]),
+        ("ca.crt", "server-cn.crt", ["common name localhost", "subjectAltName=DNS:localhost", "Java"]),
+        ("ca.crt", "server-authority.crt", ["CA:TRUE", "basicConstraints=CA:FALSE", "Java"]),
+        ("ca.crt", "server-client-only.crt", ["extendedKeyUsage", "serverAuth", ""]),
+        ("ca.crt", "server-sha1.crt", ["SHA-1", "-sha256", "Java"]),
+        ("ca.crt", "server-expired.crt", ["expired", "2021-01-01", "clock"]),
+        ("ca.crt", "server-future.crt", ["not valid yet", "2120-01-01", "clock"]),
+        ("ca1024.crt", "server-by-ca1024.crt", ["RSA key of 1024 bits", "a small authority", "Java"]),
+        ("ca.crt", "self-san.crt", ["unknown issuer", "self-signed", "ssl.truststore.certificates"]),
+        ("self-san.crt", "server-good.crt", ["unknown issuer", "CN=an authority", "whole chain"]),
+        ("self-cn.crt", "self-san.crt", ["CA:TRUE", "put this very certificate into ssl.truststore", "Java"]),
+    ] {
+        let said = shake_with(trusted, certificate, "localhost").unwrap_err();
+        assert!(words.iter().all(|words| said.contains(words)), "{certificate}: {said}");
+    }
+    assert_eq!(shake_with("ca.crt", "server-good.crt", "localhost"), Ok(()));
+    assert_eq!(shake_with("ca-v1.crt", "server-by-ca-v1.crt", "localhost"), Ok(()), "an issuer may be of version 1");
+    let other = shake_with("ca.crt", "server-good.crt", "kafka.example.net").unwrap_err();
+    assert!(other.contains("localhost") && other.contains("advertised.listeners"), "{other}");
+}
+
+#[test]
+fn chains_are_followed_to_tell_who_is_not_trusted() {
+    // An authority, one that it vouches for, and a server of that one.
+    let issuer = |name: &str, by: Option<&rcgen::Issuer<'_, rcgen::KeyPair>>| {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut parameters = rcgen::CertificateParams::new([]).expect("no names");
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let certificate = match by {
+            Some(by) => parameters.signed_by(&key, by),
+            None => parameters.self_signed(&key),
+        };
+        (certificate.expect("a certificate").pem(), rcgen::Issuer::new(parameters, key))
+    };
+    let (root_pem, root) = issuer("the root", None);
+    let (middle_pem, middle) = issuer("in between", Some(&root));
+    let (namesake, _) = issuer("the root", None);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let leaf = rcgen::CertificateParams::new(["localhost".to_string()]).expect("a name").signed_by(&key, &middle);
+    let leaf = leaf.expect("a certificate").pem();
+    let said = |trusted: &str, shown: &[&str]| {
+        let shown = [&[&*leaf], shown].concat();
+        shake(&truststore(trusted), &server(&shown, &key.serialize_pem()), "localhost")
+    };
+    assert_eq!(said(&root_pem, &[&middle_pem]), Ok(()));
+    assert_eq!(said(&middle_pem, &[]), Ok(()), "an issuer in between is trusted where it is in the store");
+    let words = said(&root_pem, &[]).unwrap_err();
+    assert!(words.contains("in between") && words.contains("nor did the server send"), "{words}");
+    let words = said(&text("ca.crt"), &[&middle_pem]).unwrap_err();
+    assert!(words.contains("the root") && words.contains("is not in"), "{words}");
+    let words = said(&text("ca.crt"), &[&middle_pem, &root_pem]).unwrap_err();
+    assert!(words.contains("ends at") && words.contains("the root"), "{words}");
+    let words = said(&namesake, &[&middle_pem]).unwrap_err();
+    assert!(words.contains("another key"), "{words}");
+}
+
+#[test]
+fn keys_that_are_not_verified_are_named() {
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::{CertificateError, SignatureScheme};
+    let _ = SignatureScheme::RSA_PSS_SHA256;
+    for (certificate, words) in [("server-rsa1024.crt", "RSA key of 1024 bits"), ("server-p521.crt", "P-521")] {
+        let der = pem::certificates(text(certificate).as_bytes()).expect("a certificate").remove(0);
+        let said = super::explain::of_key(CertificateError::BadSignature.into(), &der);
+        assert!(super::explain::words(&said).contains(words), "{said}");
+    }
+    let verifier = super::trust::Verifier::new(&options(), Arc::new(ring::default_provider())).expect("a truststore");
+    assert!(!verifier.supported_verify_schemes().is_empty());
+}
+
+#[test]
+fn cipher_suites_that_are_not_known_are_named() {
+    let known = "TLS_AES_128_GCM_SHA256";
+    assert_eq!(refusal_of(&options().cipher_suites([known])), None);
+    assert_eq!(refusal_of(&options().cipher_suites([known, "TLS_RSA_WITH_AES_128_CBC_SHA"])), None);
+    let said = refusal_of(&options().cipher_suites(["TLS_RSA_WITH_AES_128_CBC_SHA", "NONSENSE"])).unwrap();
+    assert!(said.contains("TLS_RSA_WITH_AES_128_CBC_SHA, NONSENSE") && said.contains(known), "{said}");
+    let said = refusal_of(&options().cipher_suites([known]).versions(true, false)).unwrap();
+    assert!(said.contains("ssl.enabled.protocols"), "{said}");
+    let many: Vec<String> = (0..200).map(|n| format!("TLS_{n}")).chain([known.to_string()]).collect();
+    assert_eq!(refusal_of(&options().cipher_suites(many)), None);
+}
