@@ -111,10 +111,15 @@ impl Kafka {
         self.dir.join(name).display().to_string()
     }
 
-    /// Runs one of Kafka's classes to its end; what it printed.
+    /// Where Kafka's classes are.
+    pub fn class_path(&self) -> String {
+        format!("{}/*", self.jars)
+    }
+
+    /// Runs one of Kafka's classes, or a source of our own, to its end; what it printed.
     pub fn java(&self, class: &str, arguments: &[&str]) -> String {
         let output = Command::new("java")
-            .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", &format!("{}/*", self.jars), class])
+            .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", &self.class_path(), class])
             .args(arguments)
             .stderr(Stdio::piped())
             .output()

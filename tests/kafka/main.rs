@@ -8,6 +8,7 @@
 mod broker;
 mod check;
 mod dump;
+mod javas;
 mod scenarios;
 mod secured;
 
@@ -28,7 +29,8 @@ fn main() {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
     let mut failed = 0;
     let mut rows = Vec::new();
-    let clusters: [(Start, &[(&str, scenarios::Scenario)]); 3] = [
+    let clusters: [(Start, &[(&str, scenarios::Scenario)]); 4] = [
+        (|jars| Kafka::start(jars, 0), javas::JAVA),
         (|jars| Kafka::start(jars, 1), scenarios::ONE_NODE),
         (secured::start, secured::SECURED),
         (|jars| Kafka::start(jars, 3), scenarios::THREE_NODES),

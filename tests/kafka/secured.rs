@@ -13,6 +13,7 @@ type Scenario = fn(&mut Kafka) -> Result<String, String>;
 /// Those that the secured node is for.
 pub const SECURED: &[(&str, Scenario)] = &[
     ("every_mechanism", every_mechanism),
+    ("client_keys", client_keys),
     ("java_properties", java_properties),
     ("refusals", refusals),
     ("reauthentication", reauthentication),
@@ -73,7 +74,10 @@ pub fn start(jars: &str) -> Kafka {
             std::fs::write(&path, text).expect("a PEM file");
             path.display().to_string()
         };
-        let authority = file("ca.pem", ours.authority_pem.clone());
+        file("ca.pem", ours.authority_pem.clone());
+        // The clients' own certificates, which nobody vouches for.
+        let known: String = CLIENTS.iter().map(|(_, chain, _)| pem(chain)).collect();
+        let clients = file("clients.pem", format!("{}{known}", ours.authority_pem));
         file("other-ca.pem", Certificates::new("another authority").authority_pem);
         file("client.pem", ours.issue("client", false));
         let good = file("good.pem", ours.issue("127.0.0.1", false));
@@ -81,7 +85,7 @@ pub fn start(jars: &str) -> Kafka {
         let other = file("other.pem", ours.issue("example.org", false));
         let mut text = format!(
             "sasl.enabled.mechanisms={mechanisms}\nssl.keystore.type=PEM\nssl.keystore.location={good}\n\
-             ssl.truststore.type=PEM\nssl.truststore.location={authority}\nssl.enabled.protocols=TLSv1.2,TLSv1.3\n\
+             ssl.truststore.type=PEM\nssl.truststore.location={clients}\nssl.enabled.protocols=TLSv1.2,TLSv1.3\n\
              listener.name.cert.ssl.client.auth=required\n"
         );
         for (listener, store) in [("expired", &expired), ("other", &other)] {
@@ -182,6 +186,59 @@ fn every_mechanism(kafka: &mut Kafka) -> Result<String, String> {
         return Err(format!("{stored} records stored of {expected}"));
     }
     Ok(format!("{ways} ways, 100 records each"))
+}
+
+/// Keys as keytool and openssl make them, with their certificates and passwords (tests/tls).
+const CLIENTS: &[(&str, &str, &str)] = &[
+    ("keytool-ec256.pem", "keytool-ec256.pem", ""),
+    ("keytool-ec256-pkcs8.key", "keytool-ec256.crt", ""),
+    ("keytool-ec384.pem", "keytool-ec384.pem", ""),
+    ("keytool-rsa.pem", "keytool-rsa.pem", ""),
+    ("ec-sec1.key", "ec.crt", ""),
+    ("ec-sec1-no-public.key", "ec.crt", ""),
+    ("rsa-pkcs1.key", "rsa.crt", ""),
+    ("ed25519.key", "ed25519.crt", ""),
+    ("ec-aes256.key", "ec.crt", "secret"),
+    ("ec-PBE-SHA1-3DES.key", "ec.crt", "secret"),
+    ("ec-blank.key", "ec.crt", "secret "),
+];
+
+fn pem(file: &str) -> String {
+    let path = format!("{}/tests/tls/{file}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Client certificates: as one file, and as texts on one line in a properties file.
+fn client_keys(kafka: &mut Kafka) -> Result<String, String> {
+    let mut expected = dump::count(kafka, "secured", 0);
+    let mut ways = 0;
+    for (key, chain, password) in CLIENTS {
+        let store = kafka.file("one-client.pem");
+        let both = if key == chain { pem(key) } else { pem(key) + &pem(chain) };
+        std::fs::write(&store, both).map_err(|error| error.to_string())?;
+        let one_line = |text: String| text.replace('\n', " ");
+        let texts =
+            format!("ssl.keystore.key={}\nssl.keystore.certificate.chain={}\n", one_line(pem(key)), one_line(pem(chain)));
+        for keystore in [format!("ssl.keystore.location={store}\n"), texts] {
+            let text = format!(
+                "bootstrap.servers={}\nsecurity.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.location={}\n\
+                 ssl.keystore.type=PEM\nssl.key.password={password}\n{keystore}",
+                kafka.address_of("CERT"),
+                kafka.file("ca.pem"),
+            );
+            let options = milena::parse_properties(&text).map_err(|error| error.to_string())?;
+            for (adapter, went) in by_each(&options, 10) {
+                went.map_err(|error| format!("{key} {adapter}: {error}"))?;
+                expected += 10;
+                ways += 1;
+            }
+        }
+    }
+    let stored = dump::count(kafka, "secured", 0);
+    if stored != expected {
+        return Err(format!("{stored} records stored of {expected}"));
+    }
+    Ok(format!("{ways} ways, 10 records each"))
 }
 
 /// A properties file as one writes it for the Java client, through the tool and through every adapter.
