@@ -1,4 +1,4 @@
-//! The producer against a real Apache Kafka. Started by `tests/kafka/run`, which fetches Kafka; without that it says so and
+//! The producer against a real Apache Kafka, and other clients against the cluster in memory. Started by `tests/kafka/run`, which fetches Kafka; without that it says so and
 //! does nothing.
 
 #![allow(clippy::needless_pass_by_ref_mut, reason = "tests look at what they are about")]
@@ -7,6 +7,7 @@
 
 mod broker;
 mod check;
+mod clients;
 mod dump;
 mod javas;
 mod scenarios;
@@ -27,8 +28,12 @@ fn main() {
     };
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
-    let mut failed = 0;
-    let mut rows = Vec::new();
+    let mut report = Report::default();
+    let clients = std::env::var("MILENA_CLIENTS").unwrap_or_default();
+    let clients = clients::Clients { jars: jars.clone(), folder: clients };
+    for (name, scenario) in clients::CLIENTS.iter().filter(|(name, _)| is_wanted(name)) {
+        report.run(name, || scenario(&clients));
+    }
     let clusters: [(Start, &[(&str, scenarios::Scenario)]); 4] = [
         (|jars| Kafka::start(jars, 0), javas::JAVA),
         (|jars| Kafka::start(jars, 1), scenarios::ONE_NODE),
@@ -41,31 +46,44 @@ fn main() {
             continue;
         }
         let mut kafka = start(&jars);
+        let failed_before = report.failed;
         for (name, scenario) in scenarios {
-            println!("{name} …");
-            #[expect(clippy::disallowed_methods, reason = "real brokers live in real time")]
-            let start = Instant::now();
-            let result = catch_unwind(AssertUnwindSafe(|| scenario(&mut kafka)));
-            let seconds = start.elapsed_seconds();
-            let row = match result {
-                Ok(Ok(words)) => format!("ok      {name:<28} {seconds:>6.1} s  {words}"),
-                Ok(Err(words)) => format!("FAILED  {name:<28} {seconds:>6.1} s  {words}"),
-                Err(_) => format!("FAILED  {name:<28} {seconds:>6.1} s  panicked, see above"),
-            };
-            if row.starts_with("FAILED") {
-                failed += 1;
-            }
-            println!("{row}");
-            rows.push(row);
+            report.run(name, || scenario(&mut kafka));
         }
-        if failed > 0 {
+        if report.failed > failed_before {
             println!("logs of the brokers: {}", kafka.keep());
         }
     }
+    let Report { failed, rows } = report;
     println!("\n{}", rows.join("\n"));
     if failed > 0 || rows.is_empty() {
         println!("{failed} failed of {}", rows.len());
         std::process::exit(1);
+    }
+}
+
+/// What came of the scenarios.
+#[derive(Default)]
+struct Report {
+    failed: usize,
+    rows: Vec<String>,
+}
+
+impl Report {
+    fn run(&mut self, name: &str, scenario: impl FnOnce() -> Result<String, String>) {
+        println!("{name} …");
+        #[expect(clippy::disallowed_methods, reason = "real brokers live in real time")]
+        let start = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(scenario));
+        let seconds = start.elapsed_seconds();
+        let row = match result {
+            Ok(Ok(words)) => format!("ok      {name:<28} {seconds:>6.1} s  {words}"),
+            Ok(Err(words)) => format!("FAILED  {name:<28} {seconds:>6.1} s  {words}"),
+            Err(_) => format!("FAILED  {name:<28} {seconds:>6.1} s  panicked, see above"),
+        };
+        self.failed += usize::from(row.starts_with("FAILED"));
+        println!("{row}");
+        self.rows.push(row);
     }
 }
 
