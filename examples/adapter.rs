@@ -61,6 +61,9 @@ impl Adapter {
         for conn in self.sockets.keys().copied().collect::<Vec<_>>() {
             self.read(conn);
         }
+        if self.sockets.is_empty() {
+            std::thread::sleep(TURN); // there is nobody to listen to
+        }
         self.tell(Input::Timeout);
     }
 
@@ -70,7 +73,8 @@ impl Adapter {
         match socket.set_read_timeout(Some(TURN)).and_then(|()| socket.read(&mut buffer)) {
             Ok(0) => self.ended(conn, Cause::Closed),
             Ok(n) => self.tell(Input::Data(conn, &buffer[..n])),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
             Err(error) => self.ended(conn, Cause::Io(&error.to_string())),
         }
     }
@@ -81,8 +85,8 @@ impl Adapter {
             let now = self.now();
             let segment = self.producer.transmit(now, conn).segments().next().cloned();
             let (Some(segment), Some(socket)) = (segment, self.sockets.get_mut(&conn)) else { return };
-            match socket.write(&segment) {
-                Ok(n) => self.producer.written(now, conn, n),
+            match socket.write_all(&segment) {
+                Ok(()) => self.producer.written(now, conn, segment.len()),
                 Err(error) => return self.ended(conn, Cause::Io(&error.to_string())),
             }
         }
@@ -94,7 +98,7 @@ impl Adapter {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<(), Box<dyn Error>> {
     let server = milena::cluster::Server::start(milena::cluster::Settings::default())?;
     let address = std::env::args().nth(1).unwrap_or_else(|| server.bootstrap());
     let mut adapter = Adapter::new(Config::new(&address)?)?;
@@ -115,4 +119,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{} records delivered to {address}", adapter.delivered);
     assert_eq!(adapter.delivered, 10_000);
     Ok(())
+}
+
+fn main() {
+    // `main() -> Result` would show an error by `{:?}`, which is for developers.
+    if let Err(error) = run() {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
 }

@@ -21,11 +21,7 @@ impl Partitioner for VipFirst {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    smol::block_on(produce())
-}
-
-async fn produce() -> Result<(), Box<dyn Error>> {
+async fn run() -> Result<(), Box<dyn Error>> {
     let cluster = TestCluster::builder().nodes(3).user("alice", "secret").tls().start()?;
     let properties = match std::env::args().nth(1) {
         Some(path) => parse_properties(&std::fs::read_to_string(path)?)?,
@@ -67,4 +63,12 @@ async fn produce() -> Result<(), Box<dyn Error>> {
     assert_eq!(choosy.send(&Record::new("orders").key("vip").value("a yacht")).await?.partition, 0);
     choosy.close(Duration::from_secs(10)).await?;
     Ok(())
+}
+
+fn main() {
+    // `main() -> Result` would show an error by `{:?}`, which is for developers.
+    if let Err(error) = smol::block_on(run()) {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
 }

@@ -21,7 +21,7 @@ impl Partitioner for VipFirst {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<(), Box<dyn Error>> {
     let cluster = TestCluster::builder().nodes(3).user("alice", "secret").tls().start()?;
     let properties = match std::env::args().nth(1) {
         Some(path) => parse_properties(&std::fs::read_to_string(path)?)?,
@@ -59,4 +59,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(choosy.send(&Record::new("orders").key("vip").value("a yacht"))?.partition, 0);
     choosy.close(Duration::from_secs(10))?;
     Ok(())
+}
+
+fn main() {
+    // `main() -> Result` would show an error by `{:?}`, which is for developers.
+    if let Err(error) = run() {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
 }

@@ -21,8 +21,7 @@ impl Partitioner for VipFirst {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn run() -> Result<(), Box<dyn Error>> {
     let cluster = TestCluster::builder().nodes(3).user("alice", "secret").tls().start()?;
     let properties = match std::env::args().nth(1) {
         Some(path) => parse_properties(&std::fs::read_to_string(path)?)?,
@@ -62,4 +61,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(choosy.send(&Record::new("orders").key("vip").value("a yacht")).await?.partition, 0);
     choosy.close(Duration::from_secs(10)).await?;
     Ok(())
+}
+
+#[tokio::main]
+async fn main() {
+    // `main() -> Result` would show an error by `{:?}`, which is for developers.
+    if let Err(error) = run().await {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
 }
