@@ -538,7 +538,7 @@ const HUGE: [(&str, &str); 4] = [
 ];
 
 fn huge_batches() -> TestCluster {
-    let settings = milena::cluster::Settings { max_message_bytes: 10_000_000, ..Default::default() };
+    let settings = milena::cluster::Settings::default().max_message_bytes(10_000_000);
     TestCluster::builder().settings(settings).start().unwrap()
 }
 
@@ -552,7 +552,7 @@ fn waiting_for_all_records_of_a_batch_is_linear() {
                 let mut best = [Duration::MAX; 2];
                 // The best of a few runs: other programs may be in the way.
                 for _ in 0..3 {
-                    for (best, records) in best.iter_mut().zip([10_000, 40_000]) {
+                    for (best, records) in best.iter_mut().zip([2_000, 64_000]) {
                         let mut acks = one_batch(&producer, records).await;
                         let waker = Waker::from(Arc::new(CountingWaker::default()));
                         let began = now();
@@ -566,9 +566,9 @@ fn waiting_for_all_records_of_a_batch_is_linear() {
                         }
                     }
                 }
-                println!("{adapter:?}: {best:?} for 10,000 and 40,000");
-                // 4 is linear, 16 is quadratic.
-                assert!(best[1] < best[0] * 9, "{adapter:?}: {best:?} for 10,000 and 40,000");
+                println!("{adapter:?}: {best:?} for 2,000 and 64,000");
+                // 32 is linear, 1,024 is quadratic.
+                assert!(best[1] < best[0] * 200, "{adapter:?}: {best:?} for 2,000 and 64,000");
             });
         };
         guarded(PATIENCE, move || format!("{adapter:?}"), run);
@@ -601,7 +601,8 @@ fn an_acknowledgement_that_is_dropped_drops_its_waker() {
             acks.truncate(4);
             assert_eq!(Arc::strong_count(&other), 6, "{adapter:?}");
             producer.flush().await.unwrap();
-            assert_eq!((counting.0.load(Ordering::SeqCst), other.0.load(Ordering::SeqCst)), (0, 4));
+            assert_eq!(counting.0.load(Ordering::SeqCst), 0);
+            assert!(other.0.load(Ordering::SeqCst) > 0, "once is enough for one task");
             for ack in acks {
                 ack.await.unwrap();
             }

@@ -264,7 +264,7 @@ impl Producer {
         }
     }
 
-    pub fn renew_security(&self, setup: impl Into<Setup>) -> std::io::Result<()> {
+    pub fn renew_security(&self, setup: impl Into<Setup>) -> Result<(), milena::SetupError> {
         match self {
             Self::Threads(producer) => producer.renew_security(setup),
             Self::Tokio(producer) => producer.renew_security(setup),

@@ -205,7 +205,8 @@ fn run(command: &mut Command, input: &str) -> Result<String, String> {
 /// The cluster has all records, once, in order in each key, each key in one partition; and so has the client that read them.
 fn all_is_there(cluster: &TestCluster, ways: &[Way], read: &str) -> Result<String, String> {
     for (topic, ..) in ways {
-        let text = |bytes: &Option<bytes::Bytes>| String::from_utf8_lossy(bytes.as_deref().unwrap_or(b"null")).into_owned();
+        let text =
+            |bytes: &Option<bytes::Bytes>| String::from_utf8_lossy(bytes.as_deref().unwrap_or(b"null")).into_owned();
         // Without an answer nobody knows when they are all there.
         let stored = wait_for(|| cluster.records(topic), |stored| stored.len() >= RECORDS);
         let line = |record: &StoredRecord| (text(&record.key), text(&record.value));
