@@ -154,7 +154,7 @@ impl Producer {
     /// to 128 records more may have been taken from the iterator.
     pub fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Result<Vec<Ack>, SendAllError<Ack>> {
         let records = records.into_iter();
-        let mut accepted = Vec::with_capacity(records.size_hint().0);
+        let mut accepted = Vec::with_capacity(records.size_hint().0.min(PULLED)); // a hint is no promise
         match self.send_all_into(records, &mut accepted) {
             Ok(()) => Ok(accepted),
             Err(error) => Err(SendAllError { accepted, error }),

@@ -129,7 +129,7 @@ impl<R: Runtime> Producer<R> {
         records: impl IntoIterator<Item = Record<'a>>,
     ) -> Result<Vec<Ack>, SendAllError<Ack>> {
         let records = records.into_iter();
-        let mut accepted = Vec::with_capacity(records.size_hint().0);
+        let mut accepted = Vec::with_capacity(records.size_hint().0.min(PULLED)); // a hint is no promise
         match self.send_all_into(records, &mut accepted).await {
             Ok(()) => Ok(accepted),
             Err(error) => Err(SendAllError { accepted, error }),
@@ -355,7 +355,8 @@ impl<'a, R: Runtime> Waiting<'a, R> {
 
 /// Waits for `done`, until a time at most. Whether it was done.
 async fn by<R: Runtime>(engine: &Engine, until: Instant, mut done: impl FnMut(&Context<'_>) -> Poll<()>) -> bool {
-    let sleep = || R::sleep_until(engine.clock().to_std(until));
+    // Made when it is polled: what is over already needs no runtime to be awaited in.
+    let sleep = || async { R::sleep_until(engine.clock().to_std(until)).await };
     let mut sleeping = pin!(sleep());
     poll_fn(|context| {
         if done(context).is_ready() {
