@@ -8,13 +8,8 @@ const LARGEST: usize = 104_857_600;
 
 /// Whether the codec of this number in a batch's attributes can be unpacked.
 pub(super) fn is_built_in(codec: i16) -> bool {
-    match codec {
-        0 | 1 => true,
-        2 => cfg!(feature = "snappy"),
-        3 => cfg!(feature = "lz4"),
-        4 => cfg!(feature = "zstd"),
-        _ => false,
-    }
+    let built_in = [true, true, cfg!(feature = "snappy"), cfg!(feature = "lz4"), cfg!(feature = "zstd")];
+    usize::try_from(codec).ok().and_then(|codec| built_in.get(codec).copied()).unwrap_or(false)
 }
 
 /// The records of a batch as they were before compression.

@@ -2,9 +2,27 @@
 //! simulation.
 //!
 //! [`Cluster`] is driven as the producer is: bytes in ([`Cluster::receive`]), bytes out ([`Cluster::take_output`]), time
-//! as a number. [`Server`] serves one on loopback sockets. It speaks the protocol through the crate kafka-protocol and
-//! shares no code with the producer, answers what a producer asks, and refuses what Kafka refuses. Consumers are not
-//! served: what was stored is read with [`Cluster::log`].
+//! as a number. [`Server`] serves one on sockets, and [`TestCluster`] is that with TLS and users by one word each. It speaks the
+//! protocol through the crate kafka-protocol and shares no code with the producer, and refuses what Kafka refuses. What was
+//! stored is read with [`Cluster::log`], or by any consumer.
+//!
+//! # Other clients
+//!
+//! Java's clients and tools, librdkafka (kcat, confluent-kafka, rdkafka ..), franz-go and kafka-python produce to it and read
+//! from it without special options; `tests/kafka` tries them. Served are, in the versions that the [`Versions`] say:
+//!
+//! | requests | what differs from Kafka |
+//! | --- | --- |
+//! | ApiVersions, SaslHandshake, SaslAuthenticate | PLAIN, SCRAM (feature `scram`), OAUTHBEARER with unsigned tokens |
+//! | Metadata, InitProducerId | no transactions: a `transactional.id` is refused |
+//! | Produce | zstd, snappy and lz4 with the features of those names; gzip always |
+//! | Fetch | waits as it is told (`fetch.max.wait.ms`, `fetch.min.bytes`); without sessions, which clients make up for; from leaders only; batches come out as they came in |
+//! | ListOffsets, OffsetForLeaderEpoch | nothing is ever deleted but whole topics |
+//! | FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup | the classic protocol, which is the default of Java 4; `group.protocol=consumer` is not offered; the first rebalance waits for nobody |
+//! | OffsetCommit, OffsetFetch | kept for ever, and over [`Cluster::stop`] |
+//! | CreateTopics, DeleteTopics, CreatePartitions | at any node; of a topic's configuration `max.message.bytes`, `min.insync.replicas` and `message.timestamp.type` count, the rest is taken and ignored; which nodes get replicas is not the client's choice |
+//!
+//! Everything else is not listed in ApiVersions, and closes the connection.
 //!
 //! ```
 //! use milena::cluster::{Cluster, Settings};

@@ -88,11 +88,11 @@ impl Member {
             .with_member_id(text(&self.id))
             .with_assignments(all.iter().map(assignment).collect());
         let response = bench.call_as(now, self.peer, ApiKey::SyncGroup, version, &request);
-        response.map(|response| assigned(response))
+        response.map(assigned)
     }
 
     fn synced(&self, bench: &mut Bench, version: i16) -> Option<(i16, String)> {
-        bench.answer(self.peer, ApiKey::SyncGroup, version).map(|response| assigned(response))
+        bench.answer(self.peer, ApiKey::SyncGroup, version).map(assigned)
     }
 
     fn beat(&self, bench: &mut Bench, now: Instant) -> i16 {

@@ -220,7 +220,8 @@ fn all_is_there(cluster: &TestCluster, ways: &[Way], read: &str) -> Result<Strin
         }
     }
     all_is_read(ways, read)?;
-    Ok(format!("{} ways, {RECORDS} records each, produced and consumed", ways.len()))
+    let asked = cluster.with(|cluster, _| format!("{:?}", cluster.counters().requests.keys()));
+    Ok(format!("{} ways, {RECORDS} records each, produced and consumed by {asked}", ways.len()))
 }
 
 fn all_is_read(ways: &[Way], read: &str) -> Result<(), String> {

@@ -67,11 +67,8 @@ impl ServerSettings {
 
     /// Where clients find the node that listens there.
     fn host_of(&self, address: SocketAddr) -> String {
-        let ip = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
+        let loopback = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        let ip: IpAddr = if address.ip().is_unspecified() { loopback } else { address.ip() };
         self.advertise.clone().unwrap_or_else(|| ip.to_string())
     }
 }
