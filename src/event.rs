@@ -74,6 +74,7 @@ pub struct RecordId {
 
 /// What [`send`](crate::Producer::send) says of a record that it accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sent {
     /// Names the record in a later [`Delivery`].
     pub id: RecordId,

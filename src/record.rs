@@ -101,7 +101,17 @@ impl<'a> Record<'a> {
 }
 
 /// A record that owns what it has: for whoever keeps or changes one.
+///
+/// ```
+/// use milena::{Record, RecordBuf};
+/// let kept = RecordBuf::new("orders").key("customer-7").value(vec![1, 2]).header("source", "shop").null_header("trace");
+/// let headers = kept.headers();
+/// let record: Record<'_> = kept.record(&headers); // as it is sent
+/// assert_eq!((record.key, record.value), (Some(&b"customer-7"[..]), Some(&[1, 2][..])));
+/// assert_eq!(RecordBuf::from(&record), kept);
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecordBuf {
     /// The topic's name.
     pub topic: String,
@@ -139,6 +149,53 @@ impl From<&Record<'_>> for RecordBuf {
 }
 
 impl RecordBuf {
+    /// A record for `topic` without key, value, headers, partition or timestamp.
+    pub fn new(topic: impl Into<String>) -> Self {
+        Self { topic: topic.into(), ..Self::default() }
+    }
+
+    /// Sets the partition.
+    #[must_use]
+    pub fn partition(mut self, partition: i32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// Sets the key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Sets the value.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<Vec<u8>>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Adds a header whose value is null.
+    #[must_use]
+    pub fn null_header(mut self, name: impl Into<String>) -> Self {
+        self.headers.push((name.into(), None));
+        self
+    }
+
+    /// Sets the creation time, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn timestamp(mut self, millis: i64) -> Self {
+        self.timestamp = Some(millis);
+        self
+    }
+
     /// The headers, as [`record`](Self::record) wants them.
     pub fn headers(&self) -> Vec<Header<'_>> {
         self.headers.iter().map(|(key, value)| Header { key, value: value.as_deref() }).collect()

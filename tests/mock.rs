@@ -32,7 +32,7 @@ fn records_are_acknowledged_at_once_and_remembered_as_they_were() {
     assert_eq!((&*delivered.topic, delivered.partition, delivered.offset, delivered.timestamp), ("t", 0, Some(0), 77));
     assert_eq!(producer.send(&Record::new("t")).unwrap().offset, Some(1));
     let history = mock.history();
-    assert_eq!(history[0], milena::RecordBuf { partition: Some(0), ..(&record).into() });
+    assert_eq!(history[0], milena::RecordBuf::from(&record).partition(0));
     assert_eq!((&history[1].key, &history[1].value), (&None, &None));
     assert!(history[1].timestamp.is_some());
     mock.clear();

@@ -36,6 +36,7 @@ pub struct Typed<P, K, V> {
 
 /// Why a typed record was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TypedError {
     /// Its key or value can't be written.
     #[error(transparent)]
