@@ -92,10 +92,12 @@ pub struct Link {
     /// Each Produce request is answered by the proxy: what servers do that don't know that `acks=0` wants no answer. Only where
     /// the cluster does not answer, and where the proxy reads what it passes on.
     pub answers: bool,
+    /// These words of the producer reach the cluster as those, which are as many bytes.
+    pub renames: Option<(&'static str, &'static str)>,
 }
 
 impl Link {
-    pub const FREE: Self = Self { up: Pace::FREE, down: Pace::FREE, event: None, answers: false };
+    pub const FREE: Self = Self { up: Pace::FREE, down: Pace::FREE, event: None, answers: false, renames: None };
     /// 8 MB/s.
     pub const BROADBAND: Self = Self { up: Pace::EIGHT_MEGABYTES, ..Self::FREE };
     /// 64 KiB/s.
@@ -345,7 +347,7 @@ impl Shared {
 
     /// Passes on what the producer said, and returns it.
     fn pass_up<'a>(&self, connection: &Connection, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
-        let plain = match &connection.tls {
+        let mut plain = match &connection.tls {
             None => Cow::Borrowed(bytes),
             Some(tls) => tls.in_order(|tls| {
                 let (plain, answer) = tls.receive(bytes)?;
@@ -353,6 +355,11 @@ impl Shared {
                 Some(Cow::Owned(plain))
             })?,
         };
+        if let Some((from, to)) = connection.link.renames {
+            if let Some(at) = plain.windows(from.len()).position(|window| window == from.as_bytes()) {
+                plain.to_mut()[at..at + from.len()].copy_from_slice(to.as_bytes());
+            }
+        }
         self.write(connection, &connection.cluster, &plain)?;
         Some(plain)
     }
