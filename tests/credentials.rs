@@ -223,7 +223,9 @@ fn a_mechanism_that_takes_its_time_holds_up_nobody() {
                 until(&tasks, "the mechanism is asked", || door.waiting() > 0).await;
                 for n in 0..10 {
                     let other = producer.clone();
-                    let record = Record::new("t").value("v").partition(n % 2);
+                    // One exchange is begun at a time; so then only those go on who are let in already.
+                    let others = if stage == Stage::Begin { 1 } else { 2 };
+                    let record = Record::new("t").value("v").partition(n % others);
                     let ack = meanwhile(&tasks, "try_enqueue", move || other.try_enqueue(&record)).await;
                     let other = producer.clone();
                     meanwhile(&tasks, "stats", move || other.stats()).await;
@@ -303,7 +305,8 @@ fn a_mechanism_that_hangs_is_named_and_costs_a_bounded_number_of_threads() {
                         tasks.sleep(Duration::from_millis(500)).await;
                     }
                     let grown = threads().saturating_sub(before);
-                    assert!(grown <= 3, "{stage:?}: {grown} threads more, {} calls", door.waiting());
+                    // Four exchanges may be out, and one more job comes and goes.
+                    assert!(grown <= 6, "{stage:?}: {grown} threads more, {} calls", door.waiting());
                     let (other, more) = (producer.clone(), more.map(|(name, value)| (name, value)));
                     let setup = Setup::new(options(&proxy, &more)).sasl_mechanism(Mine::new("secret"));
                     progress.at("taking another mechanism");

@@ -15,8 +15,8 @@ use core::fmt;
 /// Another mechanism than those built in, such as GSSAPI or AWS_MSK_IAM: begins an exchange on each new connection, and for
 /// each re-authentication.
 ///
-/// It may take its time, and ask others: adapters call it on a thread of its own, while everything else goes on. One call at a
-/// time; at most four exchanges are called at a time. A panic is an error like others. What is not done within
+/// It may take its time, and ask others: adapters call it on a thread of its own, while everything else goes on. Exchanges are
+/// begun one at a time, and go on four at a time: what waits for somebody belongs into an exchange. A panic is an error like others. What is not done within
 /// `socket.connection.setup.timeout.ms` is given up, with the connection. `renew_security` with another mechanism replaces it,
 /// even one that hangs. A host that drives the machine itself runs these calls in a [`Job`](crate::Job); without
 /// [`jobs`](crate::ConfigBuilder::jobs) they are made inline.
