@@ -39,21 +39,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let cluster =
         Settings::default().nodes(arguments.nodes).default_partitions(arguments.partitions).discard(arguments.discard);
     let delay = Duration::from_millis(arguments.delay);
-    let server = Server::start_with(ServerSettings::default().cluster(cluster).listen(arguments.listen).delay(delay));
-    let server =
-        server.map_err(|error| Failure::Run(Some(format!("can't listen on {}: {error}", arguments.listen))))?;
-    let loopback = match arguments.listen {
-        SocketAddr::V4(_) => "127.0.0.1",
-        SocketAddr::V6(_) => "::1",
-    };
-    let everywhere = arguments.listen.ip().is_unspecified();
-    if everywhere && arguments.advertise.is_none() {
+    let mut settings = ServerSettings::default().cluster(cluster).listen(arguments.listen).delay(delay);
+    if let Some(host) = &arguments.advertise {
+        settings = settings.advertise(host);
+    } else if arguments.listen.ip().is_unspecified() {
         say(format_args!(
-            "clients are told to connect to {loopback}: for those on other machines, give --advertise HOST"
+            "clients are told to connect to loopback: for those on other machines, give --advertise HOST"
         ));
     }
-    let host = arguments.advertise.as_deref().or(everywhere.then_some(loopback));
-    let bootstrap = host.map_or_else(|| server.bootstrap(), |host| advertise(&server, host));
+    let server = Server::start_with(settings)
+        .map_err(|error| Failure::Run(Some(format!("can't listen on {}: {error}", arguments.listen))))?;
+    let bootstrap = server.bootstrap();
     writeln!(stdout(), "{bootstrap}").map_err(|error| Failure::output(&error))?;
     while !stop.is_asked() {
         std::thread::sleep(Duration::from_millis(100));
@@ -67,18 +63,4 @@ fn host(text: &str) -> Result<String, &'static str> {
     let is_address = text.parse::<IpAddr>().is_ok();
     let is_name = !text.is_empty() && text.chars().all(|char| char.is_ascii_alphanumeric() || "-._".contains(char));
     if is_address || is_name { Ok(text.to_string()) } else { Err("a host's name or address is wanted, without a port") }
-}
-
-/// Tells clients to connect to `host`, on each node's port. Returns what they may be configured with.
-fn advertise(server: &Server, host: &str) -> String {
-    let in_brackets = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
-    server.with(|cluster, _| {
-        let mut nodes = Vec::new();
-        for node in cluster.nodes() {
-            let Some((_, port)) = cluster.address(node) else { continue };
-            cluster.set_address(node, host, port);
-            nodes.push(format!("{in_brackets}:{port}"));
-        }
-        nodes.join(",")
-    })
 }
