@@ -166,7 +166,9 @@ fn java_keys(kafka: &mut Kafka) -> Result<String, String> {
     let mut keys: Vec<String> = std::fs::read_dir(file("tls"))
         .expect("tests/tls is there")
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".key") || (name.starts_with("keytool-") && !name.contains("list") && name.ends_with(".pem")))
+        .filter(|name| {
+            name.ends_with(".key") || (name.starts_with("keytool-") && !name.contains("list") && name.ends_with(".pem"))
+        })
         .collect();
     keys.sort();
     for key in &keys {
@@ -195,7 +197,8 @@ fn java_keys(kafka: &mut Kafka) -> Result<String, String> {
         let config = Config::builder("localhost:1").security_protocol(SecurityProtocol::Ssl).tls(tls).build();
         let ours = milena::threads::Producer::new(config.map_err(|error| error.to_string())?);
         let ours = ours.map(|_| ()).map_err(|error| error.to_string());
-        let by_name = ["PBES1", "PKCS#12's encryption", "DSA", "RSA of 1024 bits", "P-521", "PSS", "Ed448", "in numbers"];
+        let by_name =
+            ["PBES1", "PKCS#12's encryption", "DSA", "RSA of 1024 bits", "P-521", "PSS", "Ed448", "in numbers"];
         if let (Ok(()), Err(words)) = (&says, &ours) {
             if !by_name.iter().any(|name| words.contains(name)) {
                 wrong.push(format!("{key}: Java takes it; {words}"));

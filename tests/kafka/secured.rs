@@ -217,8 +217,11 @@ fn client_keys(kafka: &mut Kafka) -> Result<String, String> {
         let both = if key == chain { pem(key) } else { pem(key) + &pem(chain) };
         std::fs::write(&store, both).map_err(|error| error.to_string())?;
         let one_line = |text: String| text.replace('\n', " ");
-        let texts =
-            format!("ssl.keystore.key={}\nssl.keystore.certificate.chain={}\n", one_line(pem(key)), one_line(pem(chain)));
+        let texts = format!(
+            "ssl.keystore.key={}\nssl.keystore.certificate.chain={}\n",
+            one_line(pem(key)),
+            one_line(pem(chain))
+        );
         for keystore in [format!("ssl.keystore.location={store}\n"), texts] {
             let text = format!(
                 "bootstrap.servers={}\nsecurity.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.location={}\n\
