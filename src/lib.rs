@@ -16,9 +16,16 @@
 //! | test against a cluster | `milena::cluster` (feature `cluster`) |
 //! | test without one | `milena::Mock` (feature `cluster`) |
 //!
+//! [docs/configuration.md]: crate::docs::configuration
+//! [docs/differences.md]: crate::docs::differences
+//! [docs/writing-an-adapter.md]: crate::docs::writing_an_adapter
+//! [docs/design.md]: crate::docs::design
+//! [CONTRIBUTING.md]: crate::docs::contributing
+//!
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 #[cfg(feature = "std")]
@@ -31,6 +38,8 @@ mod batch;
 pub mod cluster;
 mod config;
 mod connection;
+#[cfg(doc)]
+pub mod docs;
 mod error;
 mod event;
 #[cfg(test)]
@@ -42,6 +51,9 @@ pub mod serializer;
 mod time;
 mod wire;
 
+/// The rustls that [`Setup::tls`] takes a configuration of.
+#[cfg(all(feature = "tls", any(feature = "threads", feature = "tokio", feature = "smol")))]
+pub use ::rustls;
 #[cfg(all(feature = "cluster", any(feature = "threads", feature = "tokio", feature = "smol")))]
 pub use adapter::Mock;
 #[cfg(feature = "smol")]

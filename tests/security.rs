@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use desk::Desk;
 use milena::cluster::{Request, SaslSettings, Server, ServerSettings, Settings};
 use milena::{
-    Config, ConnectionError, Event, Input, Record, Sasl, SaslExchange, SaslMechanism, SendError, Setup, Token,
-    TokenProvider,
+    Config, ConnectionError, Event, Input, Record, Sasl, SaslExchange, SaslMechanism, SendError, Setup, SetupError,
+    Token, TokenProvider,
 };
 
 const PLAIN: &str =
@@ -447,9 +447,144 @@ fn a_token_provider_gives_tokens_to_every_adapter() {
     let options = [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "OAUTHBEARER")];
     let setup = || Setup::new(config(&server, &options)).token_provider(Provider);
     assert_eq!(send_by_each(setup), vec![Ok(()); 3]);
-    for went in send_by_each(|| config(&server, &options).into()) {
-        assert!(went.unwrap_err().contains("TokenProvider"));
+    // The options by which Java fetches tokens are no hindrance then.
+    let javas = [
+        (
+            "sasl.login.callback.handler.class",
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler",
+        ),
+        ("sasl.oauthbearer.token.endpoint.url", "https://example.org/token"),
+        ("sasl.jaas.config", ASKED),
+    ];
+    let options = [&options[..], &javas].concat();
+    let setup = || Setup::new(config(&server, &options)).token_provider(Provider);
+    assert_eq!(send_by_each(setup), vec![Ok(()); 3]);
+}
+
+/// Makes a producer by every adapter, and sends nothing.
+fn make_by_each(setup: impl Fn() -> Setup) -> Vec<Result<(), String>> {
+    let words = |error: SetupError| {
+        assert!(matches!(error, SetupError::Config(_)), "{error}");
+        error.to_string()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    vec![
+        milena::threads::Producer::new(setup()).map(|_| ()).map_err(words),
+        runtime.block_on(async { milena::tokio::Producer::spawn(setup()).map(|_| ()).map_err(words) }),
+        milena::smol::Producer::new(setup()).map(|_| ()).map_err(words),
+    ]
+}
+
+#[test]
+fn parts_that_only_the_application_has_are_missed_when_the_producer_is_made() {
+    #[derive(Clone, Debug)]
+    struct Mine;
+    impl SaslMechanism for Mine {
+        fn begin(&mut self, _: &str, _: u16) -> Result<Box<dyn SaslExchange>, String> {
+            Err("not needed".into())
+        }
     }
+    impl TokenProvider for Mine {
+        fn token(&mut self) -> Result<Token, String> {
+            Err("not needed".into())
+        }
+    }
+    impl milena::Partitioner for Mine {
+        fn partition(&mut self, _: &Record<'_>, _: &milena::TopicView<'_>) -> i32 {
+            0
+        }
+    }
+    impl milena::Interceptor for Mine {}
+    let sasl = ("security.protocol", "SASL_PLAINTEXT");
+    let tls = ("security.protocol", "SSL");
+    let rustls = || {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let roots = rustls::RootCertStore::empty();
+        Arc::new(builder.unwrap().with_root_certificates(roots).with_no_client_auth())
+    };
+    type Give = fn(Setup) -> Setup;
+    let mechanism: Give = |setup| setup.sasl_mechanism(Mine);
+    let tokens: Give = |setup| setup.token_provider(Mine);
+    let cases: [(&[(&str, &str)], &[&str], Give); 9] = [
+        (&[sasl], &["sasl.mechanism=GSSAPI", "did you forget", "SaslMechanism"], mechanism),
+        (&[sasl, ("sasl.mechanism", "GSSAPI")], &["sasl.mechanism=GSSAPI", "Kerberos"], mechanism),
+        (&[sasl, ("sasl.mechanism", "AWS_MSK_IAM")], &["AWS_MSK_IAM", "SCRAM-SHA-256", "SaslMechanism"], mechanism),
+        (&[sasl, ("sasl.mechanism", "OAUTHBEARER")], &["OAUTHBEARER", "TokenProvider"], tokens),
+        (
+            &[sasl, ("sasl.mechanism", "PLAIN"), ("sasl.client.callback.handler.class", "a.B")],
+            &["sasl.client.callback.handler.class", "SaslMechanism"],
+            mechanism,
+        ),
+        (&[("partitioner.class", "a.B")], &["partitioner.class", "Partitioner"], |setup| setup.partitioner(Mine)),
+        (&[("interceptor.classes", "a.B")], &["interceptor.classes", "Interceptor"], |setup| {
+            setup.interceptor(Arc::new(Mine))
+        }),
+        (&[tls, ("ssl.engine.factory.class", "a.B")], &["ssl.engine.factory.class", "Setup::tls"], |setup| setup),
+        (&[("partitioner.rack.aware", "true")], &["partitioner.rack.aware", "Partitioner"], |setup| {
+            setup.partitioner(Mine)
+        }),
+    ];
+    for (options, words, give) in cases {
+        let builder = || Config::builder("127.0.0.1:1").properties(options.iter().copied());
+        for went in make_by_each(|| builder().build().unwrap().into()) {
+            let said = went.unwrap_err();
+            assert!(words.iter().all(|words| said.contains(words)), "{options:?}: {said}");
+        }
+        let given = || {
+            let setup = give(Setup::new(builder().build().unwrap()));
+            if options.contains(&tls) { setup.tls(rustls()) } else { setup }
+        };
+        assert_eq!(make_by_each(given), vec![Ok(()); 3], "{options:?}");
+    }
+}
+
+#[test]
+fn a_mock_asks_for_what_records_meet_and_for_no_more() {
+    let options = [
+        ("security.protocol", "SASL_SSL"),
+        ("sasl.mechanism", "OAUTHBEARER"),
+        ("ssl.engine.factory.class", "a.B"),
+        ("ssl.truststore.location", "/nowhere.pem"),
+    ];
+    let with =
+        |more: &[(&str, &str)]| Config::builder("h:1").properties(options.iter().chain(more).copied()).build().unwrap();
+    assert!(milena::threads::Producer::mock(with(&[])).is_ok());
+    let error = milena::threads::Producer::mock(with(&[("partitioner.class", "a.B")])).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("Partitioner"), "{error}");
+}
+
+#[test]
+fn a_broken_store_is_told_when_the_producer_is_made_and_an_io_error_can_hold_it() {
+    let options = [("security.protocol", "SSL"), ("ssl.truststore.location", "/nowhere.pem")];
+    let setup = || Setup::from(Config::builder("h:1").properties(options).build().unwrap());
+    for went in make_by_each(setup) {
+        assert!(went.unwrap_err().contains("ssl.truststore.location: can't read /nowhere.pem"));
+    }
+    let made = || -> std::io::Result<()> {
+        milena::threads::Producer::new(setup())?;
+        Ok(())
+    };
+    let error = made().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("/nowhere.pem"));
+}
+
+/// As `openssl req -x509` makes it: marked as an issuer's, and its own truststore. Java trusts that.
+#[test]
+fn a_server_whose_certificate_is_the_truststore_is_trusted_by_every_adapter() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(["127.0.0.1".to_string()]).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = parameters.self_signed(&key).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let server = server(Some(Arc::new(tls)), None);
+    let pem = certificate.pem().replace('\n', " ");
+    let options = [("security.protocol", "SSL"), ("ssl.truststore.certificates", &*pem)];
+    assert_eq!(send_by_each(|| config(&server, &options).into()), vec![Ok(()); 3]);
 }
 
 #[test]

@@ -78,7 +78,8 @@ const VALUES: &[Difference<Value>] = &[
 
 /// The names of all that the tests of this part take for an exception.
 pub(crate) fn differences() -> Vec<&'static str> {
-    [names(DIFFERENCES), names(DEFAULTS), names(VALUES), names(super::servers::tests::DIFFERENCES)].concat()
+    let [servers, properties] = [super::servers::tests::DIFFERENCES, super::properties::tests::DIFFERENCES];
+    [DIFFERENCES, DEFAULTS, VALUES, servers, properties].map(names).concat()
 }
 
 #[test]

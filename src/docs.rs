@@ -1,0 +1,37 @@
+//! The pages of the repository's folder `docs`, for reading here.
+
+/// `docs/configuration.md`: every option; credentials, certificates and keys; what became of librdkafka's options.
+#[doc = include_str!("../docs/configuration.md")]
+pub mod configuration {}
+
+/// `docs/differences.md`: where this producer differs from Java's.
+#[doc = include_str!("../docs/differences.md")]
+pub mod differences {}
+
+/// `docs/writing-an-adapter.md`: driving the machine from another runtime.
+///
+/// [`milena::task::Runtime`]: crate::task::Runtime
+/// [`Producer`]: crate::Producer
+/// [`src/adapter/smol.rs`]: ../../../src/milena/adapter/smol.rs.html
+/// [`src/adapter/completion.rs`]: ../../../src/milena/adapter/completion.rs.html
+/// [`src/adapter/engine.rs`]: ../../../src/milena/adapter/engine.rs.html
+/// [`examples/adapter.rs`]: crate::docs::adapter_example
+#[doc = include_str!("../docs/writing-an-adapter.md")]
+pub mod writing_an_adapter {}
+
+/// `examples/adapter.rs`.
+///
+/// ```ignore
+#[doc = include_str!("../examples/adapter.rs")]
+/// ```
+pub mod adapter_example {}
+
+/// `docs/design.md`: what the parts are and why so, for whoever changes the code.
+#[doc = include_str!("../docs/design.md")]
+pub mod design {}
+
+/// `CONTRIBUTING.md`: how it is tested and measured.
+///
+/// [docs/design.md]: crate::docs::design
+#[doc = include_str!("../CONTRIBUTING.md")]
+pub mod contributing {}
