@@ -167,7 +167,8 @@ mod tests {
     #[cfg(feature = "zstd")]
     #[test]
     fn zstd_is_read_up_to_what_a_request_may_hold() {
-        let packed = |length: usize| ::zstd::encode_all(std::io::repeat(0).take(length as u64), 1).expect("it is packed");
+        let packed =
+            |length: usize| ::zstd::encode_all(std::io::repeat(0).take(length as u64), 1).expect("it is packed");
         use std::io::Read;
         assert_eq!(unpack(4, &packed(LARGEST)).map(|raw| raw.len()), Some(LARGEST));
         assert_eq!(unpack(4, &packed(LARGEST + 1)), None);

@@ -92,4 +92,3 @@ fn producer_ids_are_new_each_time() {
     let second: InitProducerIdResponse = bench.call(ApiKey::InitProducerId, 4, &request).expect("an answer");
     assert_ne!(first.producer_id, second.producer_id);
 }
-

@@ -194,7 +194,8 @@ fn what_was_on_its_way_when_the_client_ended_arrives() {
 
 #[test]
 fn a_server_that_is_dropped_says_goodbye() {
-    let server = Server::start_with(ServerSettings::default().delay(Duration::from_secs(60))).expect("loopback sockets");
+    let server =
+        Server::start_with(ServerSettings::default().delay(Duration::from_secs(60))).expect("loopback sockets");
     let mut socket = connect(&server.bootstrap());
     socket.write_all(&vec![0; 100_000]).expect("the socket takes it");
     wait_for("the connection", || server.with(|cluster, _| cluster.counters().connections) == 1);
@@ -263,7 +264,8 @@ mod tls {
 
     fn secured(cluster: &TestCluster) -> StreamOwned<ClientConnection, TcpStream> {
         let properties = cluster.properties();
-        let authority = properties.iter().find(|(name, _)| name == "ssl.truststore.certificates").expect("whom to trust");
+        let authority =
+            properties.iter().find(|(name, _)| name == "ssl.truststore.certificates").expect("whom to trust");
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.1.as_bytes()).expect("a certificate")).expect("it is one");
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -156,6 +156,10 @@ fn java_admin(clients: &Clients) -> Result<String, String> {
     if !refused.as_ref().is_err_and(|words| words.contains("already exists")) {
         return Err(format!("created twice: {refused:?}"));
     }
+    let described = topics(&["--describe", "--topic", "made"])?;
+    if !described.contains("PartitionCount: 7") || !described.contains("Partition: 6") {
+        return Err(format!("described: {described}"));
+    }
     topics(&["--delete", "--topic", "made"])?;
     let left = cluster.with(|cluster, _| cluster.topics());
     if left.is_empty() { Ok("created, grown, listed, deleted".into()) } else { Err(format!("left: {left:?}")) }
@@ -205,7 +209,8 @@ fn run(command: &mut Command, input: &str) -> Result<String, String> {
 /// The cluster has all records, once, in order in each key, each key in one partition; and so has the client that read them.
 fn all_is_there(cluster: &TestCluster, ways: &[Way], read: &str) -> Result<String, String> {
     for (topic, ..) in ways {
-        let text = |bytes: &Option<bytes::Bytes>| String::from_utf8_lossy(bytes.as_deref().unwrap_or(b"null")).into_owned();
+        let text =
+            |bytes: &Option<bytes::Bytes>| String::from_utf8_lossy(bytes.as_deref().unwrap_or(b"null")).into_owned();
         // Without an answer nobody knows when they are all there.
         let stored = wait_for(|| cluster.records(topic), |stored| stored.len() >= RECORDS);
         let line = |record: &StoredRecord| (text(&record.key), text(&record.value));
