@@ -29,6 +29,10 @@ pub enum Request {
     LeaveGroup = 13,
     /// SyncGroup.
     SyncGroup = 14,
+    /// DescribeGroups.
+    DescribeGroups = 15,
+    /// ListGroups.
+    ListGroups = 16,
     /// SaslHandshake.
     SaslHandshake = 17,
     /// ApiVersions.
@@ -41,6 +45,8 @@ pub enum Request {
     InitProducerId = 22,
     /// OffsetForLeaderEpoch.
     OffsetForLeaderEpoch = 23,
+    /// DescribeConfigs.
+    DescribeConfigs = 32,
     /// SaslAuthenticate.
     SaslAuthenticate = 36,
     /// CreatePartitions.
@@ -61,12 +67,15 @@ impl Request {
         Self::Heartbeat,
         Self::LeaveGroup,
         Self::SyncGroup,
+        Self::DescribeGroups,
+        Self::ListGroups,
         Self::SaslHandshake,
         Self::ApiVersions,
         Self::CreateTopics,
         Self::DeleteTopics,
         Self::InitProducerId,
         Self::OffsetForLeaderEpoch,
+        Self::DescribeConfigs,
         Self::SaslAuthenticate,
         Self::CreatePartitions,
     ];
@@ -114,16 +123,19 @@ impl Versions {
         (Request::OffsetCommit, 2, 9),
         (Request::OffsetFetch, 1, 9),
         (Request::FindCoordinator, 0, 6),
-        (Request::JoinGroup, 2, 9),
+        (Request::JoinGroup, 0, 9),
         (Request::Heartbeat, 0, 4),
         (Request::LeaveGroup, 0, 5),
         (Request::SyncGroup, 0, 5),
+        (Request::DescribeGroups, 0, 6),
+        (Request::ListGroups, 0, 5),
         (Request::SaslHandshake, 0, 1),
         (Request::ApiVersions, 0, 4),
         (Request::CreateTopics, 2, 7),
         (Request::DeleteTopics, 1, 6),
         (Request::InitProducerId, 0, 5),
         (Request::OffsetForLeaderEpoch, 2, 4),
+        (Request::DescribeConfigs, 1, 4),
         (Request::SaslAuthenticate, 0, 2),
         (Request::CreatePartitions, 0, 3),
     ]);
@@ -140,12 +152,15 @@ impl Versions {
         (Request::Heartbeat, 0, 4),
         (Request::LeaveGroup, 0, 4),
         (Request::SyncGroup, 0, 5),
+        (Request::DescribeGroups, 0, 5),
+        (Request::ListGroups, 0, 4),
         (Request::SaslHandshake, 0, 1),
         (Request::ApiVersions, 0, 3),
         (Request::CreateTopics, 2, 7),
         (Request::DeleteTopics, 1, 6),
         (Request::InitProducerId, 0, 4),
         (Request::OffsetForLeaderEpoch, 2, 4),
+        (Request::DescribeConfigs, 1, 4),
         (Request::SaslAuthenticate, 0, 2),
         (Request::CreatePartitions, 0, 3),
     ]);
@@ -162,12 +177,15 @@ impl Versions {
         (Request::Heartbeat, 0, 2),
         (Request::LeaveGroup, 0, 2),
         (Request::SyncGroup, 0, 2),
+        (Request::DescribeGroups, 0, 2),
+        (Request::ListGroups, 0, 2),
         (Request::SaslHandshake, 0, 1),
         (Request::ApiVersions, 0, 2),
         (Request::CreateTopics, 2, 3),
         (Request::DeleteTopics, 1, 3),
         (Request::InitProducerId, 0, 1),
         (Request::OffsetForLeaderEpoch, 2, 2),
+        (Request::DescribeConfigs, 1, 2),
         (Request::SaslAuthenticate, 0, 2),
         (Request::CreatePartitions, 0, 1),
     ]);

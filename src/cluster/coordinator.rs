@@ -86,6 +86,7 @@ impl Cluster {
         let candidate = Candidate {
             member: request.member_id.to_string(),
             new_id,
+            client: call.client.clone(),
             instance: request.group_instance_id.map(|instance| instance.to_string()),
             session_timeout: millis(request.session_timeout_ms),
             rebalance_timeout: millis(rebalance_timeout),

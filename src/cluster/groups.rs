@@ -55,9 +55,11 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Member {
+pub(super) struct Member {
+    /// `client.id`.
+    pub(super) client: String,
     /// `group.instance.id` (KIP-345).
-    instance: Option<String>,
+    pub(super) instance: Option<String>,
     session_timeout: Duration,
     rebalance_timeout: Duration,
     /// Ways of dividing, with what the member has to say for each.
@@ -66,7 +68,7 @@ struct Member {
     expires: Instant,
     /// It has asked what this state is there for asking.
     asked: bool,
-    assignment: Bytes,
+    pub(super) assignment: Bytes,
 }
 
 /// Who wants to be a member.
@@ -76,6 +78,7 @@ pub(super) struct Candidate {
     pub(super) member: String,
     /// The id that a member without one gets.
     pub(super) new_id: String,
+    pub(super) client: String,
     pub(super) instance: Option<String>,
     pub(super) session_timeout: Duration,
     pub(super) rebalance_timeout: Duration,
@@ -138,6 +141,7 @@ impl Group {
         let before = self.members.get(&id).map(|member| &member.protocols);
         let unchanged = before.is_some_and(|before| *before == candidate.protocols);
         let member = Member {
+            client: candidate.client,
             instance: candidate.instance,
             session_timeout: candidate.session_timeout,
             rebalance_timeout: candidate.rebalance_timeout,
@@ -173,11 +177,8 @@ impl Group {
         if matches!(self.state, State::Joining(_)) && member.asked {
             return None;
         }
-        let said = |member: &Member| {
-            let said = member.protocols.iter().find(|(name, _)| *name == self.protocol);
-            said.map(|(_, said)| said.clone()).unwrap_or_default()
-        };
-        let all = self.members.iter().map(|(id, member)| (id.clone(), member.instance.clone(), said(member)));
+        let all = self.members.iter();
+        let all = all.map(|(id, member)| (id.clone(), member.instance.clone(), member.said(&self.protocol)));
         Some(Ok(Joined {
             generation: self.generation,
             protocol_type: self.protocol_type.clone(),
@@ -285,6 +286,34 @@ impl Group {
         self.committed.iter().map(|((topic, partition), committed)| (&**topic, *partition, committed))
     }
 
+    /// Whether anybody has joined it or committed something.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.generation > 0 || !self.members.is_empty() || !self.committed.is_empty()
+    }
+
+    /// Kafka's name for what it is doing.
+    pub(super) fn state(&self) -> &'static str {
+        match self.state {
+            State::Empty => "Empty",
+            State::Joining(_) => "PreparingRebalance",
+            State::Syncing(_) => "CompletingRebalance",
+            State::Stable => "Stable",
+        }
+    }
+
+    pub(super) fn protocol_type(&self) -> &str {
+        &self.protocol_type
+    }
+
+    pub(super) fn protocol(&self) -> &str {
+        &self.protocol
+    }
+
+    /// Members by their ids.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&str, &Member)> {
+        self.members.iter().map(|(id, member)| (&**id, member))
+    }
+
     pub(super) fn forget_topic(&mut self, topic: &str) {
         self.committed.retain(|(known, _), _| known != topic);
     }
@@ -388,5 +417,13 @@ impl Group {
         for member in self.members.values_mut() {
             member.expires = now + member.session_timeout;
         }
+    }
+}
+
+impl Member {
+    /// What it has to say for a way of dividing.
+    pub(super) fn said(&self, protocol: &str) -> Bytes {
+        let said = self.protocols.iter().find(|(name, _)| name == protocol);
+        said.map(|(_, said)| said.clone()).unwrap_or_default()
     }
 }

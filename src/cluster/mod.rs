@@ -20,6 +20,7 @@
 //! | ListOffsets, OffsetForLeaderEpoch | nothing is ever deleted but whole topics |
 //! | FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup | the classic protocol, which is the default of Java 4; `group.protocol=consumer` is not offered; the first rebalance waits for nobody |
 //! | OffsetCommit, OffsetFetch | kept for ever, and over [`Cluster::stop`] |
+//! | DescribeConfigs, ListGroups, DescribeGroups | of a topic's configuration what counts; nothing of brokers |
 //! | CreateTopics, DeleteTopics, CreatePartitions | at any node; of a topic's configuration `max.message.bytes`, `min.insync.replicas` and `message.timestamp.type` count, the rest is taken and ignored; which nodes get replicas is not the client's choice |
 //!
 //! Everything else is not listed in ApiVersions, and closes the connection.
@@ -44,6 +45,7 @@ mod codec;
 mod commits;
 mod connection;
 mod coordinator;
+mod describe;
 mod fetch;
 mod groups;
 mod guard;

@@ -5,9 +5,10 @@ use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::{
     ApiKey, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
-    DeleteTopicsRequest, DeleteTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
 };
 use milena::cluster::{Request, Settings};
 use uuid::Uuid;
@@ -130,5 +131,43 @@ fn partitions_are_added_and_never_taken_away() {
         assert_eq!(grow("t", 3, false), (37, 3));
         assert_eq!(grow("t", i32::MAX, false), (37, 3));
         assert_eq!(grow("other", 3, false), (3, 3));
+    }
+}
+
+/// Code, and names with values and sources.
+fn configs(
+    bench: &mut Bench,
+    version: i16,
+    kind: i8,
+    called: &str,
+    keys: Option<&[&str]>,
+) -> (i16, Vec<(String, String, i8)>) {
+    let resource = DescribeConfigsResource::default().with_resource_type(kind).with_resource_name(text(called));
+    let resource = resource.with_configuration_keys(keys.map(|keys| keys.iter().map(|key| text(key)).collect()));
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+    let response: DescribeConfigsResponse = bench.call(ApiKey::DescribeConfigs, version, &request).expect("an answer");
+    let result = &response.results[0];
+    let configs = result.configs.iter().map(|config| {
+        (config.name.to_string(), config.value.as_ref().expect("a value").to_string(), config.config_source)
+    });
+    (result.error_code, configs.collect())
+}
+
+#[test]
+fn what_counts_of_a_configuration_is_told() {
+    for version in 1..=4 {
+        let mut bench = Bench::new();
+        let settings = milena::cluster::TopicSettings::default().max_message_bytes(77);
+        bench.cluster.create_topic_with("own", 1, settings);
+        let told = |name: &str, value: &str, source| (name.to_string(), value.to_string(), source);
+        let rest = [told("message.timestamp.type", "CreateTime", 5), told("min.insync.replicas", "1", 5)];
+        let all = |first| [&[first][..], &rest].concat();
+        let own = all(told("max.message.bytes", "77", 1));
+        assert_eq!(configs(&mut bench, version, 2, "own", None), (0, own.clone()));
+        assert_eq!(configs(&mut bench, version, 2, "own", Some(&["max.message.bytes"])), (0, own[..1].to_vec()));
+        assert_eq!(configs(&mut bench, version, 2, "t", None), (0, all(told("max.message.bytes", "1048588", 5))));
+        assert_eq!(configs(&mut bench, version, 4, "1", None), (0, vec![]));
+        assert_eq!(configs(&mut bench, version, 2, "none", None), (3, vec![]));
+        assert_eq!(configs(&mut bench, version, 16, "x", None), (42, vec![]));
     }
 }

@@ -130,6 +130,21 @@ fn of(cluster: &Cluster, request: Request, version: i16) -> Vec<u8> {
             let topics = vec![topic.with_partitions(vec![part])];
             frame(ApiKey::OffsetForLeaderEpoch, version, &OffsetForLeaderEpochRequest::default().with_topics(topics))
         }
+        Request::DescribeConfigs => {
+            let resource = describe_configs_request::DescribeConfigsResource::default().with_resource_type(2);
+            let resource = resource.with_resource_name(text("t")).with_configuration_keys(None);
+            frame(ApiKey::DescribeConfigs, version, &DescribeConfigsRequest::default().with_resources(vec![resource]))
+        }
+        Request::ListGroups => {
+            let mut request = ListGroupsRequest::default();
+            if version >= 4 {
+                request.states_filter = vec![text("Stable")];
+            }
+            frame(ApiKey::ListGroups, version, &request)
+        }
+        Request::DescribeGroups => {
+            frame(ApiKey::DescribeGroups, version, &DescribeGroupsRequest::default().with_groups(vec![group()]))
+        }
         Request::ApiVersions => {
             let mut request = ApiVersionsRequest::default();
             if version >= 3 {

@@ -8,8 +8,9 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    ApiKey, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, HeartbeatRequest, HeartbeatResponse,
-    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest, SyncGroupResponse,
+    ApiKey, DescribeGroupsRequest, DescribeGroupsResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId,
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    ListGroupsRequest, ListGroupsResponse, SyncGroupRequest, SyncGroupResponse,
 };
 use milena::Instant;
 use milena::cluster::{Peer, Request, Settings};
@@ -156,8 +157,7 @@ fn pair(bench: &mut Bench) -> (Member, Member) {
 #[test]
 fn one_member_gets_all_in_every_version() {
     for version in 0..=9 {
-        let versions = milena::cluster::Versions::KAFKA_4_3.with(Request::JoinGroup, 0, 9);
-        let mut bench = Bench::with(Settings::default().versions(versions));
+        let mut bench = Bench::new();
         let mut member = Member::new(&mut bench);
         let joined = if version >= 4 {
             let first = member.join(&mut bench, NOW, version).expect("an id");
@@ -411,4 +411,37 @@ fn only_groups_have_coordinators() {
     assert_eq!(coordinators(&mut bench, 3, 1, &["transaction"])[0].0, 53);
     bench.cluster.fail_next(Request::FindCoordinator, 15, 1);
     assert_eq!(coordinators(&mut bench, 6, 0, &["g"])[0].0, 15);
+}
+
+#[test]
+fn groups_are_listed_and_described() {
+    for version in 0..=6 {
+        let mut bench = Bench::new();
+        let describe = |bench: &mut Bench| -> DescribeGroupsResponse {
+            let request = DescribeGroupsRequest::default().with_groups(vec![group()]);
+            bench.call(ApiKey::DescribeGroups, version, &request).expect("an answer")
+        };
+        let unknown = describe(&mut bench);
+        let code = if version >= 6 { 69 } else { 0 };
+        assert_eq!((unknown.groups[0].error_code, unknown.groups[0].group_state.as_str()), (code, "Dead"));
+        let member = alone(&mut bench);
+        let described = describe(&mut bench).groups.remove(0);
+        assert_eq!((described.error_code, described.group_state.as_str()), (0, "Stable"));
+        assert_eq!((described.protocol_type.as_str(), described.protocol_data.as_str()), ("consumer", "range"));
+        assert_eq!(described.members[0].member_id.as_str(), member.id);
+        assert_eq!(described.members[0].member_assignment, Bytes::from("all"));
+        assert_eq!(described.members[0].member_metadata, Bytes::from(format!("range of {}", member.id)));
+        let mut list = |states: &[&str]| {
+            let version = version.min(5);
+            let mut request = ListGroupsRequest::default();
+            if version >= 4 {
+                request.states_filter = states.iter().map(|state| text(state)).collect();
+            }
+            let listed: ListGroupsResponse = bench.call(ApiKey::ListGroups, version, &request).expect("an answer");
+            listed.groups.iter().map(|listed| listed.group_id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(list(&[]), ["g"]);
+        assert_eq!(list(&["empty"]).len(), if version >= 4 { 0 } else { 1 });
+        assert_eq!(list(&["stable"]), ["g"]);
+    }
 }

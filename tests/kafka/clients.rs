@@ -156,6 +156,10 @@ fn java_admin(clients: &Clients) -> Result<String, String> {
     if !refused.as_ref().is_err_and(|words| words.contains("already exists")) {
         return Err(format!("created twice: {refused:?}"));
     }
+    let described = topics(&["--describe", "--topic", "made"])?;
+    if !described.contains("PartitionCount: 7") || !described.contains("Partition: 6") {
+        return Err(format!("described: {described}"));
+    }
     topics(&["--delete", "--topic", "made"])?;
     let left = cluster.with(|cluster, _| cluster.topics());
     if left.is_empty() { Ok("created, grown, listed, deleted".into()) } else { Err(format!("left: {left:?}")) }

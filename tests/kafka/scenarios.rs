@@ -29,6 +29,7 @@ pub const ONE_NODE: &[(&str, Scenario)] = &[
     ("codecs", codecs),
     ("acks_0_and_1", acks_0_and_1),
     ("bad_input", bad_input),
+    ("versions_of_the_cluster", versions_of_the_cluster),
 ];
 
 /// Those about leaders.
@@ -424,6 +425,35 @@ fn bad_input(kafka: &mut Kafka) -> Result<String, String> {
         return Err(format!("forbidden name: status {code}, {errors}"));
     }
     Ok(format!("{} cases", cases.len() + 1))
+}
+
+/// The cluster in memory offers nothing that Kafka 4.3 does not, and of what both offer the same versions, but for those that it
+/// says are missing.
+fn versions_of_the_cluster(kafka: &mut Kafka) -> Result<String, String> {
+    use milena::cluster::{Request, Versions};
+    let servers = kafka.bootstrap();
+    let printed = kafka.java("org.apache.kafka.tools.BrokerApiVersionsCommand", &["--bootstrap-server", &servers]);
+    // Such as «Produce(0): 0 to 13 [usable: 13],» and «AddRaftVoter(80): 0 [usable: 0],».
+    let range = |line: &str| {
+        let (name, rest) = line.trim().split_once("): ")?;
+        let key: i16 = name.rsplit_once('(')?.1.parse().ok()?;
+        let (range, _) = rest.split_once(" [")?;
+        let (oldest, newest) = range.split_once(" to ").unwrap_or((range, range));
+        Some((key, (oldest.parse::<i16>().ok()?, newest.parse::<i16>().ok()?)))
+    };
+    let real: BTreeMap<i16, (i16, i16)> = printed.lines().filter_map(range).collect();
+    for request in Request::ALL {
+        let ours = Versions::KAFKA_4_3.range(*request);
+        let mut theirs = real.get(&request.key()).copied();
+        if matches!(request, Request::ListOffsets | Request::OffsetCommit | Request::OffsetFetch) {
+            theirs = theirs.map(|(oldest, newest)| (oldest, newest - 1));
+        }
+        // Offered to those with SASL alone.
+        if theirs.is_some() || !matches!(request, Request::SaslHandshake | Request::SaslAuthenticate) {
+            expect(&format!("{request:?}"), &ours, &theirs)?;
+        }
+    }
+    Ok(format!("{} kinds of requests", Request::ALL.len()))
 }
 
 /// Records in order of their sends, each with its partition, while something happens to the brokers.
