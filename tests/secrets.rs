@@ -259,8 +259,8 @@ impl Looked {
             producer.set_sasl(Sasl::Custom { mechanism: "PLAIN".into() });
             producer.set_sasl_mechanism(Box::new(Mine));
         }
-        let users = SaslSettings { users: vec![("alice".into(), PASSWORD.into())], session_lifetime: None };
-        let cluster = Cluster::new(Settings { sasl: Some(users), ..Settings::default() });
+        let users = SaslSettings::default().user("alice", PASSWORD);
+        let cluster = Cluster::new(Settings::default().sasl(users));
         let (peers, compressor) = (BTreeMap::new(), Compressor::default());
         Self { producer, cluster, peers, compressor, now: Instant::ZERO, swallow: false, looks: 0 }
     }
@@ -466,11 +466,11 @@ fn records_do_not_show_what_they_hold() {
 
 #[test]
 fn clusters_for_tests_show_neither_passwords_nor_records() {
-    let sasl = SaslSettings { users: vec![("alice".into(), PASSWORD.into())], session_lifetime: None };
+    let sasl = SaslSettings::default().user("alice", PASSWORD);
     debug_hides("SaslSettings", &sasl);
-    let settings = Settings { sasl: Some(sasl), ..Settings::default() };
+    let settings = Settings::default().sasl(sasl);
     debug_hides("Settings", &settings);
-    debug_hides("ServerSettings", &ServerSettings { cluster: settings, ..ServerSettings::default() });
+    debug_hides("ServerSettings", &ServerSettings::default().cluster(settings));
     let builder = TestCluster::builder().user("alice", PASSWORD).tls();
     debug_hides("TestClusterBuilder", &builder);
     let cluster = builder.start().unwrap();
