@@ -505,6 +505,32 @@ fn records_on_their_way_at_the_end_of_tls_arrive_once() {
     });
 }
 
+/// Nor is there an end to what may come after it.
+#[test]
+fn a_flood_after_the_end_of_tls_is_nothing() {
+    at_the_end_of_tls(async move |producer: &Producer, tasks: &Tasks, proxy: &Proxy| {
+        let floods: Vec<_> = proxy
+            .live()
+            .into_iter()
+            .map(|connection| {
+                std::thread::spawn(move || {
+                    let (tls, socket) = connection.tls();
+                    tls.close_notify(socket, b"");
+                    tls.flood(socket, Duration::from_secs(60))
+                })
+            })
+            .collect();
+        tasks.sleep(Duration::from_millis(100)).await;
+        for n in 0..20 {
+            producer.send(&Record::new("t").value("v").partition(n % 4)).await.unwrap();
+        }
+        producer.close(Duration::from_secs(1)).await.unwrap();
+        for flood in floods {
+            assert!(flood.join().unwrap(), "the producer listens for ever");
+        }
+    });
+}
+
 /// A node that floods its clients with nonsense does not keep the driver from the others, or from ending.
 #[test]
 fn a_flood_does_not_drown_other_connections() {

@@ -345,6 +345,7 @@ fn interceptors_hear_of_sends_that_were_never_taken() {
                 assert!(poll_once(&mut Box::pin(producer.send(&record))).await.is_none());
                 assert_eq!((listener.sent.load(Ordering::SeqCst), listener.heard()), (n, n));
             }
+            assert!(listener.failed.lock().unwrap().iter().all(|error| *error == Error::Cancelled));
         });
     });
 }

@@ -437,6 +437,7 @@ fn what_is_configured_shows_no_secret() {
     }
     let secret = Secret::new(PASSWORD);
     debug_hides("Secret", &secret);
+    assert_hidden("Display of Secret", &format!("{secret}"));
     debug_hides("Sasl", &Sasl::Plain { user: "alice".into(), password: secret.clone() });
     let scram = Sasl::Scram { hash: ScramHash::Sha256, user: "alice".into(), password: secret, token: true };
     debug_hides("Sasl", &scram);

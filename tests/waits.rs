@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use hosts::{Adapter, PATIENCE, Producer, Tasks, each_adapter, guarded, now, poll_once};
 use milena::cluster::TestCluster;
-use milena::{Config, Error, Record};
+use milena::{Config, Error, Record, SendError, Setup};
 
 /// Memory for a handful of records of 3,000 bytes.
 const LITTLE: [(&str, &str); 3] = [("buffer.memory", "20000"), ("batch.size", "4000"), ("linger.ms", "0")];
@@ -360,12 +360,8 @@ fn sixty_four_senders_share_little_memory_fairly() {
     });
 }
 
-async fn send_all(producer: &Producer, records: impl Iterator<Item = Record<'static>>) -> Result<usize, String> {
-    match producer {
-        Producer::Threads(producer) => producer.send_all(records).map(|acks| acks.len()).map_err(words),
-        Producer::Tokio(producer) => producer.send_all(records).await.map(|acks| acks.len()).map_err(words),
-        Producer::Smol(producer) => producer.send_all(records).await.map(|acks| acks.len()).map_err(words),
-    }
+async fn send_all(producer: &Producer, records: impl Iterator<Item = Record<'static>>) -> Result<usize, Error> {
+    producer.send_all(records).await.map(|acks| acks.len()).map_err(|(_, error)| error)
 }
 
 /// An iterator may take its time: meanwhile others send, and their records are delivered.
@@ -499,9 +495,105 @@ fn an_iterator_may_promise_more_than_there_is_memory() {
                 100 => Record::new("t").value("v").timestamp(-5), // refused
                 _ => Record::new("t").value("v"),
             });
-            assert!(send_all(&producer, records).await.is_err());
+            let (accepted, _) = producer.send_all(records).await.unwrap_err();
+            assert_eq!(accepted.len(), 100);
+            for ack in accepted {
+                ack.outcome().await.unwrap();
+            }
             producer.close(Duration::from_secs(60)).await.unwrap();
             assert_eq!(cluster.records("t").len(), 100);
+        });
+    });
+}
+
+/// Passes everything on.
+#[derive(Debug)]
+struct Idle;
+
+impl milena::Interceptor for Idle {}
+
+/// Whoever sends many and meets an error learns what became of those that were taken, so that the others can be sent again.
+#[test]
+fn what_was_taken_before_an_error_is_handed_back() {
+    for intercepted in [false, true] {
+        each_adapter(move |adapter, _| {
+            let cluster = TestCluster::start().unwrap();
+            let options = [LITTLE.as_slice(), &[("max.block.ms", "300"), ("max.request.size", "8000")]].concat();
+            let mut setup = Setup::new(config(&cluster, &options));
+            if intercepted {
+                setup = setup.interceptor(Arc::new(Idle));
+            }
+            adapter.run(setup, async |producer: Producer, tasks: Tasks| {
+                let (small, large) = (value(1), "v".repeat(9000));
+                let record = Record::new("t").partition(0);
+                let records = [record.value(&small), record.value(&large), record.value(&small)];
+                let (accepted, error) = producer.send_all(records).await.unwrap_err();
+                assert!(matches!(error, Error::Send(SendError::TooLarge { .. })), "{error:?}");
+                let [first] = <[hosts::Ack; 1]>::try_from(accepted).unwrap();
+                assert_eq!(first.outcome().await.unwrap().offset, Some(0));
+                // Memory is used up in the middle, and stays so.
+                fill(&producer, &cluster).await;
+                resume(&cluster);
+                empty(&producer, &tasks).await;
+                pause(&cluster);
+                let (accepted, error) = producer.send_all([record.value(&small); 50]).await.unwrap_err();
+                assert!(matches!(error, Error::BufferFull { .. }), "{error:?}");
+                assert!((1..50).contains(&accepted.len()), "{}", accepted.len());
+                resume(&cluster);
+                for ack in accepted {
+                    ack.outcome().await.unwrap();
+                }
+                assert_eq!(producer.close(Duration::from_secs(60)).await, Ok(0));
+                let stats = producer.stats();
+                assert_eq!(stats.records_accepted, stats.records_delivered);
+            });
+        });
+    }
+}
+
+/// The caller's own list has what was taken, whatever ends the call.
+#[test]
+fn what_was_taken_before_a_call_is_dropped_stays_with_the_caller() {
+    fn check<R: milena::task::Runtime>(producer: &milena::task::Producer<R>) -> Vec<milena::task::Ack> {
+        let small = value(1);
+        let (mut acks, record) = (Vec::new(), Record::new("t").value(&small).partition(0));
+        {
+            let mut call = pin!(producer.send_all_into([record; 50], &mut acks));
+            let context = &mut Context::from_waker(Waker::noop());
+            assert!(call.as_mut().poll(context).is_pending(), "memory is used up in the middle");
+        }
+        assert!((1..50).contains(&acks.len()), "{}", acks.len());
+        acks
+    }
+    each_adapter(|adapter, _| {
+        let cluster = TestCluster::start().unwrap();
+        adapter.run(config(&cluster, &LITTLE), async |producer: Producer, tasks: Tasks| {
+            producer.know("t").await;
+            pause(&cluster);
+            let acks = match &producer {
+                Producer::Tokio(producer) => check(producer),
+                Producer::Smol(producer) => check(producer),
+                Producer::Threads(producer) => {
+                    resume(&cluster);
+                    let (mut acks, record) = (Vec::new(), Record::new("t").value("v"));
+                    let result = producer.send_all_into([record, record.timestamp(-5), record], &mut acks);
+                    assert!(result.is_err());
+                    assert_eq!(acks.len(), 1);
+                    acks[0].wait().unwrap();
+                    producer.send_all_into([record, record], &mut acks).unwrap();
+                    assert_eq!(acks.len(), 3, "added to what is there");
+                    return;
+                }
+            };
+            let taken = producer.stats().records_accepted;
+            assert_eq!(taken, acks.len() as u64);
+            tasks.sleep(Duration::from_millis(20)).await;
+            resume(&cluster);
+            for ack in acks {
+                ack.await.unwrap();
+            }
+            producer.close(Duration::from_secs(60)).await.unwrap();
+            assert_eq!(cluster.records("t").len() as u64, taken, "and no more of the call that was dropped");
         });
     });
 }

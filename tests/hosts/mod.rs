@@ -240,9 +240,29 @@ impl Producer {
     /// How many records failed while it waited.
     pub async fn close(&self, timeout: Duration) -> Result<u64, Error> {
         match self {
-            Self::Threads(producer) => producer.close(timeout).map(Count::count),
-            Self::Tokio(producer) => producer.close(timeout).await.map(Count::count),
-            Self::Smol(producer) => producer.close(timeout).await.map(Count::count),
+            Self::Threads(producer) => producer.close(timeout),
+            Self::Tokio(producer) => producer.close(timeout).await,
+            Self::Smol(producer) => producer.close(timeout).await,
+        }
+    }
+
+    /// Sends many. With the error there are the acknowledgements of those that were taken before.
+    pub async fn send_all<'a>(
+        &self,
+        records: impl IntoIterator<Item = Record<'a>>,
+    ) -> Result<Vec<Ack>, (Vec<Ack>, Error)> {
+        let threads = |acks: Vec<_>| acks.into_iter().map(Ack::Thread).collect();
+        let tasks = |acks: Vec<_>| acks.into_iter().map(Ack::Task).collect();
+        match self {
+            Self::Threads(producer) => {
+                producer.send_all(records).map(threads).map_err(|error| (threads(error.accepted), error.error))
+            }
+            Self::Tokio(producer) => {
+                producer.send_all(records).await.map(tasks).map_err(|error| (tasks(error.accepted), error.error))
+            }
+            Self::Smol(producer) => {
+                producer.send_all(records).await.map(tasks).map_err(|error| (tasks(error.accepted), error.error))
+            }
         }
     }
 
@@ -287,23 +307,6 @@ impl Ack {
             Self::Thread(ack) => ack.is_done(),
             Self::Task(ack) => ack.is_done(),
         }
-    }
-}
-
-/// What `close` counts: a number of records, or nothing.
-trait Count {
-    fn count(self) -> u64;
-}
-
-impl Count for u64 {
-    fn count(self) -> u64 {
-        self
-    }
-}
-
-impl Count for () {
-    fn count(self) -> u64 {
-        0
     }
 }
 

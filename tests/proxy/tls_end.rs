@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 pub struct TlsEnd {
     session: Mutex<rustls::ServerConnection>,
@@ -88,5 +89,18 @@ impl TlsEnd {
             bytes.extend_from_slice(then);
             let _ = socket.write_all(&bytes);
         });
+    }
+
+    /// Writes nonsense as fast as it is taken. True if the producer ended it, false if it still took it after this time.
+    pub fn flood(&self, mut socket: &TcpStream, at_most: Duration) -> bool {
+        let began = super::now();
+        while super::now() - began < at_most {
+            match socket.write(&[0xab; 65_536]) {
+                Ok(_) => {}
+                Err(error) if super::is_tick(&error) => {}
+                Err(_) => return true,
+            }
+        }
+        false
     }
 }
