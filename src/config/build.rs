@@ -205,6 +205,14 @@ where
     Ok((given.config(Typed::default())?, left_out))
 }
 
+/// Whether it may be an option's name, of whichever client: lower case, or with dots in it. A line of base64 is neither.
+fn is_a_name(name: &str) -> bool {
+    let is_of_names = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    let is_base64 = !name.contains('.') && name.contains(|c: char| c.is_ascii_uppercase());
+    begins && name.len() <= 100 && name.chars().all(is_of_names) && !is_base64
+}
+
 /// White space as Java's `String.trim` has it: blanks and control characters, and no other.
 pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(|c| c <= ' ')
@@ -240,7 +248,16 @@ impl Given {
         let both = value_of("sasl.username").is_some();
         let mut given = Self::default();
         let (mut errors, mut left_out) = (Vec::new(), Vec::new());
-        for (name, value) in &last {
+        // Lines of a key, or of another long value, that were not joined: they are not shown, and no reading does without them.
+        let strange = last.iter().filter(|(name, _)| !is_a_name(name)).count();
+        if strange > 0 {
+            errors.push(ConfigError::Contradiction(alloc::format!(
+                "{strange} of the options have no names of options, and are not shown, for they may be pieces of a key: a value goes \
+                 on in the next line only after a backslash at the end of the one before; a PEM text may stand on one line, with \
+                 blanks for its line breaks"
+            )));
+        }
+        for (name, value) in last.iter().filter(|(name, _)| is_a_name(name)) {
             if name == "sasl.password" && both && reading == Reading::Strict {
                 continue; // one answer for the two
             }
@@ -286,7 +303,7 @@ impl Given {
             }
             Support::Ignored(_) if lenient => return Ok(Some(entry.about.to_string())),
             Support::Ignored(_) => {
-                let words = alloc::format!("{} Taken is: {}", entry.about, options::taken(&entry));
+                let words = alloc::format!("{} Taken: {}", entry.about, options::taken(&entry));
                 return Err(ConfigError::Invalid { option: entry.name, value: value.to_string(), allowed: words });
             }
             // What Java does without the option is what is done here.
@@ -774,6 +791,27 @@ pub(super) mod tests {
         let servers: Vec<String> = (1..2000).map(|port| alloc::format!("kafka.example.org:{port}")).collect();
         assert_eq!(with(&[("bootstrap.servers", &servers.join(","))]).unwrap().bootstrap_servers().len(), 1999);
         assert!(error(&[("client.id", &"x".repeat(40_000))]).contains("32767"));
+    }
+
+    /// A PEM text that was pasted into a properties file as it is: each line becomes an option of its own.
+    #[test]
+    fn lines_of_a_key_that_became_options_are_not_shown() {
+        let key = "MEECAQAwEwYHKoZIzj0CAQYIKoZIzj0DAQcEJzAlAgEBBCCFHpnQWpIYB2u3DkVP";
+        let text = alloc::format!(
+            "bootstrap.servers=h:1\nssl.keystore.key=-----BEGIN PRIVATE KEY-----\n{key}\nFS6xPgjnwxeo7Ap12EbO7hFatw==\n\
+             short==\n-----END PRIVATE KEY-----\nlinger=5\n"
+        );
+        let pairs = crate::config::parse_properties(&text).unwrap();
+        for error in [
+            Config::from_properties(pairs.clone()).unwrap_err().to_string(),
+            Config::from_properties_lenient(pairs.clone()).unwrap_err().to_string(),
+        ] {
+            assert!(error.contains("3 of the options") && error.contains("backslash"), "{error}");
+            assert!(!error.contains("MEECA") && !error.contains("FS6x") && !error.contains("-----"), "{error}");
+        }
+        for name in ["debug", "linger.ms", "log_level", "schema.registry.basic.auth.user.info", "a.B", "x-y"] {
+            assert!(is_a_name(name), "{name}");
+        }
     }
 
     /// Nothing in this part of the crate shows a secret, whatever is printed of it.
