@@ -267,8 +267,7 @@ impl Given {
                 Err(error) => errors.push(error),
             }
         }
-        ConfigError::of(errors)?;
-        Ok((given, left_out))
+        ConfigError::of(errors).map_or(Ok((given, left_out)), Err)
     }
 
     /// Takes one, or says why it is left out.
@@ -372,34 +371,32 @@ impl Given {
         let linger = self.span("linger.ms").min(Duration::from_millis(i32::MAX as u64));
         let request_timeout = self.span("request.timeout.ms");
         let needed = (linger + request_timeout).min(Duration::from_millis(i32::MAX as u64));
-        let mut delivery_timeout = self.span("delivery.timeout.ms");
-        if delivery_timeout < needed {
-            if self.is_given("delivery.timeout.ms") {
-                return contradiction(
-                    "delivery.timeout.ms must be at least linger.ms + request.timeout.ms: raise it, or lower one of those",
-                );
-            }
-            log::warn!("delivery.timeout.ms is raised to linger.ms + request.timeout.ms");
-            delivery_timeout = needed;
-        }
         let batch_size = self.size("batch.size").max(1);
         let idle = u64::try_from(self.number("connections.max.idle.ms")).ok().map(Duration::from_millis);
         let security_protocol = self.security_protocol();
         let parts = self.parts(typed.sasl.is_none());
         let sasl = match typed.sasl {
-            Some(sasl) => Some(sasl.check(security_protocol)?),
-            None => self.sasl()?,
+            Some(sasl) => sasl.check(security_protocol).map(Some),
+            None => self.sasl(),
         };
         let tls = match typed.tls {
-            Some(tls) => tls.check()?,
-            None if security_protocol.has_tls() => self.tls()?,
-            None => TlsOptions::default(), // nobody looks at them, in Java neither
+            Some(tls) => tls.check(),
+            None if security_protocol.has_tls() && !self.is_given("ssl.engine.factory.class") => self.tls(),
+            None => Ok(TlsOptions::default()), // nobody looks at them, in Java neither
         };
+        let mut errors = Vec::new();
+        let delivery_timeout = kept(self.delivery_timeout(needed), &mut errors);
+        let idempotence = kept(self.idempotence(acks), &mut errors);
+        let compression = kept(self.compression(), &mut errors);
+        let (sasl, tls) = (kept(sasl, &mut errors), kept(tls, &mut errors));
+        if let Some(error) = ConfigError::of(errors) {
+            return Err(error);
+        }
         Ok(Config {
             bootstrap_servers: servers::parse(self.text("bootstrap.servers"))?,
             client_id: self.text("client.id").to_string(),
             acks,
-            idempotence: self.idempotence(acks)?,
+            idempotence: idempotence.expect(GOOD),
             retries: u32::try_from(self.number("retries")).unwrap_or(u32::MAX),
             max_in_flight: self.size("max.in.flight.requests.per.connection"),
             max_request_size: self.size("max.request.size"),
@@ -407,9 +404,9 @@ impl Given {
             batch_size_max: self.size("batch.size.max").max(batch_size),
             batches_a_request: BATCHES_A_REQUEST,
             linger,
-            delivery_timeout,
+            delivery_timeout: delivery_timeout.expect(GOOD),
             request_timeout,
-            compression: self.compression()?,
+            compression: compression.expect(GOOD),
             jobs: self.texts.get("compression.jobs").and_then(|jobs| jobs.parse().ok()),
             max_block: self.span("max.block.ms"),
             buffer_memory: self.size("buffer.memory"),
@@ -430,12 +427,27 @@ impl Given {
             partitioner_ignore_keys: self.boolean("partitioner.ignore.keys"),
             round_robin: self.text("partitioner.class") == ROUND_ROBIN,
             security_protocol,
-            sasl,
-            tls,
+            sasl: sasl.expect(GOOD),
+            tls: tls.expect(GOOD),
             parts,
             send_buffer: usize::try_from(self.number("send.buffer.bytes")).ok(),
             receive_buffer: usize::try_from(self.number("receive.buffer.bytes")).ok(),
         })
+    }
+
+    /// A time that is given has to be enough; the default becomes so.
+    fn delivery_timeout(&self, needed: Duration) -> Result<Duration, ConfigError> {
+        let delivery_timeout = self.span("delivery.timeout.ms");
+        if delivery_timeout >= needed {
+            return Ok(delivery_timeout);
+        }
+        if self.is_given("delivery.timeout.ms") {
+            return contradiction(
+                "delivery.timeout.ms must be at least linger.ms + request.timeout.ms: raise it, or lower one of those",
+            );
+        }
+        log::warn!("delivery.timeout.ms is raised to linger.ms + request.timeout.ms");
+        Ok(needed)
     }
 
     /// What the application has to bring, beside what the mechanism needs.
@@ -510,6 +522,14 @@ impl Given {
         }
         Ok(true)
     }
+}
+
+/// Why a value is there.
+const GOOD: &str = "without errors each of them is good";
+
+/// What is good, or one error more.
+fn kept<T>(result: Result<T, ConfigError>, errors: &mut Vec<ConfigError>) -> Option<T> {
+    result.map_err(|error| errors.push(error)).ok()
 }
 
 pub(super) fn contradiction<T>(words: &str) -> Result<T, ConfigError> {
@@ -688,6 +708,14 @@ pub(super) mod tests {
         assert!(error.starts_with("3 things"), "{error}");
         assert!(["linger.ms=later", "acks=7", "nonsense"].iter().all(|words| error.contains(words)), "{error}");
         assert!(matches!(with(&[("acks", "7")]), Err(ConfigError::Invalid { .. })), "one is that one");
+        let pairs = [
+            ("delivery.timeout.ms", "1"),
+            ("enable.idempotence", "true"),
+            ("acks", "0"),
+            ("security.protocol", "SASL_SSL"),
+        ];
+        let error = self::error(&[&pairs[..], &[("sasl.mechanism", "PLAIN"), ("ssl.keystore.key", "x")]].concat());
+        assert!(error.starts_with("4 things"), "{error}");
     }
 
     #[test]
