@@ -670,3 +670,77 @@ fn everything_at_once_ends_well() {
         }
     }
 }
+
+/// Whoever closes or flushes while a dropped driver tells callbacks waits for them, too.
+#[test]
+fn beside_a_driver_that_is_dropped_close_and_flush_wait_for_callbacks() {
+    for (adapter, flushes) in [(Adapter::TokioMany, false), (Adapter::TokioMany, true)] {
+        guarded(PATIENCE, move || format!("{adapter:?}"), move || {
+            let cluster = TestCluster::start().unwrap();
+            adapter.run(config(&cluster, &[("linger.ms", "10")]), async |producer: Producer, tasks: Tasks| {
+                producer.know("t").await;
+                cluster.with(|cluster, _| cluster.nodes().into_iter().for_each(|node| cluster.pause(node)));
+                let (began, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+                let (begins, ends) = (Arc::clone(&began), Arc::clone(&over));
+                let record = Record::new("t").value("v").partition(0);
+                let slow = move |_| {
+                    begins.store(true, Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_secs(1));
+                };
+                producer.send_with(&record, slow).await.unwrap();
+                producer.send_with(&record, move |_| ends.store(true, Ordering::SeqCst)).await.unwrap();
+                let own = tasks.clone();
+                let dropping = tasks.spawn(async move { own.drop_driver().await });
+                while !began.load(Ordering::SeqCst) {
+                    tasks.sleep(Duration::from_millis(1)).await;
+                }
+                if flushes {
+                    producer.flush().await.unwrap();
+                } else {
+                    let closed = producer.close(Duration::from_secs(10)).await;
+                    println!("{closed:?}");
+                }
+                assert!(over.load(Ordering::SeqCst), "flushes: {flushes}: the second callback was not told yet");
+                dropping.join().await;
+            });
+        });
+    }
+}
+
+/// A task's waker panics, in the middle of what a driver tells: everybody else hears what became of their records.
+#[test]
+fn a_waker_that_panics_takes_no_outcome_with_it() {
+    struct Bad;
+    impl std::task::Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            panic!("a clumsy waker");
+        }
+    }
+    for adapter in [Adapter::TokioOne, Adapter::TokioMany, Adapter::Smol] {
+        if adapter == Adapter::Smol {
+            continue; // a panic there is the executor's
+        }
+        guarded(PATIENCE, move || format!("{adapter:?}"), move || {
+            let cluster = TestCluster::start().unwrap();
+            cluster.with(|cluster, _| cluster.create_topic("t", 8));
+            adapter.run(config(&cluster, &[("linger.ms", "100")]), async |producer: Producer, _: Tasks| {
+                producer.know("t").await;
+                let mut acks = Vec::new();
+                for partition in 0..8 {
+                    let record = Record::new("t").value("v").partition(partition);
+                    match &producer {
+                        Producer::Tokio(producer) => acks.push(producer.enqueue(&record).await.unwrap()),
+                        Producer::Smol(_) | Producer::Threads(_) => unreachable!(),
+                    }
+                }
+                let waker = std::task::Waker::from(Arc::new(Bad));
+                let mut context = std::task::Context::from_waker(&waker);
+                assert!(std::pin::Pin::new(&mut acks[0]).poll(&mut context).is_pending());
+                for (n, ack) in acks.into_iter().enumerate() {
+                    println!("{adapter:?} {n}: {:?}", ack.await.map(|delivered| delivered.offset));
+                }
+                println!("{:?}", producer.close(Duration::from_secs(10)).await);
+            });
+        });
+    }
+}

@@ -238,8 +238,14 @@ impl Producer {
     /// again at once, and nobody is told the old refusal any more. For hosts that have called
     /// [`set_sasl`](Self::set_sasl), or have changed their own part.
     pub fn security_renewed(&mut self, now: Instant) {
+        // Whoever was about to show the old ones begins anew.
+        let at_it = self.connections.iter().filter(|(_, connection)| connection.phase == Phase::Authenticating);
+        let at_it: alloc::vec::Vec<ConnId> = at_it.map(|(conn, _)| *conn).collect();
+        for conn in at_it {
+            self.drop_connection(now, conn);
+        }
         self.forget_refusals(now);
-        self.ask_mechanism(now); // those in line behind one that hangs
+        self.ask_mechanism(now);
         if self.config.sasl == Some(Sasl::OAuthBearer) {
             self.tokens.renewed();
             if self.connections.values().any(|connection| connection.wants_token) {
