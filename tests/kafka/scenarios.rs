@@ -263,7 +263,7 @@ fn too_large(kafka: &mut Kafka, codec: &str) -> Result<String, String> {
     kafka.create_topic(topic, 2, &["max.message.bytes=2000"]);
     // Digits that compress to a half or so.
     let values: Vec<String> =
-        (0..3000u64).map(|n| format!("{n}-{:0>90}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15).pow(3))).collect();
+        (0..3000u64).map(|n| format!("{n}-{:0>90}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_pow(3))).collect();
     let records: Vec<Record<'_>> =
         values.iter().enumerate().map(|(n, value)| Record::new(topic).value(value).partition(n as i32 % 2)).collect();
     let options = [("batch.size", "65536"), ("linger.ms", "50"), ("compression.type", codec)];
