@@ -572,6 +572,7 @@ impl Producer {
             jobs::Outcome::Compressed { id, compressed, chunks } => {
                 drop(chunks); // so that their memory comes back at once
                 self.compression_done(id, compressed);
+                self.reclaim(); // also if the batch has gone meanwhile
             }
             #[cfg(feature = "scram")]
             jobs::Outcome::Derived { conn, derivation, keys } => self.derived(now, conn, derivation, keys),

@@ -226,7 +226,8 @@ impl<R: Runtime> Producer<R> {
     /// Takes no more records, waits at most `timeout` until all are delivered, and fails what is left. Callbacks were told then.
     /// Returns how many records failed since the call.
     ///
-    /// With `acks=0`, up to a second more (and of `timeout` no more than is left) passes until the brokers have read everything.
+    /// With `acks=0`, some time more passes until the brokers have read everything: of `timeout` no more than is left, a second at
+    /// most for one that says nothing, and ten at most for one that goes on answering.
     /// A driver that is not polled is given up a second after the timeout.
     ///
     /// # Errors

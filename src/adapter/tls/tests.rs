@@ -11,7 +11,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConnection, ServerConfig, ServerConnection};
 
 use super::explain::words;
-use super::{client_config, pem};
+use super::{Session, client_config, pem};
 use crate::config::TlsOptions;
 
 fn path(file: &str) -> String {
@@ -257,6 +257,41 @@ fn shake(options: &TlsOptions, server: &Arc<ServerConfig>, host: &str) -> Result
     let [first, second] = by_version;
     assert_eq!(first, second, "TLS 1.2 and 1.3");
     first
+}
+
+/// A record that can't be decrypted ends a connection, but what came before it, maybe in the same read, was said.
+#[test]
+fn what_came_before_a_broken_record_is_heard() {
+    use std::io::Write as _;
+    let config = client_config(&truststore(&text("self-san.crt"))).expect("a truststore");
+    let mut session = Session::new(config, "localhost").expect("a name");
+    let config = server(&[&text("self-san.crt")], &text("rsa.key"));
+    let mut server = ServerConnection::new(config).expect("a server");
+    while session.is_handshaking() || server.is_handshaking() {
+        let mut wire = Vec::new();
+        let write = |bytes: &[u8]| {
+            wire.extend_from_slice(bytes);
+            Ok(bytes.len())
+        };
+        session.flush(write, &mut 0).expect("memory takes it");
+        server.read_tls(&mut &*wire).expect("memory gives it");
+        server.process_new_packets().expect("a client");
+        wire.clear();
+        while server.wants_write() {
+            server.write_tls(&mut wire).expect("memory takes it");
+        }
+        session.received(&wire, |_| ()).expect("a server");
+    }
+    let mut wire = Vec::new();
+    server.writer().write_all(b"answer").expect("there is room");
+    while server.wants_write() {
+        server.write_tls(&mut wire).expect("memory takes it");
+    }
+    wire.extend_from_slice(&[0x17, 3, 3, 0, 32]);
+    wire.extend_from_slice(&[0; 32]);
+    let mut heard = Vec::new();
+    assert!(session.received(&wire, |plain| heard.extend_from_slice(plain)).is_err());
+    assert_eq!(heard, b"answer");
 }
 
 fn shake_with(trusted: &str, certificate: &str, host: &str) -> Result<(), String> {
