@@ -236,7 +236,8 @@ impl Given {
     {
         let mut last: Vec<(String, V)> = Vec::new();
         for (name, value) in pairs {
-            let name = name.as_ref();
+            // What some editors put before a file's first character.
+            let name = name.as_ref().trim_start_matches('\u{feff}');
             match last.iter_mut().find(|(known, _)| known == name) {
                 Some(known) => known.1 = value,
                 None => last.push((name.to_owned(), value)),
@@ -837,6 +838,8 @@ pub(super) mod tests {
             assert!(error.contains("3 of the options") && error.contains("backslash"), "{error}");
             assert!(!error.contains("MEECA") && !error.contains("FS6x") && !error.contains("-----"), "{error}");
         }
+        let marked = crate::config::parse_properties("\u{feff}bootstrap.servers=h:1\n").unwrap();
+        assert!(Config::from_properties(marked).is_ok(), "a byte order mark is no part of a name");
         for name in ["debug", "linger.ms", "log_level", "schema.registry.basic.auth.user.info", "a.B", "x-y"] {
             assert!(is_a_name(name), "{name}");
         }

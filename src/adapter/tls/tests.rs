@@ -322,6 +322,8 @@ fn a_certificate_that_is_in_the_truststore_itself_is_trusted_but_for_its_name() 
         let any_name = truststore(&text(certificate)).any_name();
         assert_eq!(shake(&any_name, &server(&[&text(certificate)], &text("rsa.key")), "example.net"), Ok(()));
     }
+    let said = shake_with("self-cn.crt", "self-cn.crt", "example.net").unwrap_err();
+    assert!(said.contains("its common name is localhost") && !said.contains("Java"), "{said}");
     // DNS names come before the common name.
     assert!(shake_with("self-other.crt", "self-other.crt", "localhost").unwrap_err().contains("example.org"));
 }
@@ -343,7 +345,7 @@ fn a_trusted_certificate_without_its_key_is_worth_nothing() {
 fn what_is_wrong_with_a_servers_certificate_is_said_with_what_to_do() {
     for (trusted, certificate, words) in [
         ("ca.crt", "server-v1.crt", ["version 1", "-extfile", "Java"]),
-        ("ca.crt", "server-cn.crt", ["common name localhost", "subjectAltName=DNS:localhost", "Java"]),
+        ("ca.crt", "server-cn.crt", ["common name only", "subjectAltName=DNS:localhost", "Java"]),
         ("ca.crt", "server-authority.crt", ["CA:TRUE", "basicConstraints=CA:FALSE", "Java"]),
         ("ca.crt", "server-client-only.crt", ["extendedKeyUsage", "serverAuth", ""]),
         ("ca.crt", "server-sha1.crt", ["SHA-1", "-sha256", "Java"]),
