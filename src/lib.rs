@@ -20,6 +20,7 @@
 //! [docs/differences.md]: crate::docs::differences
 //! [docs/writing-an-adapter.md]: crate::docs::writing_an_adapter
 //! [docs/design.md]: crate::docs::design
+//! [docs/tool.md]: crate::docs::tool
 //! [CONTRIBUTING.md]: crate::docs::contributing
 //!
 #![doc = include_str!("../README.md")]
