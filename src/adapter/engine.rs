@@ -106,11 +106,11 @@ enum Life {
     Running,
     /// The machine is closed; the driver still sees off what it wrote.
     Closed,
-    /// The driver is gone without that, for this reason, and whoever waits is about to be told.
-    Failing(String),
     /// The driver has ended after that.
     Ended,
-    /// The driver is gone without that, for this reason.
+    /// The driver is gone without that, for this reason, and whoever waits is being told.
+    Failing(String),
+    /// The same, and everybody was told.
     Gone(String),
 }
 
