@@ -445,6 +445,7 @@ impl Engine {
         let waiter = Arc::new(Waiter::default());
         let failed_before = state.producer.stats().records_failed;
         let over = state.has_ended();
+        let too_late = over || matches!(state.life, Life::Failing(_));
         if !over {
             state.closing.push(Arc::clone(&waiter));
         }
@@ -454,7 +455,7 @@ impl Engine {
         if over {
             waiter.raise();
         }
-        Closing { waiter, began: now, too_late: over, failed_before }
+        Closing { waiter, began: now, too_late, failed_before }
     }
 
     /// Somebody's patience with a close is over: what is open fails, and the driver waits for nothing more.
