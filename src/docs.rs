@@ -22,7 +22,7 @@ pub mod writing_an_adapter {}
 
 /// `examples/adapter.rs`.
 ///
-/// ```ignore
+/// ```text
 #[doc = include_str!("../examples/adapter.rs")]
 /// ```
 pub mod adapter_example {}

@@ -5,10 +5,9 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use pkcs8::der::asn1::ObjectIdentifier;
 use pkcs8::der::{Decode, Encode};
 use pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
-use pkcs8::{ObjectIdentifier as Oid, PrivateKeyInfo};
+use pkcs8::{ObjectIdentifier, PrivateKeyInfo};
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -19,9 +18,10 @@ use super::pem::{self, Section};
 use super::{read, sealed, unusable};
 use crate::config::{ConfigError, Secret, TlsOptions};
 
-const ED25519: Oid = Oid::new_unwrap("1.3.101.112");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 /// Curves, and the bytes of a private key on them. They are those that ring signs with.
-const CURVES: [(Oid, usize); 2] = [(Oid::new_unwrap("1.2.840.10045.3.1.7"), 32), (Oid::new_unwrap("1.3.132.0.34"), 48)];
+const CURVES: [(ObjectIdentifier, usize); 2] =
+    [(ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"), 32), (ObjectIdentifier::new_unwrap("1.3.132.0.34"), 48)];
 
 const OTHER_KEYS: [(&str, &str); 8] = [
     ("1.2.840.10040.4.1", "DSA"),
@@ -199,7 +199,7 @@ fn belongs(key: &dyn SigningKey, chain: &[Certificate]) -> Result<(), String> {
 }
 
 fn unsupported(algorithm: ObjectIdentifier) -> String {
-    match OTHER_KEYS.iter().find(|(oid, _)| Oid::new_unwrap(oid) == algorithm) {
+    match OTHER_KEYS.iter().find(|(oid, _)| ObjectIdentifier::new_unwrap(oid) == algorithm) {
         Some((_, name)) => format!("the private key is {name}: {SUPPORTED}"),
         None => format!("the private key is of a kind that is not known ({algorithm}): {SUPPORTED}"),
     }
