@@ -14,7 +14,8 @@ pub mod differences {}
 /// [`Producer`]: crate::Producer
 /// [`src/adapter/smol.rs`]: ../../../src/milena/adapter/smol.rs.html
 /// [`src/adapter/completion.rs`]: ../../../src/milena/adapter/completion.rs.html
-/// [`src/adapter/engine.rs`]: ../../../src/milena/adapter/engine.rs.html
+/// [`src/adapter/line.rs`]: ../../../src/milena/adapter/line.rs.html
+/// [`is_authentication`]: crate::Job::is_authentication
 /// [`examples/adapter.rs`]: crate::docs::adapter_example
 #[doc = include_str!("../docs/writing-an-adapter.md")]
 pub mod writing_an_adapter {}
@@ -25,6 +26,10 @@ pub mod writing_an_adapter {}
 #[doc = include_str!("../examples/adapter.rs")]
 /// ```
 pub mod adapter_example {}
+
+/// `docs/tool.md`: the command line tool.
+#[doc = include_str!("../docs/tool.md")]
+pub mod tool {}
 
 /// `docs/design.md`: what the parts are and why so, for whoever changes the code.
 #[doc = include_str!("../docs/design.md")]

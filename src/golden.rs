@@ -101,6 +101,7 @@ fn every_difference_that_is_written_down_is_one() {
 }
 
 /// The names of differences.
+#[cfg(feature = "scram")]
 pub(crate) fn names<T>(differences: &[Difference<T>]) -> Vec<&'static str> {
     differences.iter().map(|(name, _)| *name).collect()
 }

@@ -16,10 +16,13 @@
 //! | test against a cluster | `milena::cluster` (feature `cluster`) |
 //! | test without one | `milena::Mock` (feature `cluster`) |
 //!
+//! Import by name: `use milena::*` would hide the crates `tokio` and `smol` behind this crate's modules of those names.
+//!
 //! [docs/configuration.md]: crate::docs::configuration
 //! [docs/differences.md]: crate::docs::differences
 //! [docs/writing-an-adapter.md]: crate::docs::writing_an_adapter
 //! [docs/design.md]: crate::docs::design
+//! [docs/tool.md]: crate::docs::tool
 //! [CONTRIBUTING.md]: crate::docs::contributing
 //!
 #![doc = include_str!("../README.md")]

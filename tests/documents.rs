@@ -5,13 +5,14 @@
 use std::path::Path;
 
 /// Each document, the source that shows it in the API documentation, and whether that is beside the document's own.
-const PAGES: [(&str, &str); 6] = [
+const PAGES: [(&str, &str); 7] = [
     ("README.md", "src/lib.rs"),
     ("CONTRIBUTING.md", "src/docs.rs"),
     ("docs/configuration.md", "src/docs.rs"),
     ("docs/differences.md", "src/docs.rs"),
     ("docs/writing-an-adapter.md", "src/docs.rs"),
     ("docs/design.md", "src/docs.rs"),
+    ("docs/tool.md", "src/docs.rs"),
 ];
 
 fn read(path: &str) -> String {

@@ -42,8 +42,7 @@ fn closing_without_patience_is_fine_if_nothing_is_left() {
             pause(&cluster);
             let ack = producer.enqueue(&Record::new("t").value("v")).await.unwrap();
             let closed = producer.close(Duration::ZERO).await;
-            let unfinished = Error::Unfinished { after: Duration::ZERO, failed: 1 };
-            assert_eq!(closed, Err(unfinished), "one record was left");
+            assert!(matches!(closed, Err(Error::Unfinished { failed: 1, .. })), "one record was left: {closed:?}");
             assert!(ack.outcome().await.is_err());
             resume(&cluster);
         });
@@ -79,7 +78,7 @@ fn of_two_closers_the_patient_one_hears_too_that_records_were_given_up() {
             let patient = tasks.spawn(async move { patient.close(Duration::from_secs(60)).await });
             tasks.sleep(Duration::from_millis(300)).await;
             let hasty = producer.close(Duration::from_millis(10)).await;
-            assert_eq!(hasty, Err(Error::Unfinished { after: Duration::from_millis(10), failed: 1 }));
+            assert!(matches!(hasty, Err(Error::Unfinished { failed: 1, .. })), "{hasty:?}");
             assert!(ack.outcome().await.is_err());
             let patient = patient.join().await;
             let unfinished = matches!(patient, Err(Error::Unfinished { failed: 1, .. }));

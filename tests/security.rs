@@ -504,9 +504,10 @@ fn parts_that_only_the_application_has_are_missed_when_the_producer_is_made() {
         Arc::new(builder.unwrap().with_root_certificates(roots).with_no_client_auth())
     };
     type Give = fn(Setup) -> Setup;
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], Give);
     let mechanism: Give = |setup| setup.sasl_mechanism(Mine);
     let tokens: Give = |setup| setup.token_provider(Mine);
-    let cases: [(&[(&str, &str)], &[&str], Give); 9] = [
+    let cases: [Case<'_>; 9] = [
         (&[sasl], &["sasl.mechanism=GSSAPI", "did you forget", "SaslMechanism"], mechanism),
         (&[sasl, ("sasl.mechanism", "GSSAPI")], &["sasl.mechanism=GSSAPI", "Kerberos"], mechanism),
         (&[sasl, ("sasl.mechanism", "AWS_MSK_IAM")], &["AWS_MSK_IAM", "SCRAM-SHA-256", "SaslMechanism"], mechanism),

@@ -199,10 +199,12 @@ impl Completion {
         if state.tasks.len() <= place {
             state.tasks.resize(place + 1, None);
         }
-        match &mut state.tasks[place] {
-            Some(task) => task.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
+        let before = match &mut state.tasks[place] {
+            Some(task) if task.will_wake(context.waker()) => None,
+            other => other.replace(context.waker().clone()),
+        };
+        drop(state);
+        drop(before); // without the lock: it may run code of a runtime
         core::task::Poll::Pending
     }
 

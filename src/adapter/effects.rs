@@ -9,6 +9,7 @@ use super::completion::{Completion, Resolved};
 use super::line::Ticket;
 use super::waiter::{Flush, Listing, Waiter};
 use crate::planted::planted;
+use crate::producer::Over;
 
 /// Things to do without the lock. Dropping does them: nobody is to wait for ever because a driver was.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub(super) struct Effects {
     pub(super) listings: Vec<Arc<Listing>>,
     pub(super) waiters: Vec<Arc<Waiter>>,
     pub(super) memory: Vec<Arc<Ticket>>,
+    /// To be dropped without the lock.
+    pub(super) over: Vec<Over>,
 }
 
 impl Effects {
@@ -46,6 +49,7 @@ impl Effects {
         for ticket in self.memory.drain(..) {
             ticket.waiter.raise();
         }
+        self.over.clear();
     }
 }
 

@@ -37,7 +37,7 @@ const TIME_OF_DAY_EVERY: Duration = Duration::from_secs(10);
 /// Threads for compression, at most, where `compression.jobs` does not say.
 const MOST_JOBS: usize = 4;
 
-/// Of `buffer.memory`, the part that has to be free before those who wait for it are let go, so that each of them can send more
+/// Of `buffer.memory`, the part that should be free before those who wait for it are let go, so that each of them can send more
 /// than a record; and the most that is waited for.
 const GOAL: (usize, usize) = (4, 1 << 20);
 
@@ -108,7 +108,9 @@ enum Life {
     Closed,
     /// The driver has ended after that.
     Ended,
-    /// The driver is gone without that, for this reason.
+    /// The driver is gone without that, for this reason, and whoever waits is being told.
+    Failing(String),
+    /// The same, and everybody was told.
     Gone(String),
 }
 
@@ -368,7 +370,7 @@ impl Engine {
     pub(super) fn too_long(&self, topic: &str, wait: &Wait) -> Error {
         let now = self.clock.now();
         let state = self.lock();
-        if let Life::Gone(why) = &state.life {
+        if let Life::Gone(why) | Life::Failing(why) = &state.life {
             return Error::Gone { why: why.clone() };
         }
         let after = self.max_block;
@@ -421,7 +423,7 @@ impl Engine {
         let mut state = self.lock();
         let flush = Arc::new(Flush::default());
         let id = state.producer.flush(now);
-        let over = state.life != Life::Running;
+        let over = state.has_ended();
         if !over {
             state.flushes.insert(id, Arc::clone(&flush));
         }
@@ -479,7 +481,7 @@ impl Engine {
         match &state.life {
             _ if closing.too_late => Ok(0), // whose records failed was told
             _ if state.cut_short => Err(Error::Unfinished { after: now.saturating_since(closing.began), failed }),
-            Life::Gone(why) => Err(Error::Gone { why: why.clone() }),
+            Life::Gone(why) | Life::Failing(why) => Err(Error::Gone { why: why.clone() }),
             Life::Running | Life::Closed | Life::Ended => Ok(failed),
         }
     }
@@ -577,8 +579,10 @@ impl Engine {
             state.producer.set_sasl(sasl);
         }
         state.producer.security_renewed(now);
+        let over = state.producer.take_over();
         let wake = state.wake(now);
         drop(state);
+        drop(over); // without the lock: it is the application's
         finish(Vec::new(), wake);
         Ok(())
     }
@@ -619,18 +623,36 @@ impl Engine {
             state.memory_back = true;
         }
         state.let_go(now, &mut effects.memory);
+        effects.over.append(&mut state.producer.take_over());
         [until, state.memory.look_again()].into_iter().flatten().min()
     }
 
     /// The driver is gone, for this reason: whoever waits for it is told. Says nothing new if it ended because it was closed.
     pub(super) fn end(&self, why: &str) {
+        self.fail_what_is_open(why);
+        let mut effects = Effects::default();
+        let mut state = self.lock();
+        // Nothing more will be heard of any batch, whatever has become of the machine.
+        effects.abandoned.extend(state.completions.drain(..).flatten());
+        drop(state);
+        effects.run();
+        self.say_that_it_has_ended();
+    }
+
+    /// The driver does not come, for this reason. What it has in its hands already it will tell when it does.
+    #[cfg(any(feature = "tokio", feature = "smol"))]
+    pub(super) fn give_up_the_driver(&self, why: &str) {
+        self.fail_what_is_open(why);
+        self.say_that_it_has_ended();
+    }
+
+    fn fail_what_is_open(&self, why: &str) {
         let mut effects = Effects::default();
         let now = self.clock.now();
         let mut state = self.lock();
-        if state.has_ended() {
-            return;
+        if state.life == Life::Running {
+            state.life = Life::Failing(why.to_string());
         }
-        let closed = state.life == Life::Closed;
         state.producer.abort(now);
         loop {
             match state.producer.poll_output() {
@@ -643,11 +665,22 @@ impl Engine {
                 | Output::Token { .. } => {}
             }
         }
-        state.life = if closed { Life::Ended } else { Life::Gone(why.to_string()) };
         state.release_all(&mut effects);
+        drop(state);
+        effects.run();
+    }
+
+    /// After everything else was told.
+    fn say_that_it_has_ended(&self) {
+        let mut effects = Effects::default();
+        let mut state = self.lock();
+        state.life = match core::mem::replace(&mut state.life, Life::Ended) {
+            Life::Failing(why) => Life::Gone(why),
+            Life::Running | Life::Closed | Life::Ended => Life::Ended,
+            Life::Gone(why) => Life::Gone(why),
+        };
         effects.waiters.append(&mut state.closing);
         effects.flushes.extend(core::mem::take(&mut state.flushes).into_values().map(|flush| (flush, 0)));
-        effects.abandoned.extend(state.completions.drain(..).flatten());
         drop(state);
         effects.run();
     }
@@ -712,7 +745,7 @@ impl State {
     /// Why the machine refuses, as the application has to know it.
     fn error(&self, error: SendError) -> Error {
         match (&self.life, error) {
-            (Life::Gone(why), SendError::Closed) => Error::Gone { why: why.clone() },
+            (Life::Gone(why) | Life::Failing(why), SendError::Closed) => Error::Gone { why: why.clone() },
             (_, error) => Error::Send(error),
         }
     }
@@ -747,7 +780,7 @@ impl State {
 
     fn wait_for_memory(&mut self, sender: Sender, ticket: Option<&Arc<Ticket>>, needs: usize) -> Wait {
         let ticket = self.memory.park(sender, ticket, needs);
-        self.producer.await_memory(self.memory_goal.max(needs));
+        self.producer.await_memory(needs);
         Wait::Memory(ticket)
     }
 
@@ -775,10 +808,10 @@ impl State {
     /// Lets those go who wait for memory, if some came back.
     fn let_go(&mut self, now: Instant, released: &mut Vec<Arc<Ticket>>) {
         if core::mem::take(&mut self.memory_back) {
-            self.memory.let_go(self.producer.free_memory(), now, released);
+            self.memory.let_go(self.producer.free_memory(), self.memory_goal, now, released);
         }
         if let Some(needs) = self.memory.first_needs() {
-            self.producer.await_memory(self.memory_goal.max(needs));
+            self.producer.await_memory(needs);
         }
     }
 
@@ -822,7 +855,9 @@ impl State {
             }
             Event::Writable { .. } => self.memory_back = true,
             Event::Closed => {
-                self.life = Life::Closed;
+                if self.life == Life::Running {
+                    self.life = Life::Closed;
+                }
                 self.release_all(effects);
             }
             Event::Fatal(_) => self.release_all(effects),

@@ -21,6 +21,10 @@ use crate::time::Instant;
 /// How long others wait for those who were let go. A thread that was woken on a busy machine needs some of it.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// How long memory may gather until it is enough for longer turns. It may not become more: what is missing may wait for a
+/// broker that is gone.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// After that time everybody who waits should have had a turn.
 const ROUND: Duration = Duration::from_millis(50);
 
@@ -110,8 +114,15 @@ impl Line {
         (was_parked || was_alone) && !self.parked.is_empty()
     }
 
-    /// Lets go whoever can be served by `free` bytes. They are still to be raised, without the machine's lock.
-    pub(super) fn let_go(&mut self, free: usize, now: Instant, raised: &mut Vec<Arc<Ticket>>) {
+    /// Lets go whoever can be served by `free` bytes, which may wait a moment to become `goal`. They are still to be raised,
+    /// without the machine's lock.
+    pub(super) fn let_go(&mut self, free: usize, goal: usize, now: Instant, raised: &mut Vec<Arc<Ticket>>) {
+        if free < goal && self.look_again.is_none_or(|at| at > now) {
+            if self.first_needs().is_some_and(|needs| needs <= free) {
+                self.look_again.get_or_insert(now + GATHER);
+            }
+            return;
+        }
         if self.look_again.is_some_and(|at| at <= now) && !planted("turn-kept-for-ever") {
             self.forget_those_let_go();
         }
@@ -184,7 +195,7 @@ mod tests {
 
     fn let_go(line: &mut Line, free: usize, now: Instant) -> Vec<u64> {
         let mut raised = Vec::new();
-        line.let_go(free, now, &mut raised);
+        line.let_go(free, 0, now, &mut raised);
         raised.iter().map(|ticket| ticket.number).collect()
     }
 
@@ -248,6 +259,19 @@ mod tests {
         let later = line.look_again().expect("the others do not wait for ever");
         assert_eq!(let_go(&mut line, 1000, later), [3], "it did not come");
         assert!(line.may_try(9, None) && line.may_try(1, Some(&tickets[1])));
+    }
+
+    #[test]
+    fn memory_may_gather_for_a_moment_and_is_given_then_as_little_as_it_is() {
+        let (mut line, _) = line(2, 100);
+        let mut raised = Vec::new();
+        line.let_go(50, 1000, NOW, &mut raised);
+        assert!(raised.is_empty() && line.look_again().is_none(), "it is enough for nobody");
+        line.let_go(150, 1000, NOW, &mut raised);
+        assert!(raised.is_empty());
+        let later = line.look_again().expect("a moment later");
+        line.let_go(150, 1000, later, &mut raised);
+        assert_eq!(raised.len(), 1);
     }
 
     #[test]

@@ -10,10 +10,19 @@ use std::io;
 use thiserror::Error as ThisError;
 
 use super::interceptor::Interceptor;
-use crate::config::{Config, ConfigError, GSSAPI, MECHANISM, Part, Sasl};
+use crate::config::{Config, ConfigError, Part, Sasl};
 use crate::connection::sasl::SaslMechanism;
 use crate::connection::sasl::oauth::Token;
 use crate::producer::Partitioner;
+
+/// For the mechanism that Java takes where none is named.
+const GSSAPI: &str = "it is what sasl.mechanism is where it is not given: did you forget \
+    sasl.mechanism=PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER? For Kerberos give the producer a milena::SaslMechanism \
+    (Setup::sasl_mechanism)";
+
+/// For a mechanism that nobody here knows.
+const MECHANISM: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER are; for another one give the producer a \
+    milena::SaslMechanism (Setup::sasl_mechanism)";
 
 /// Gives tokens for `sasl.mechanism=OAUTHBEARER`.
 pub trait TokenProvider: Debug + Send {

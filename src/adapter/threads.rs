@@ -252,7 +252,8 @@ impl Producer {
     /// Takes no more records, waits at most `timeout` until all are delivered, fails what is left, and ends the thread. Callbacks
     /// were told then. Returns how many records failed since the call.
     ///
-    /// With `acks=0`, up to a second more (and of `timeout` no more than is left) passes until the brokers have read everything.
+    /// With `acks=0`, some time more passes until the brokers have read everything: of `timeout` no more than is left, a second at
+    /// most for one that says nothing, and ten at most for one that goes on answering.
     ///
     /// # Errors
     /// [`Error::Unfinished`] if something was left when this or another call's time was over; [`Error::Gone`] if the I/O thread went away meanwhile;

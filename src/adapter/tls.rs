@@ -86,7 +86,8 @@ impl Session {
         let mut buffer = [0; 16 << 10];
         while !bytes.is_empty() {
             let taken = self.connection.read_tls(&mut bytes).map_err(|error| error.to_string())?;
-            let state = self.connection.process_new_packets().map_err(|error| words(&error))?;
+            // If a record is broken, those before it hold good: they are heard first.
+            let state = self.connection.process_new_packets().map_err(|error| words(&error));
             loop {
                 match self.connection.reader().read(&mut buffer) {
                     Ok(0) => break,
@@ -95,7 +96,7 @@ impl Session {
                     Err(error) => return Err(error.to_string()),
                 }
             }
-            if (state.peer_has_closed() || taken == 0) && !planted("end-of-tls-ignored") {
+            if (state?.peer_has_closed() || taken == 0) && !planted("end-of-tls-ignored") {
                 return Ok(Peer::Done);
             }
         }
@@ -203,9 +204,7 @@ fn provider(options: &TlsOptions) -> Result<CryptoProvider, ConfigError> {
     // rustls writes TLS13_AES_..., the standard (and Java) TLS_AES_....
     let name = |suite: &rustls::SupportedCipherSuite| std::format!("{:?}", suite.suite()).replace("TLS13_", "TLS_");
     let known: Vec<String> = provider.cipher_suites.iter().map(name).collect();
-    // Not a suite, but a way to say something in a list of them.
-    let unknown = |suite: &&String| !known.contains(suite) && *suite != "TLS_EMPTY_RENEGOTIATION_INFO_SCSV";
-    let unknown: Vec<&str> = options.cipher_suites.iter().filter(unknown).map(|suite| &**suite).collect();
+    let unknown = unknown_suites(options, &known);
     provider.cipher_suites.retain(|suite| options.cipher_suites.contains(&name(suite)));
     if provider.cipher_suites.is_empty() {
         let why = std::format!("none of them is known: {}. Known are {}", unknown.join(", "), known.join(", "));
@@ -215,6 +214,12 @@ fn provider(options: &TlsOptions) -> Result<CryptoProvider, ConfigError> {
         log::warn!("ssl.cipher.suites: left out, for they are not known: {}", unknown.join(", "));
     }
     Ok(provider)
+}
+
+fn unknown_suites<'a>(options: &'a TlsOptions, known: &[String]) -> Vec<&'a str> {
+    // Not a suite, but a way to say something in a list of them.
+    let unknown = |suite: &&String| !known.contains(suite) && *suite != "TLS_EMPTY_RENEGOTIATION_INFO_SCSV";
+    options.cipher_suites.iter().filter(unknown).map(|suite| &**suite).collect()
 }
 
 fn read(path: &str, option: &'static str) -> Result<Vec<u8>, ConfigError> {

@@ -205,6 +205,14 @@ where
     Ok((given.config(Typed::default())?, left_out))
 }
 
+/// Whether it may be an option's name, of whichever client: lower case, or with dots in it. A line of base64 is neither.
+fn is_a_name(name: &str) -> bool {
+    let is_of_names = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    let is_base64 = !name.contains('.') && name.contains(|c: char| c.is_ascii_uppercase());
+    begins && name.len() <= 100 && name.chars().all(is_of_names) && !is_base64
+}
+
 /// White space as Java's `String.trim` has it: blanks and control characters, and no other.
 pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(|c| c <= ' ')
@@ -228,7 +236,8 @@ impl Given {
     {
         let mut last: Vec<(String, V)> = Vec::new();
         for (name, value) in pairs {
-            let name = name.as_ref();
+            // What some editors put before a file's first character.
+            let name = name.as_ref().trim_start_matches('\u{feff}');
             match last.iter_mut().find(|(known, _)| known == name) {
                 Some(known) => known.1 = value,
                 None => last.push((name.to_owned(), value)),
@@ -240,7 +249,16 @@ impl Given {
         let both = value_of("sasl.username").is_some();
         let mut given = Self::default();
         let (mut errors, mut left_out) = (Vec::new(), Vec::new());
-        for (name, value) in &last {
+        // Lines of a key, or of another long value, that were not joined: they are not shown, and no reading does without them.
+        let strange = last.iter().filter(|(name, _)| !is_a_name(name)).count();
+        if strange > 0 {
+            errors.push(ConfigError::Contradiction(alloc::format!(
+                "{strange} of the options have no names of options, and are not shown, for they may be pieces of a key: a value goes \
+                 on in the next line only after a backslash at the end of the one before; a PEM text may stand on one line, with \
+                 blanks for its line breaks"
+            )));
+        }
+        for (name, value) in last.iter().filter(|(name, _)| is_a_name(name)) {
             if name == "sasl.password" && both && reading == Reading::Strict {
                 continue; // one answer for the two
             }
@@ -250,8 +268,7 @@ impl Given {
                 Err(error) => errors.push(error),
             }
         }
-        ConfigError::of(errors)?;
-        Ok((given, left_out))
+        ConfigError::of(errors).map_or(Ok((given, left_out)), Err)
     }
 
     /// Takes one, or says why it is left out.
@@ -286,7 +303,7 @@ impl Given {
             }
             Support::Ignored(_) if lenient => return Ok(Some(entry.about.to_string())),
             Support::Ignored(_) => {
-                let words = alloc::format!("{} Taken is: {}", entry.about, options::taken(&entry));
+                let words = alloc::format!("{} Taken: {}", entry.about, options::taken(&entry));
                 return Err(ConfigError::Invalid { option: entry.name, value: value.to_string(), allowed: words });
             }
             // What Java does without the option is what is done here.
@@ -355,34 +372,32 @@ impl Given {
         let linger = self.span("linger.ms").min(Duration::from_millis(i32::MAX as u64));
         let request_timeout = self.span("request.timeout.ms");
         let needed = (linger + request_timeout).min(Duration::from_millis(i32::MAX as u64));
-        let mut delivery_timeout = self.span("delivery.timeout.ms");
-        if delivery_timeout < needed {
-            if self.is_given("delivery.timeout.ms") {
-                return contradiction(
-                    "delivery.timeout.ms must be at least linger.ms + request.timeout.ms: raise it, or lower one of those",
-                );
-            }
-            log::warn!("delivery.timeout.ms is raised to linger.ms + request.timeout.ms");
-            delivery_timeout = needed;
-        }
         let batch_size = self.size("batch.size").max(1);
         let idle = u64::try_from(self.number("connections.max.idle.ms")).ok().map(Duration::from_millis);
         let security_protocol = self.security_protocol();
         let parts = self.parts(typed.sasl.is_none());
         let sasl = match typed.sasl {
-            Some(sasl) => Some(sasl.check(security_protocol)?),
-            None => self.sasl()?,
+            Some(sasl) => sasl.check(security_protocol).map(Some),
+            None => self.sasl(),
         };
         let tls = match typed.tls {
-            Some(tls) => tls.check()?,
-            None if security_protocol.has_tls() => self.tls()?,
-            None => TlsOptions::default(), // nobody looks at them, in Java neither
+            Some(tls) => tls.check(),
+            None if security_protocol.has_tls() && !self.is_given("ssl.engine.factory.class") => self.tls(),
+            None => Ok(TlsOptions::default()), // nobody looks at them, in Java neither
         };
+        let mut errors = Vec::new();
+        let delivery_timeout = kept(self.delivery_timeout(needed), &mut errors);
+        let idempotence = kept(self.idempotence(acks), &mut errors);
+        let compression = kept(self.compression(), &mut errors);
+        let (sasl, tls) = (kept(sasl, &mut errors), kept(tls, &mut errors));
+        if let Some(error) = ConfigError::of(errors) {
+            return Err(error);
+        }
         Ok(Config {
             bootstrap_servers: servers::parse(self.text("bootstrap.servers"))?,
             client_id: self.text("client.id").to_string(),
             acks,
-            idempotence: self.idempotence(acks)?,
+            idempotence: idempotence.expect(GOOD),
             retries: u32::try_from(self.number("retries")).unwrap_or(u32::MAX),
             max_in_flight: self.size("max.in.flight.requests.per.connection"),
             max_request_size: self.size("max.request.size"),
@@ -390,9 +405,9 @@ impl Given {
             batch_size_max: self.size("batch.size.max").max(batch_size),
             batches_a_request: BATCHES_A_REQUEST,
             linger,
-            delivery_timeout,
+            delivery_timeout: delivery_timeout.expect(GOOD),
             request_timeout,
-            compression: self.compression()?,
+            compression: compression.expect(GOOD),
             jobs: self.texts.get("compression.jobs").and_then(|jobs| jobs.parse().ok()),
             max_block: self.span("max.block.ms"),
             buffer_memory: self.size("buffer.memory"),
@@ -413,12 +428,27 @@ impl Given {
             partitioner_ignore_keys: self.boolean("partitioner.ignore.keys"),
             round_robin: self.text("partitioner.class") == ROUND_ROBIN,
             security_protocol,
-            sasl,
-            tls,
+            sasl: sasl.expect(GOOD),
+            tls: tls.expect(GOOD),
             parts,
             send_buffer: usize::try_from(self.number("send.buffer.bytes")).ok(),
             receive_buffer: usize::try_from(self.number("receive.buffer.bytes")).ok(),
         })
+    }
+
+    /// A time that is given has to be enough; the default becomes so.
+    fn delivery_timeout(&self, needed: Duration) -> Result<Duration, ConfigError> {
+        let delivery_timeout = self.span("delivery.timeout.ms");
+        if delivery_timeout >= needed {
+            return Ok(delivery_timeout);
+        }
+        if self.is_given("delivery.timeout.ms") {
+            return contradiction(
+                "delivery.timeout.ms must be at least linger.ms + request.timeout.ms: raise it, or lower one of those",
+            );
+        }
+        log::warn!("delivery.timeout.ms is raised to linger.ms + request.timeout.ms");
+        Ok(needed)
     }
 
     /// What the application has to bring, beside what the mechanism needs.
@@ -493,6 +523,14 @@ impl Given {
         }
         Ok(true)
     }
+}
+
+/// Why a value is there.
+const GOOD: &str = "without errors each of them is good";
+
+/// What is good, or one error more.
+fn kept<T>(result: Result<T, ConfigError>, errors: &mut Vec<ConfigError>) -> Option<T> {
+    result.map_err(|error| errors.push(error)).ok()
 }
 
 pub(super) fn contradiction<T>(words: &str) -> Result<T, ConfigError> {
@@ -671,6 +709,14 @@ pub(super) mod tests {
         assert!(error.starts_with("3 things"), "{error}");
         assert!(["linger.ms=later", "acks=7", "nonsense"].iter().all(|words| error.contains(words)), "{error}");
         assert!(matches!(with(&[("acks", "7")]), Err(ConfigError::Invalid { .. })), "one is that one");
+        let pairs = [
+            ("delivery.timeout.ms", "1"),
+            ("enable.idempotence", "true"),
+            ("acks", "0"),
+            ("security.protocol", "SASL_SSL"),
+        ];
+        let error = self::error(&[&pairs[..], &[("sasl.mechanism", "PLAIN"), ("ssl.keystore.key", "x")]].concat());
+        assert!(error.starts_with("4 things"), "{error}");
     }
 
     #[test]
@@ -774,6 +820,29 @@ pub(super) mod tests {
         let servers: Vec<String> = (1..2000).map(|port| alloc::format!("kafka.example.org:{port}")).collect();
         assert_eq!(with(&[("bootstrap.servers", &servers.join(","))]).unwrap().bootstrap_servers().len(), 1999);
         assert!(error(&[("client.id", &"x".repeat(40_000))]).contains("32767"));
+    }
+
+    /// A PEM text that was pasted into a properties file as it is: each line becomes an option of its own.
+    #[test]
+    fn lines_of_a_key_that_became_options_are_not_shown() {
+        let key = "MEECAQAwEwYHKoZIzj0CAQYIKoZIzj0DAQcEJzAlAgEBBCCFHpnQWpIYB2u3DkVP";
+        let text = alloc::format!(
+            "bootstrap.servers=h:1\nssl.keystore.key=-----BEGIN PRIVATE KEY-----\n{key}\nFS6xPgjnwxeo7Ap12EbO7hFatw==\n\
+             short==\n-----END PRIVATE KEY-----\nlinger=5\n"
+        );
+        let pairs = crate::config::parse_properties(&text).unwrap();
+        for error in [
+            Config::from_properties(pairs.clone()).unwrap_err().to_string(),
+            Config::from_properties_lenient(pairs.clone()).unwrap_err().to_string(),
+        ] {
+            assert!(error.contains("3 of the options") && error.contains("backslash"), "{error}");
+            assert!(!error.contains("MEECA") && !error.contains("FS6x") && !error.contains("-----"), "{error}");
+        }
+        let marked = crate::config::parse_properties("\u{feff}bootstrap.servers=h:1\n").unwrap();
+        assert!(Config::from_properties(marked).is_ok(), "a byte order mark is no part of a name");
+        for name in ["debug", "linger.ms", "log_level", "schema.registry.basic.auth.user.info", "a.B", "x-y"] {
+            assert!(is_a_name(name), "{name}");
+        }
     }
 
     /// Nothing in this part of the crate shows a secret, whatever is printed of it.

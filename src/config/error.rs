@@ -72,11 +72,11 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// One error for one or more.
-    pub(super) fn of(mut errors: Vec<Self>) -> Result<(), Self> {
+    pub(super) fn of(mut errors: Vec<Self>) -> Option<Self> {
         match errors.len() {
-            0 => Ok(()),
-            1 => Err(errors.remove(0)),
-            _ => Err(Self::Several(errors)),
+            0 => None,
+            1 => errors.pop(),
+            _ => Some(Self::Several(errors)),
         }
     }
 }

@@ -22,10 +22,9 @@ use crate::batch::Compression;
 
 pub use build::{ConfigBuilder, LeftOut};
 pub use error::ConfigError;
-#[cfg(test)]
+#[cfg(all(test, feature = "scram"))]
 pub(crate) use golden::differences as golden_differences;
 pub use parts::Part;
-pub(crate) use parts::{GSSAPI, MECHANISM};
 pub use properties::{PropertiesError, parse_properties};
 pub use sasl::{Sasl, ScramHash, SecurityProtocol, UnsecuredToken};
 pub use secret::Secret;

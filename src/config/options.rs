@@ -350,6 +350,7 @@ pub(crate) fn find(name: &str) -> Option<Entry> {
 /// The values that an option without effect may have.
 pub(crate) fn taken(entry: &Entry) -> alloc::string::String {
     match entry.support {
+        Support::Ignored(SERIALIZERS) => "org.apache.kafka.common.serialization.*Serializer".into(),
         Support::Ignored(taken) => taken.join(", "),
         Support::Built | Support::Part(_) | Support::Dispensable(_) | Support::NotBuiltIn(_) => Default::default(),
     }

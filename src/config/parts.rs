@@ -39,15 +39,6 @@ impl Part {
     }
 }
 
-/// For the mechanism that Java takes where none is named.
-pub(crate) const GSSAPI: &str = "it is what sasl.mechanism is where it is not given: did you forget \
-    sasl.mechanism=PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER? For Kerberos give the producer a milena::SaslMechanism \
-    (Setup::sasl_mechanism)";
-
-/// For a mechanism that nobody here knows.
-pub(crate) const MECHANISM: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER are; for another one give the producer a \
-    milena::SaslMechanism (Setup::sasl_mechanism)";
-
 impl Config {
     /// The parts that the options call for and that the application has to bring, each with the option that does so. The
     /// adapters' `Setup` checks that they are there when a producer is made; who drives a [`Producer`](crate::Producer) by hand

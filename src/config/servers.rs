@@ -26,7 +26,7 @@ pub(super) fn parse(list: &str) -> Result<Vec<(String, u16)>, ConfigError> {
 
 fn server(element: &str) -> Result<(String, u16), &'static str> {
     let address = match element.split_once("://") {
-        Some((protocol, _)) if !protocol.chars().all(|c| is_of_name(c)) => {
+        Some((protocol, _)) if !protocol.chars().all(is_of_name) => {
             return Err("what stands before :// is no protocol");
         }
         Some((_, address)) => address,

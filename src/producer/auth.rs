@@ -161,7 +161,9 @@ impl Producer {
     /// The server is convinced, and so is the client.
     fn authenticated(&mut self, now: Instant, conn: ConnId, lifetime_ms: i64) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        connection.exchange = None;
+        if let Some(Exchange::Custom(Custom::Home(exchange))) = connection.exchange.take() {
+            self.mechanism.bury(exchange);
+        }
         let lifetime = u64::try_from(lifetime_ms).unwrap_or(0);
         let part = SESSION_PART.0 + u64::from(self.random.below(SESSION_PART.1));
         let span = Duration::from_millis(lifetime.saturating_mul(part) / 100);
@@ -187,13 +189,14 @@ impl Producer {
     /// The application's mechanism has something to say.
     pub(super) fn stepped(&mut self, now: Instant, conn: ConnId, mut stepped: Stepped) {
         self.mechanism.done(&mut stepped);
+        let mut exchange = stepped.exchange;
         if let Some(connection) = self.connections.get_mut(&conn) {
             let lifetime_ms = connection.session_lifetime_ms;
-            match (stepped.said, stepped.exchange, &mut connection.exchange) {
+            match (stepped.said, &mut exchange, &mut connection.exchange) {
                 (Err(words), _, Some(Exchange::Custom(_))) => self.give_up(now, conn, refused(words)),
                 (Ok(Said::Done), _, Some(Exchange::Custom(_))) => self.authenticated(now, conn, lifetime_ms),
-                (Ok(said), Some(exchange), Some(Exchange::Custom(custom))) => {
-                    *custom = Custom::Home(exchange);
+                (Ok(said), exchange @ Some(_), Some(Exchange::Custom(custom))) => {
+                    *custom = exchange.take().map_or(Custom::Away, Custom::Home);
                     match said {
                         Said::Bytes(bytes) => self.say(now, conn, &bytes),
                         Said::Begun | Said::Done => self.shake_hands(now, conn),
@@ -202,6 +205,7 @@ impl Producer {
                 _ => {} // it authenticates itself otherwise by now
             }
         }
+        exchange.into_iter().for_each(|exchange| self.mechanism.bury(exchange));
         self.ask_mechanism(now);
     }
 
@@ -234,7 +238,14 @@ impl Producer {
     /// again at once, and nobody is told the old refusal any more. For hosts that have called
     /// [`set_sasl`](Self::set_sasl), or have changed their own part.
     pub fn security_renewed(&mut self, now: Instant) {
+        // Whoever was about to show the old ones begins anew.
+        let at_it = self.connections.iter().filter(|(_, connection)| connection.phase == Phase::Authenticating);
+        let at_it: alloc::vec::Vec<ConnId> = at_it.map(|(conn, _)| *conn).collect();
+        for conn in at_it {
+            self.drop_connection(now, conn);
+        }
         self.forget_refusals(now);
+        self.ask_mechanism(now);
         if self.config.sasl == Some(Sasl::OAuthBearer) {
             self.tokens.renewed();
             if self.connections.values().any(|connection| connection.wants_token) {

@@ -14,6 +14,9 @@ use crate::time::Instant;
 /// (some gateways do so for a version that they don't know).
 const API_VERSIONS_LADDER: [i16; 3] = [4, 3, 0];
 
+/// How many addresses are remembered as those of brokers.
+const MOST_PROVEN: usize = 1000;
+
 /// Whether there is a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
@@ -238,6 +241,9 @@ impl Brokers {
 
     /// A request was answered at this address.
     pub(crate) fn note_proven(&mut self, host: &str, port: u16) {
+        if self.proven.len() >= MOST_PROVEN {
+            self.proven.clear(); // addresses that come and go
+        }
         if !self.is_proven(host, port) {
             self.proven.push((host.to_string(), port));
         }

@@ -105,6 +105,15 @@ pub(crate) struct Mechanism {
     out: usize,
     /// Steps that wait, in order: for the mechanism to come back, or for a place.
     line: VecDeque<(ConnId, Waiting)>,
+    /// What is not needed any more. To drop it is a call of the application's code, too.
+    over: Vec<Over>,
+}
+
+/// Something of the application's that is not needed any more.
+#[expect(dead_code, reason = "it is only to be dropped, by whom it suits")]
+pub(crate) enum Over {
+    Mechanism(Box<dyn SaslMechanism>),
+    Exchange(Box<dyn SaslExchange>),
 }
 
 /// A step that can't be taken yet.
@@ -123,7 +132,9 @@ impl fmt::Debug for Mechanism {
 impl Mechanism {
     /// Takes the application's, in place of one that it gave before.
     pub(crate) fn give(&mut self, mechanism: Box<dyn SaslMechanism>) {
-        (self.home, self.given) = (Some(mechanism), true);
+        let before = self.home.replace(mechanism);
+        self.over.extend(before.map(Over::Mechanism));
+        self.given = true;
         (self.generation, self.out) = (self.generation.wrapping_add(1), 0);
     }
 
@@ -144,7 +155,16 @@ impl Mechanism {
 
     /// The next step that may be taken. `lives`: whether a connection is still there.
     pub(crate) fn next(&mut self, lives: impl Fn(ConnId) -> bool) -> Option<(ConnId, Step)> {
-        self.line.retain(|(conn, _)| lives(*conn));
+        if self.line.is_empty() {
+            return None;
+        }
+        let (line, over) = core::mem::take(&mut self.line).into_iter().partition(|(conn, _)| lives(*conn));
+        self.line = line;
+        for (_, waiting) in over {
+            if let Waiting::Speak { exchange, .. } = waiting {
+                self.bury(exchange);
+            }
+        }
         if self.out >= SASL_JOBS {
             return None;
         }
@@ -161,13 +181,25 @@ impl Mechanism {
 
     /// A step is done.
     pub(crate) fn done(&mut self, stepped: &mut Stepped) {
+        let mechanism = stepped.mechanism.take();
         if stepped.generation != self.generation {
+            self.over.extend(mechanism.map(Over::Mechanism));
             return;
         }
         self.out -= 1;
-        if let Some(mechanism) = stepped.mechanism.take() {
-            self.home = Some(mechanism);
+        if mechanism.is_some() {
+            self.home = mechanism;
         }
+    }
+
+    /// An exchange is over.
+    pub(crate) fn bury(&mut self, exchange: Box<dyn SaslExchange>) {
+        self.over.push(Over::Exchange(exchange));
+    }
+
+    /// What is not needed any more, for whoever may drop it.
+    pub(crate) fn take_over(&mut self) -> Vec<Over> {
+        core::mem::take(&mut self.over)
     }
 }
 

@@ -40,6 +40,8 @@ use core::time::Duration;
 use bytes::Bytes;
 
 pub use jobs::{Job, JobDone};
+#[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+pub(crate) use mechanism::Over;
 pub use partitioner::{Partitioner, RoundRobinPartitioner, TopicView, partition_for_key};
 pub use stats::Stats;
 pub use transmit::Transmit;
@@ -233,6 +235,7 @@ impl Producer {
     }
 
     /// Answers the challenges of a SASL mechanism that is not built in (`sasl.mechanism`), in place of one that was given before.
+    /// Who waits for the one before is served by this one, once [`security_renewed`](Self::security_renewed) is said.
     pub fn set_sasl_mechanism(&mut self, mechanism: Box<dyn SaslMechanism>) {
         self.mechanism.give(mechanism);
     }
@@ -342,6 +345,9 @@ impl Producer {
 
     /// The next thing to do. Drain until [`Output::Wait`].
     pub fn poll_output(&mut self) -> Output {
+        if !self.sasl_by_jobs {
+            drop(self.mechanism.take_over());
+        }
         loop {
             match self.outbox.take() {
                 Some(Item::Output(output)) => return output,
@@ -459,6 +465,12 @@ impl Producer {
         }
     }
 
+    /// What of the application's code is not needed any more: to be dropped where it may do what it likes.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn take_over(&mut self) -> Vec<Over> {
+        self.mechanism.take_over()
+    }
+
     /// Records that were accepted and not delivered, nor have failed.
     #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
     pub(crate) fn open_records(&self) -> u64 {
@@ -560,6 +572,7 @@ impl Producer {
             jobs::Outcome::Compressed { id, compressed, chunks } => {
                 drop(chunks); // so that their memory comes back at once
                 self.compression_done(id, compressed);
+                self.reclaim(); // also if the batch has gone meanwhile
             }
             #[cfg(feature = "scram")]
             jobs::Outcome::Derived { conn, derivation, keys } => self.derived(now, conn, derivation, keys),

@@ -2,6 +2,7 @@
 
 use alloc::string::{String, ToString};
 
+use crate::connection::sasl::{Custom, Exchange};
 use crate::connection::{Connection, Phase, Request, RequestKind, Role};
 use crate::error::{ConnectionError, ErrorCode, FatalError};
 use crate::event::{Cause, ConnId, Event, Output};
@@ -173,6 +174,9 @@ impl Producer {
             return;
         };
         self.timers.clear(Timer::Connection(conn));
+        if let Some(Exchange::Custom(Custom::Home(exchange))) = connection.exchange.take() {
+            self.mechanism.bury(exchange);
+        }
         if close {
             self.outbox.output(Output::Disconnect(conn));
         }

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use milena::cluster::{Settings, StoredRecord, TestCluster};
+use milena::cluster::{Settings, StoredRecord, TestCluster, Versions};
 
 pub type Scenario = fn(&Clients) -> Result<String, String>;
 
 pub const CLIENTS: &[(&str, Scenario)] = &[
-    ("cluster_librdkafka", |clients| clients.python("confluent", WAYS)),
-    ("cluster_kafka_python", |clients| clients.python("kafka-python", WAYS)),
-    ("cluster_franz_go", franz_go),
+    ("cluster_librdkafka", |clients| clients.python("confluent", &cluster())),
+    ("cluster_kafka_python", |clients| clients.python("kafka-python", &cluster())),
+    ("cluster_franz_go", |clients| clients.franz_go(&quick_cluster(Versions::KAFKA_4_3))),
+    ("cluster_as_kafka_2_1", |clients| old(clients, Versions::KAFKA_2_1)),
+    ("cluster_as_kafka_3_0", |clients| old(clients, Versions::KAFKA_3_0)),
     ("cluster_kcat", kcat),
     ("cluster_java", java),
     ("cluster_java_admin", java_admin),
@@ -45,12 +47,18 @@ pub struct Clients {
 
 impl Clients {
     /// One of the libraries for Python, which does all by itself.
-    fn python(&self, library: &str, ways: &[Way]) -> Result<String, String> {
-        let cluster = cluster();
+    fn python(&self, library: &str, cluster: &TestCluster) -> Result<String, String> {
         let mut command = Command::new(format!("{}/bin/python", self.folder));
         command.args(["tests/kafka/clients.py", library, &cluster.bootstrap(), &RECORDS.to_string()]);
-        let read = run(command.args(arguments(ways)), "")?;
-        all_is_there(&cluster, ways, &read)
+        let read = run(command.args(arguments(WAYS)), "")?;
+        all_is_there(cluster, WAYS, &read)
+    }
+
+    fn franz_go(&self, cluster: &TestCluster) -> Result<String, String> {
+        let mut command = Command::new(format!("{}/franz-go", self.folder));
+        command.args([&cluster.bootstrap(), &RECORDS.to_string()]);
+        let read = run(command.args(arguments(WAYS)), "")?;
+        all_is_there(cluster, WAYS, &read)
     }
 
     fn java(&self, class: &str, arguments: &[&str], input: &str) -> Result<String, String> {
@@ -61,17 +69,15 @@ impl Clients {
     }
 }
 
-fn franz_go(clients: &Clients) -> Result<String, String> {
-    let cluster = quick_cluster();
-    let mut command = Command::new(format!("{}/franz-go", clients.folder));
-    command.args([&cluster.bootstrap(), &RECORDS.to_string()]);
-    let read = run(command.args(arguments(WAYS)), "")?;
-    all_is_there(&cluster, WAYS, &read)
+/// A cluster as of an older Kafka, for the clients that take those of any age.
+fn old(clients: &Clients, versions: Versions) -> Result<String, String> {
+    clients.franz_go(&quick_cluster(versions))?;
+    clients.python("confluent", &quick_cluster(versions))
 }
 
 /// kcat produces in each way, reads one topic without a group, and all in one.
 fn kcat(_: &Clients) -> Result<String, String> {
-    let cluster = quick_cluster();
+    let cluster = quick_cluster(Versions::KAFKA_4_3);
     let servers = cluster.bootstrap();
     for (topic, acks, idempotent, codec) in WAYS {
         let (acks, codec) = (format!("acks={acks}"), format!("compression.codec={codec}"));
@@ -171,8 +177,8 @@ fn cluster() -> TestCluster {
 }
 
 /// The same without that moment, after which librdkafka's plain producer asks again in a second, and franz-go in five.
-fn quick_cluster() -> TestCluster {
-    let settings = Settings::default().nodes(3).instant_elections(true);
+fn quick_cluster(versions: Versions) -> TestCluster {
+    let settings = Settings::default().nodes(3).instant_elections(true).versions(versions);
     TestCluster::builder().settings(settings).start().expect("loopback sockets")
 }
 

@@ -226,11 +226,13 @@ impl<R: Runtime> Producer<R> {
     /// Takes no more records, waits at most `timeout` until all are delivered, and fails what is left. Callbacks were told then.
     /// Returns how many records failed since the call.
     ///
-    /// With `acks=0`, up to a second more (and of `timeout` no more than is left) passes until the brokers have read everything.
+    /// With `acks=0`, some time more passes until the brokers have read everything: of `timeout` no more than is left, a second at
+    /// most for one that says nothing, and ten at most for one that goes on answering.
     /// A driver that is not polled is given up a second after the timeout.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] if something was left when this or another call's time was over; [`Error::Gone`] if the driver went away meanwhile.
+    /// [`Error::Unfinished`] if something was left when this or another call's time was over; [`Error::TimedOut`] if nothing was,
+    /// but the driver did not come to tell its callbacks; [`Error::Gone`] if the driver went away meanwhile.
     pub async fn close(&self, timeout: Duration) -> Result<u64, Error> {
         let closing = self.engine().close();
         let by = |patience: Duration| {
@@ -240,7 +242,9 @@ impl<R: Runtime> Producer<R> {
         if !by(timeout).await && !self.engine().has_ended() {
             self.engine().abort();
             if !by(GRACE).await {
-                self.engine().end("it was closed, but its driver was not polled");
+                self.engine().give_up_the_driver("it was closed, but its driver was not polled");
+                self.engine().closed(&closing)?;
+                return Err(Error::TimedOut(timeout)); // nothing has failed, but callbacks may not have been told
             }
         }
         self.engine().closed(&closing)

@@ -9,6 +9,9 @@ use super::super::channel::Socket;
 use super::super::sockets::SocketOptions;
 
 /// A runtime. `milena::tokio` and `milena::smol` implement it; so may others, in some forty lines.
+///
+/// Streams and futures are `Send`, so that handles and drivers may be used on any thread. A runtime that keeps its futures to one
+/// thread (monoio, glommio, embassy) drives the machine by hand instead.
 pub trait Runtime: core::fmt::Debug + Send + 'static {
     /// A stream of this runtime.
     type Stream: Stream;

@@ -28,6 +28,9 @@ const WAKE: Token = Token(usize::MAX);
 /// Reads of one connection in a row, so that one which never ends to speak does not keep the others waiting.
 const READS: usize = 16;
 
+/// Rounds of work without a look at the sockets, so that callbacks which send again and again leave time for them.
+const ROUNDS: usize = 16;
+
 /// What the thread works with.
 #[derive(Debug)]
 pub(super) struct IoThread {
@@ -124,6 +127,7 @@ impl IoThread {
         let mut events = Events::with_capacity(256);
         let mut commands = Vec::new();
         let mut effects = Effects::default();
+        let mut rounds = 0;
         loop {
             let until = self.engine.drain(&mut commands, &mut effects);
             let idle = commands.is_empty();
@@ -131,19 +135,22 @@ impl IoThread {
                 self.obey(command);
             }
             effects.run();
-            if !idle {
+            rounds += 1;
+            if !idle && rounds < ROUNDS {
                 continue; // what was done may have led to more
             }
+            rounds = 0;
             self.drop_farewells();
             let (closed, hurry) = self.engine.is_closed();
-            if closed && (hurry || self.farewells.is_empty()) {
+            if idle && closed && (hurry || self.farewells.is_empty()) {
                 return Ok(());
             }
             let unread = core::mem::take(&mut self.unread);
             let now = self.engine.clock().now();
             // Up to a millisecond late, which is the clock of the poll: earlier would only spin.
             let wait = |until: Instant| until.saturating_since(now);
-            let timeout = if unread.is_empty() { self.next_deadline(until).map(wait) } else { Some(Duration::ZERO) };
+            let more = !idle || !unread.is_empty();
+            let timeout = if more { Some(Duration::ZERO) } else { self.next_deadline(until).map(wait) };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
                 other => other?,

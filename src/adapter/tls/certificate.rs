@@ -2,7 +2,7 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use std::time::Duration;
+use core::time::Duration;
 
 use pkcs8::der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use pkcs8::der::{Decode, Encode, Header, SliceReader};
@@ -69,7 +69,7 @@ impl Certificate {
     /// The last common name, which is the one that Java looks at.
     pub(super) fn common_name(&self) -> Option<String> {
         let names = self.0.tbs_certificate.subject.0.iter().flat_map(|set| set.0.iter());
-        let name = names.filter(|name| name.oid == COMMON_NAME).last()?;
+        let name = names.rev().find(|name| name.oid == COMMON_NAME)?;
         core::str::from_utf8(name.value.value()).ok().map(ToString::to_string)
     }
 

@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, Error, OtherError};
 
 use super::certificate::Certificate;
+use super::trust::is_like;
 
 /// Words that go through rustls.
 #[derive(Debug)]
@@ -161,15 +162,21 @@ impl Chain {
         let kind = if matches!(name, ServerName::IpAddress(_)) { "IP" } else { "DNS" };
         let (names, addresses) = self.server.as_ref().map(Certificate::alternative_names).unwrap_or_default();
         let common = self.server.as_ref().and_then(Certificate::common_name);
-        if names.is_empty() && addresses.is_empty() {
-            let common =
-                common.map(|common| format!(" but the common name {}", printable(&common))).unwrap_or_default();
+        let anew = format!(
+            "make it anew with the extension subjectAltName={kind}:{wanted} (openssl: -addext or -extfile), or set \
+             ssl.endpoint.identification.algorithm to nothing"
+        );
+        if kind == "DNS" && names.is_empty() && common.as_ref().is_some_and(|common| is_like(&wanted, common)) {
             return format!(
-                "{} is for no name{common}, which does not count as {wanted} {JAVA}: make it anew with the extension \
-                 subjectAltName={kind}:{wanted} (openssl: -addext or -extfile), put the certificate itself into ssl.truststore, or \
-                 set ssl.endpoint.identification.algorithm to nothing",
+                "{} has the name {wanted} as its common name only, which no longer counts {JAVA}: put the certificate itself into \
+                 ssl.truststore, which then trusts it as Java does, {anew}",
                 self.which()
             );
+        }
+        if names.is_empty() && addresses.is_empty() {
+            let common =
+                common.map(|common| format!(" (its common name is {})", printable(&common))).unwrap_or_default();
+            return format!("{} is for no name{common}, and so not for {wanted}: {anew}", self.which());
         }
         let names: Vec<String> = names.iter().chain(&addresses).map(|name| printable(name)).collect();
         format!(

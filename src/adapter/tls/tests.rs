@@ -11,7 +11,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConnection, ServerConfig, ServerConnection};
 
 use super::explain::words;
-use super::{client_config, pem};
+use super::{Session, client_config, pem};
 use crate::config::TlsOptions;
 
 fn path(file: &str) -> String {
@@ -108,9 +108,9 @@ fn encrypted_keys_are_opened() {
 
 #[test]
 fn no_wrong_password_looks_right_by_chance() {
-    let (key, chain) = (text("ec-PBE-SHA1-3DES.key"), text("ec.crt"));
+    let key = pem::sections(&bytes("ec-PBE-SHA1-3DES.key")).expect("a section").remove(0).der;
     for n in 0..600 {
-        let wrong = refusal(&key, &chain, Some(&format!("wrong{n}"))).unwrap();
+        let wrong = super::sealed::open(&key, &format!("wrong{n}").into()).unwrap_err();
         assert!(wrong.contains("does not open the key"), "{wrong}");
     }
 }
@@ -259,6 +259,41 @@ fn shake(options: &TlsOptions, server: &Arc<ServerConfig>, host: &str) -> Result
     first
 }
 
+/// A record that can't be decrypted ends a connection, but what came before it, maybe in the same read, was said.
+#[test]
+fn what_came_before_a_broken_record_is_heard() {
+    use std::io::Write as _;
+    let config = client_config(&truststore(&text("self-san.crt"))).expect("a truststore");
+    let mut session = Session::new(config, "localhost").expect("a name");
+    let config = server(&[&text("self-san.crt")], &text("rsa.key"));
+    let mut server = ServerConnection::new(config).expect("a server");
+    while session.is_handshaking() || server.is_handshaking() {
+        let mut wire = Vec::new();
+        let write = |bytes: &[u8]| {
+            wire.extend_from_slice(bytes);
+            Ok(bytes.len())
+        };
+        session.flush(write, &mut 0).expect("memory takes it");
+        server.read_tls(&mut &*wire).expect("memory gives it");
+        server.process_new_packets().expect("a client");
+        wire.clear();
+        while server.wants_write() {
+            server.write_tls(&mut wire).expect("memory takes it");
+        }
+        session.received(&wire, |_| ()).expect("a server");
+    }
+    let mut wire = Vec::new();
+    server.writer().write_all(b"answer").expect("there is room");
+    while server.wants_write() {
+        server.write_tls(&mut wire).expect("memory takes it");
+    }
+    wire.extend_from_slice(&[0x17, 3, 3, 0, 32]);
+    wire.extend_from_slice(&[0; 32]);
+    let mut heard = Vec::new();
+    assert!(session.received(&wire, |plain| heard.extend_from_slice(plain)).is_err());
+    assert_eq!(heard, b"answer");
+}
+
 fn shake_with(trusted: &str, certificate: &str, host: &str) -> Result<(), String> {
     shake(&truststore(&text(trusted)), &server(&[&text(certificate)], &text("rsa.key")), host)
 }
@@ -287,6 +322,8 @@ fn a_certificate_that_is_in_the_truststore_itself_is_trusted_but_for_its_name() 
         let any_name = truststore(&text(certificate)).any_name();
         assert_eq!(shake(&any_name, &server(&[&text(certificate)], &text("rsa.key")), "example.net"), Ok(()));
     }
+    let said = shake_with("self-cn.crt", "self-cn.crt", "example.net").unwrap_err();
+    assert!(said.contains("its common name is localhost") && !said.contains("Java"), "{said}");
     // DNS names come before the common name.
     assert!(shake_with("self-other.crt", "self-other.crt", "localhost").unwrap_err().contains("example.org"));
 }
@@ -308,7 +345,7 @@ fn a_trusted_certificate_without_its_key_is_worth_nothing() {
 fn what_is_wrong_with_a_servers_certificate_is_said_with_what_to_do() {
     for (trusted, certificate, words) in [
         ("ca.crt", "server-v1.crt", ["version 1", "-extfile", "Java"]),
-        ("ca.crt", "server-cn.crt", ["common name localhost", "subjectAltName=DNS:localhost", "Java"]),
+        ("ca.crt", "server-cn.crt", ["common name only", "subjectAltName=DNS:localhost", "Java"]),
         ("ca.crt", "server-authority.crt", ["CA:TRUE", "basicConstraints=CA:FALSE", "Java"]),
         ("ca.crt", "server-client-only.crt", ["extendedKeyUsage", "serverAuth", ""]),
         ("ca.crt", "server-sha1.crt", ["SHA-1", "-sha256", "Java"]),
@@ -366,16 +403,12 @@ fn chains_are_followed_to_tell_who_is_not_trusted() {
 
 #[test]
 fn keys_that_are_not_verified_are_named() {
-    use rustls::client::danger::ServerCertVerifier;
-    use rustls::{CertificateError, SignatureScheme};
-    let _ = SignatureScheme::RSA_PSS_SHA256;
+    use rustls::CertificateError;
     for (certificate, words) in [("server-rsa1024.crt", "RSA key of 1024 bits"), ("server-p521.crt", "P-521")] {
         let der = pem::certificates(text(certificate).as_bytes()).expect("a certificate").remove(0);
         let said = super::explain::of_key(CertificateError::BadSignature.into(), &der);
         assert!(super::explain::words(&said).contains(words), "{said}");
     }
-    let verifier = super::trust::Verifier::new(&options(), Arc::new(ring::default_provider())).expect("a truststore");
-    assert!(!verifier.supported_verify_schemes().is_empty());
 }
 
 #[test]
@@ -383,6 +416,8 @@ fn cipher_suites_that_are_not_known_are_named() {
     let known = "TLS_AES_128_GCM_SHA256";
     assert_eq!(refusal_of(&options().cipher_suites([known])), None);
     assert_eq!(refusal_of(&options().cipher_suites([known, "TLS_RSA_WITH_AES_128_CBC_SHA"])), None);
+    let some = options().cipher_suites([known, "TLS_EMPTY_RENEGOTIATION_INFO_SCSV", "NONSENSE"]);
+    assert_eq!(super::unknown_suites(&some, &[known.to_string()]), ["NONSENSE"], "those are warned of");
     let said = refusal_of(&options().cipher_suites(["TLS_RSA_WITH_AES_128_CBC_SHA", "NONSENSE"])).unwrap();
     assert!(said.contains("TLS_RSA_WITH_AES_128_CBC_SHA, NONSENSE") && said.contains(known), "{said}");
     let said = refusal_of(&options().cipher_suites([known]).versions(true, false)).unwrap();

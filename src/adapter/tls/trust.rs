@@ -194,7 +194,7 @@ fn is_named(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
 }
 
 /// A name, or one with a `*` as its first part.
-fn is_like(name: &str, pattern: &str) -> bool {
+pub(super) fn is_like(name: &str, pattern: &str) -> bool {
     let (name, pattern) = (name.trim_end_matches('.'), pattern.trim_end_matches('.'));
     name.eq_ignore_ascii_case(pattern)
         || match (name.split_once('.'), pattern.strip_prefix("*.")) {

@@ -58,7 +58,7 @@ impl Failure {
     fn start(error: milena::SetupError) -> Self {
         match error {
             milena::SetupError::Config(error) => error.into(),
-            error => Self::run(error),
+            error @ (milena::SetupError::Io(_) | _) => Self::run(error),
         }
     }
 

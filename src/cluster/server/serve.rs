@@ -63,9 +63,8 @@ impl Served {
             self.try_doors_again();
             self.deliver();
         }
-        for stream in self.streams.values_mut() {
-            stream.close(&mut self.buffer[..]);
-        }
+        #[cfg(feature = "tls")]
+        self.streams.values_mut().for_each(Stream::say_goodbye);
         Ok(())
     }
 

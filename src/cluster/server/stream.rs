@@ -115,15 +115,13 @@ impl Stream {
         }
     }
 
-    /// Ends it so that the client sees an end, and no reset: nothing that it said is left unread.
-    pub(super) fn close(&mut self, buffer: &mut [u8]) {
-        #[cfg(feature = "tls")]
+    /// The end of TLS, before the end of the connection: without it a client has to take that for an attack.
+    #[cfg(feature = "tls")]
+    pub(super) fn say_goodbye(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
             while tls.wants_write() && tls.write_tls(&mut self.socket).is_ok() {}
         }
-        let _ = self.socket.shutdown(std::net::Shutdown::Write); // a client that is gone needs no end
-        while matches!(self.socket.read(buffer), Ok(1..)) {}
     }
 
     /// What the client said, out of what came over the socket.
