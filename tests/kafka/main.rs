@@ -45,7 +45,8 @@ fn main() {
         });
         let clusters = clusters.map(|(start, scenarios)| {
             let wanted: Vec<_> = scenarios.iter().filter(|(name, _)| is_wanted(name)).collect();
-            scope.spawn(|| with_cluster(start, &jars, wanted))
+            let jars = &jars;
+            scope.spawn(move || with_cluster(start, jars, wanted))
         });
         let threads = [clients].into_iter().chain(clusters);
         threads.flat_map(|thread| thread.join().expect("scenarios catch their panics")).collect()
