@@ -241,8 +241,8 @@ pub enum SendError {
 pub struct DeliveryError {
     /// What happened.
     pub kind: DeliveryErrorKind,
-    /// A broker's own words, where it sent some; after `delivery.timeout.ms` the last trouble with the partition's leader, if
-    /// that has not answered since.
+    /// A broker's own words, where it sent some; of records that waited in vain (`delivery.timeout.ms`, or a close whose time was
+    /// over) the last trouble with the partition's leader, if that has not answered since.
     pub message: Option<Box<str>>,
     /// Whether the records may be in the log nevertheless: some attempt was not answered, or by an error that can come
     /// after the append. `false` is a promise: they are in no log, and sending them again can't double them.

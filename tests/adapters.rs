@@ -548,3 +548,23 @@ fn typed_producers_write_javas_bytes_over_every_adapter() {
     assert_eq!(value(1), None, "a tombstone");
     assert_eq!(value(2).as_deref(), Some(&[0xff, 0xff, 0xff, 0xff][..]));
 }
+
+#[test]
+fn a_partition_that_is_not_there_is_named() {
+    let server = server();
+    server.with(|cluster, _| cluster.create_topic("three", 3));
+    let producer = threads::Producer::new(config(&server.bootstrap(), &[("max.block.ms", "300")])).unwrap();
+    assert_eq!(producer.partitions_for("three").unwrap().len(), 3);
+    let words = producer.enqueue(&Record::new("three").partition(9)).map(drop).unwrap_err().to_string();
+    assert!(words.contains("it has 3 partitions"), "{words}");
+}
+
+#[test]
+fn threads_are_not_told_to_poll_anything() {
+    let server = server();
+    for _ in 0..20 {
+        let producer = threads::Producer::new(config(&server.bootstrap(), &[("max.block.ms", "0")])).unwrap();
+        let words = producer.enqueue(&Record::new("t").value("v")).map(drop).unwrap_err().to_string();
+        assert!(!words.contains("driver"), "{words}");
+    }
+}

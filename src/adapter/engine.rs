@@ -44,6 +44,9 @@ const GOAL: (usize, usize) = (4, 1 << 20);
 /// How many records of an iterator are sent under one lock, so that others get it in between.
 pub(super) const PULLED: usize = 128;
 
+/// From then on whoever waits in vain is told that the driver was never polled.
+const NEW_DRIVER: Duration = Duration::from_millis(100);
+
 /// From then on whoever waits in vain is told that the driver does nothing.
 const IDLE_DRIVER: Duration = Duration::from_secs(1);
 
@@ -381,7 +384,8 @@ impl Engine {
             Wait::Topic(index, _) => {
                 let said =
                     state.producer.topic_error(*index).map(|code: ErrorCode| std::format!("the cluster says {code}"));
-                Error::TopicUnknown { topic: topic.to_string(), after, why: said.or_else(why) }
+                let others = || state.producer.partitions(topic).map(|partitions| only(partitions.len()));
+                Error::TopicUnknown { topic: topic.to_string(), after, why: said.or_else(others).or_else(why) }
             }
         }
     }
@@ -526,6 +530,12 @@ impl Engine {
         if state.driver.as_ref().is_none_or(|known| !known.will_wake(waker)) {
             state.driver = Some(waker.clone());
         }
+    }
+
+    /// The driver is a thread of the adapter's own: nobody has to poll it.
+    #[cfg(feature = "threads")]
+    pub(super) fn drives_itself(&self) {
+        self.lock().driven = true;
     }
 
     /// Tells the machine what happened.
@@ -687,6 +697,11 @@ impl Engine {
     }
 }
 
+/// The topic is known, so it is the record's partition that is not.
+fn only(partitions: usize) -> String {
+    std::format!("it has {partitions} partitions, and none of the number that the record names")
+}
+
 fn finish(released: Vec<Arc<Ticket>>, wake: Option<Waker>) {
     if let Some(waker) = wake {
         waker.wake();
@@ -754,7 +769,7 @@ impl State {
     /// If the driver is not at work, and that is why somebody waits.
     fn idle_driver(&self, now: Instant) -> Option<String> {
         let since = now.saturating_since(self.wanted_since?);
-        if !self.driven {
+        if !self.driven && since > NEW_DRIVER {
             return Some(
                 "the producer's driver was never polled: spawn it, or poll it beside other things".to_string(),
             );

@@ -51,7 +51,7 @@ pub enum Error {
     #[error("not done within {0:?}")]
     TimedOut(Duration),
     /// The producer was closed before all records were delivered: what was left at the timeout of a `close` has failed.
-    #[error("closed after {after:?} with {failed} records not delivered")]
+    #[error("closed after {after:?}; records that were not delivered: {failed}")]
     Unfinished {
         /// How long this call waited.
         after: Duration,

@@ -38,7 +38,7 @@ const MEMORY: usize = 1 << 30;
 /// Records are acknowledged as they are sent, or with [`auto_complete(false)`](Self::auto_complete) when the test says so.
 /// The configuration counts for what can be seen without a cluster: partitioners, interceptors, `max.request.size`,
 /// `max.block.ms`, `client.id`. What is about brokers has no effect: `bootstrap.servers`, `acks` (as `all`), retries (none),
-/// idempotence, batching, compression, timeouts, security. There is no time in it: nothing is retried, nothing expires.
+/// idempotence, batching, compression, timeouts, security; nor has `buffer.memory` below 1 GiB. There is no time in it: nothing is retried, nothing expires.
 /// Callbacks are called on the thread that sends, or that calls a method here.
 ///
 /// Clones share it. Dropping the last one is the end of the producer, as with a driver.

@@ -609,8 +609,8 @@ impl Producer {
                 Phase::Running | Phase::Closing | Phase::Closed => None,
             };
             if let Some(kind) = kind {
-                let late = matches!(kind, DeliveryErrorKind::TimedOut(_));
-                let why = if late { self.trouble_of(slot).map(alloc::string::String::into_boxed_str) } else { None };
+                let waited = matches!(kind, DeliveryErrorKind::TimedOut(_) | DeliveryErrorKind::Aborted);
+                let why = if waited { self.trouble_of(slot).map(alloc::string::String::into_boxed_str) } else { None };
                 self.fail(slot, kind, why);
                 return true;
             }

@@ -269,7 +269,8 @@ impl<R: Runtime> Producer<R> {
     /// Takes the credentials, certificates and trust of another setup, from the next connection or re-authentication on.
     ///
     /// # Errors
-    /// If they can't be read, or `security.protocol` would change.
+    /// If they can't be read, `security.protocol` would change, or the setup has interceptors or a partitioner: those stay as they
+    /// are. So make it of a [`Config`](crate::Config), and of a token provider or mechanism if there is one.
     pub fn renew_security(&self, setup: impl Into<Setup>) -> Result<(), SetupError> {
         self.engine().renew(setup.into())
     }

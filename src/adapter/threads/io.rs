@@ -96,6 +96,7 @@ impl IoThread {
         let poll = Poll::new()?;
         let waker = Arc::new(Wake(mio::Waker::new(poll.registry(), WAKE)?));
         engine.set_driver(&Arc::clone(&waker).into());
+        engine.drives_itself();
         let (resolver, resolved) = channel();
         Ok(Self {
             workers: Workers::new(Arc::clone(&engine)),
