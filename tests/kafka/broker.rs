@@ -1,10 +1,8 @@
 //! Nodes of Apache Kafka, ended by their own process ids.
 
 use std::net::TcpListener;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// A Kafka cluster in KRaft mode.
@@ -31,30 +29,20 @@ struct Node {
 }
 
 impl Kafka {
-    /// Formats and starts so many nodes, and waits until they answer. `name` is that of the folder for their files.
-    pub fn start(jars: &str, name: &str, nodes: usize) -> Self {
-        Self::start_with(jars, name, nodes, &[], |_| String::new())
+    /// Formats and starts so many nodes, and waits until they answer.
+    pub fn start(jars: &str, nodes: usize) -> Self {
+        Self::start_with(jars, nodes, &[], |_| String::new())
     }
 
     /// One node with more listeners; `properties` gets the folder for files, and says what else the node is to know. The
     /// user `bob` has the password `secret` for SCRAM.
-    pub fn start_secured(
-        jars: &str,
-        name: &str,
-        listeners: &[Listener],
-        properties: impl FnOnce(&Path) -> String,
-    ) -> Self {
-        Self::start_with(jars, name, 1, listeners, properties)
+    pub fn start_secured(jars: &str, listeners: &[Listener], properties: impl FnOnce(&Path) -> String) -> Self {
+        Self::start_with(jars, 1, listeners, properties)
     }
 
-    fn start_with(
-        jars: &str,
-        name: &str,
-        nodes: usize,
-        others: &[Listener],
-        properties: impl FnOnce(&Path) -> String,
-    ) -> Self {
-        let dir = std::env::temp_dir().join(format!("milena-kafka-{}-{name}", std::process::id()));
+    fn start_with(jars: &str, nodes: usize, others: &[Listener], properties: impl FnOnce(&Path) -> String) -> Self {
+        let secured = if others.is_empty() { "" } else { "-secured" };
+        let dir = std::env::temp_dir().join(format!("milena-kafka-{}-{nodes}{secured}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a folder for logs");
         let ports = free_ports(2 * nodes + others.len());
@@ -131,7 +119,7 @@ impl Kafka {
     /// Runs one of Kafka's classes, or a source of our own, to its end; what it printed.
     pub fn java(&self, class: &str, arguments: &[&str]) -> String {
         let output = Command::new("java")
-            .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", &self.class_path(), class])
+            .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", &self.class_path(), class])
             .args(arguments)
             .stderr(Stdio::piped())
             .output()
@@ -233,16 +221,7 @@ impl Kafka {
         let file = self.dir.join(format!("node{}.log", node + 1));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(file).expect("a log file");
         let process = Command::new("java")
-            // Quick to start rather than quick in the long run.
-            .args([
-                "-Xmx512m",
-                "-XX:TieredStopAtLevel=1",
-                "-XX:+UseSerialGC",
-                "-cp",
-                &format!("{}/*", self.jars),
-                "kafka.Kafka",
-                &self.properties(node),
-            ])
+            .args(["-Xmx512m", "-cp", &format!("{}/*", self.jars), "kafka.Kafka", &self.properties(node)])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
@@ -278,13 +257,9 @@ impl Drop for Kafka {
     }
 }
 
-/// Ports that nobody listens on just now. They are below those that a system gives to whoever connects, so that a node finds
-/// its own again after it was down.
+/// Ports that nobody listens on just now.
 fn free_ports(count: usize) -> Vec<u16> {
-    const PORTS: Range<u32> = 15_000..32_000;
-    static TRIED: AtomicU32 = AtomicU32::new(0);
-    // Other runs at the same time begin elsewhere.
-    let nth = |n: u32| PORTS.start + std::process::id().wrapping_mul(97).wrapping_add(n) % (PORTS.end - PORTS.start);
-    let candidates = std::iter::repeat_with(|| nth(TRIED.fetch_add(1, Ordering::Relaxed)) as u16);
-    candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect()
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
 }

@@ -1,5 +1,5 @@
-//! The producer against a real Apache Kafka, and other clients against the cluster in memory. Started by `tests/kafka/run`,
-//! which fetches Kafka; without that it says so and does nothing.
+//! The producer against a real Apache Kafka, and other clients against the cluster in memory. Started by `tests/kafka/run`, which fetches Kafka; without that it says so and
+//! does nothing.
 
 #![allow(clippy::needless_pass_by_ref_mut, reason = "tests look at what they are about")]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
@@ -28,74 +28,62 @@ fn main() {
     };
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+    let mut report = Report::default();
     let clients = std::env::var("MILENA_CLIENTS").unwrap_or_default();
     let clients = clients::Clients { jars: jars.clone(), folder: clients };
-    let clusters: [(Start, &[(&str, scenarios::Scenario)]); 5] = [
-        (|jars| Kafka::start(jars, "none", 0), javas::JAVA),
-        (|jars| Kafka::start(jars, "one", 1), scenarios::ONE_NODE),
-        (secured::start, secured::SECURED),
-        (|jars| Kafka::start(jars, "leaders-threads", 3), scenarios::LEADERS_THREADS),
-        (|jars| Kafka::start(jars, "leaders-tokio", 3), scenarios::LEADERS_TOKIO),
-    ];
-    // Each cluster has a thread of its own: mostly they wait.
-    let rows: Vec<Row> = std::thread::scope(|scope| {
-        let clients = scope.spawn(|| {
-            let wanted = clients::CLIENTS.iter().filter(|(name, _)| is_wanted(name));
-            wanted.map(|(name, scenario)| Row::of(name, || scenario(&clients))).collect()
-        });
-        let clusters = clusters.map(|(start, scenarios)| {
-            let wanted: Vec<_> = scenarios.iter().filter(|(name, _)| is_wanted(name)).collect();
-            let jars = &jars;
-            scope.spawn(move || with_cluster(start, jars, wanted))
-        });
-        let threads = [clients].into_iter().chain(clusters);
-        threads.flat_map(|thread| thread.join().expect("scenarios catch their panics")).collect()
-    });
-    let failed = rows.iter().filter(|row| row.failed).count();
-    println!();
-    for row in &rows {
-        println!("{}", row.text);
+    for (name, scenario) in clients::CLIENTS.iter().filter(|(name, _)| is_wanted(name)) {
+        report.run(name, || scenario(&clients));
     }
-    println!("{} passed, {failed} failed", rows.len() - failed);
+    let clusters: [(Start, &[(&str, scenarios::Scenario)]); 4] = [
+        (|jars| Kafka::start(jars, 0), javas::JAVA),
+        (|jars| Kafka::start(jars, 1), scenarios::ONE_NODE),
+        (secured::start, secured::SECURED),
+        (|jars| Kafka::start(jars, 3), scenarios::THREE_NODES),
+    ];
+    for (start, scenarios) in clusters {
+        let scenarios: Vec<_> = scenarios.iter().filter(|(name, _)| is_wanted(name)).collect();
+        if scenarios.is_empty() {
+            continue;
+        }
+        let mut kafka = start(&jars);
+        let failed_before = report.failed;
+        for (name, scenario) in scenarios {
+            report.run(name, || scenario(&mut kafka));
+        }
+        if report.failed > failed_before {
+            println!("logs of the brokers: {}", kafka.keep());
+        }
+    }
+    let Report { failed, rows } = report;
+    println!("\n{}", rows.join("\n"));
     if failed > 0 || rows.is_empty() {
+        println!("{failed} failed of {}", rows.len());
         std::process::exit(1);
     }
 }
 
-/// Runs scenarios one after the other on a cluster of their own.
-fn with_cluster(start: Start, jars: &str, scenarios: Vec<&(&'static str, scenarios::Scenario)>) -> Vec<Row> {
-    let Some((first, _)) = scenarios.first() else { return Vec::new() };
-    let mut kafka = match catch_unwind(|| start(jars)) {
-        Ok(kafka) => kafka,
-        Err(_) => return vec![Row::of(first, || Err("its cluster did not start, see above".into()))],
-    };
-    let rows: Vec<Row> = scenarios.into_iter().map(|(name, scenario)| Row::of(name, || scenario(&mut kafka))).collect();
-    if rows.iter().any(|row| row.failed) {
-        println!("logs of the brokers: {}", kafka.keep());
-    }
-    rows
+/// What came of the scenarios.
+#[derive(Default)]
+struct Report {
+    failed: usize,
+    rows: Vec<String>,
 }
 
-/// What came of a scenario.
-struct Row {
-    failed: bool,
-    text: String,
-}
-
-impl Row {
-    fn of(name: &str, scenario: impl FnOnce() -> Result<String, String>) -> Self {
+impl Report {
+    fn run(&mut self, name: &str, scenario: impl FnOnce() -> Result<String, String>) {
         println!("{name} …");
         #[expect(clippy::disallowed_methods, reason = "real brokers live in real time")]
         let start = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(scenario));
         let seconds = start.elapsed_seconds();
-        let text = match &result {
+        let row = match result {
             Ok(Ok(words)) => format!("ok      {name:<28} {seconds:>6.1} s  {words}"),
             Ok(Err(words)) => format!("FAILED  {name:<28} {seconds:>6.1} s  {words}"),
             Err(_) => format!("FAILED  {name:<28} {seconds:>6.1} s  panicked, see above"),
         };
-        println!("{text}");
-        Self { failed: !matches!(result, Ok(Ok(_))), text }
+        self.failed += usize::from(row.starts_with("FAILED"));
+        println!("{row}");
+        self.rows.push(row);
     }
 }
 

@@ -32,17 +32,13 @@ pub const ONE_NODE: &[(&str, Scenario)] = &[
     ("versions_of_the_cluster", versions_of_the_cluster),
 ];
 
-/// Those about leaders, of three nodes.
-pub const LEADERS_THREADS: &[(&str, Scenario)] = &[
+/// Those about leaders.
+pub const THREE_NODES: &[(&str, Scenario)] = &[
     ("kill_leader_threads", |kafka| under_fire(kafka, "kill-threads", Adapter::Threads, kill_leader)),
-    ("stop_leader_threads", |kafka| under_fire(kafka, "stop-threads", Adapter::Threads, stop_leader)),
-    ("move_leader_threads", |kafka| under_fire(kafka, "move-threads", Adapter::Threads, move_leader)),
-];
-
-/// The same, by the other adapter.
-pub const LEADERS_TOKIO: &[(&str, Scenario)] = &[
     ("kill_leader_tokio", |kafka| under_fire(kafka, "kill-tokio", Adapter::Tokio, kill_leader)),
+    ("stop_leader_threads", |kafka| under_fire(kafka, "stop-threads", Adapter::Threads, stop_leader)),
     ("stop_leader_tokio", |kafka| under_fire(kafka, "stop-tokio", Adapter::Tokio, stop_leader)),
+    ("move_leader_threads", |kafka| under_fire(kafka, "move-threads", Adapter::Threads, move_leader)),
     ("move_leader_tokio", |kafka| under_fire(kafka, "move-tokio", Adapter::Tokio, move_leader)),
 ];
 
