@@ -24,6 +24,7 @@ fn the_readme_has_these_programs() {
         include_str!("readme/threads.rs"),
         include_str!("readme/tokio.rs"),
         include_str!("readme/secured.rs"),
+        include_str!("readme/in_code.rs"),
         include_str!("readme/by_hand.rs"),
     ];
     assert_eq!(blocks, programs, "the README's programs are those of tests/readme, in that order");
@@ -75,6 +76,22 @@ mod secured {
         let file = std::env::temp_dir().join(format!("milena-readme-{}.properties", std::process::id()));
         std::fs::write(&file, lines.collect::<String>()).unwrap();
         let producer = secured(file.to_str().unwrap());
+        std::fs::remove_file(&file).unwrap();
+        producer.unwrap().send(&milena::Record::new("orders").value("3 apples")).unwrap();
+        assert_eq!(super::orders(&cluster), ["3 apples"]);
+    }
+}
+
+mod in_code {
+    include!("readme/in_code.rs");
+
+    #[test]
+    fn delivers() {
+        let cluster = super::TestCluster::builder().user("alice", "secret").tls().start().unwrap();
+        let authority = cluster.properties().into_iter().find(|(name, _)| name == "ssl.truststore.certificates");
+        let file = std::env::temp_dir().join(format!("milena-readme-{}.pem", std::process::id()));
+        std::fs::write(&file, authority.unwrap().1).unwrap();
+        let producer = secured_in_code(&cluster.bootstrap(), "secret", file.to_str().unwrap());
         std::fs::remove_file(&file).unwrap();
         producer.unwrap().send(&milena::Record::new("orders").value("3 apples")).unwrap();
         assert_eq!(super::orders(&cluster), ["3 apples"]);
