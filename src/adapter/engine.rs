@@ -686,9 +686,8 @@ impl Engine {
         let mut effects = Effects::default();
         let mut state = self.lock();
         state.life = match core::mem::replace(&mut state.life, Life::Ended) {
-            Life::Failing(why) => Life::Gone(why),
+            Life::Failing(why) | Life::Gone(why) => Life::Gone(why),
             Life::Running | Life::Closed | Life::Ended => Life::Ended,
-            Life::Gone(why) => Life::Gone(why),
         };
         effects.waiters.append(&mut state.closing);
         effects.flushes.extend(core::mem::take(&mut state.flushes).into_values().map(|flush| (flush, 0)));
@@ -808,15 +807,13 @@ impl State {
         again: bool,
     ) -> (Vec<Arc<Ticket>>, Option<Waker>) {
         let mut released = Vec::new();
-        if let Some(ticket) = ticket.filter(|_| !again) {
-            if self.memory.leave(ticket) {
-                self.memory_back = true;
-                self.let_go(now, &mut released);
-            }
-        }
         let mut wake = self.wake(now);
-        if self.memory.look_again().is_some() && !released.is_empty() {
-            wake = self.driver.clone(); // it has to look after the one who was let go alone
+        if ticket.is_some_and(|ticket| !again && self.memory.leave(ticket)) {
+            self.memory_back = true;
+            self.let_go(now, &mut released);
+            if self.memory.look_again().is_some() {
+                wake = self.driver.clone(); // it has to look again in time, whether some were let go or not
+            }
         }
         (released, wake)
     }
