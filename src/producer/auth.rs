@@ -76,7 +76,7 @@ impl Producer {
         match &connection.exchange {
             None => {
                 connection.wants_token = true;
-                self.ask_for_token(now);
+                self.tokens.wanted = true;
             }
             Some(Exchange::Custom(_)) => {
                 self.mechanism.begin(conn, &connection.host, connection.port);
@@ -248,9 +248,6 @@ impl Producer {
         self.ask_mechanism(now);
         if self.config.sasl == Some(Sasl::OAuthBearer) {
             self.tokens.renewed();
-            if self.connections.values().any(|connection| connection.wants_token) {
-                self.ask_for_token(now);
-            }
         }
     }
 
@@ -318,11 +315,6 @@ impl Producer {
                 self.give_up(now, conn, error);
             }
         }
-    }
-
-    fn ask_for_token(&mut self, now: Instant) {
-        self.tokens.wanted = true;
-        self.look_after_token(now);
     }
 
     /// Asks for a token, if one is wanted or the one at hand gets old, and it is time; else the timer says when.

@@ -435,7 +435,7 @@ fn versions_of_the_cluster(kafka: &mut Kafka) -> Result<String, String> {
     use milena::cluster::{Request, Versions};
     let servers = kafka.bootstrap();
     let printed = kafka.java("org.apache.kafka.tools.BrokerApiVersionsCommand", &["--bootstrap-server", &servers]);
-    // Such as «Produce(0): 0 to 13 [usable: 13],» and «AddRaftVoter(80): 0 [usable: 0],».
+    // Such as "Produce(0): 0 to 13 [usable: 13]," and "AddRaftVoter(80): 0 [usable: 0],".
     let range = |line: &str| {
         let (name, rest) = line.trim().split_once("): ")?;
         let key: i16 = name.rsplit_once('(')?.1.parse().ok()?;
