@@ -190,7 +190,7 @@ pub enum SendError {
     #[error("the topic's partitions are not known yet")]
     NotReady {
         /// The topic.
-        topic: crate::event::TopicIndex,
+        topic: crate::ids::TopicIndex,
     },
     /// `buffer.memory` is used up: try again after [`Event::Writable`](crate::Event::Writable).
     #[error("buffer.memory is used up: {needed} bytes needed")]

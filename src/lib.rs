@@ -47,6 +47,8 @@ mod error;
 mod event;
 #[cfg(test)]
 mod golden;
+mod ids;
+mod job;
 mod planted;
 mod producer;
 mod record;
@@ -79,12 +81,9 @@ pub use config::{
 pub use connection::sasl::oauth::Token;
 pub use connection::sasl::{SaslExchange, SaslMechanism};
 pub use error::{ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, FatalError, SendError};
-pub use event::{
-    BatchId, Cause, ConnId, Delivery, Event, FlushId, Input, Output, PartitionInfo, RecordId, Sent, TopicIndex,
-    TopicListing, Written,
-};
-pub use producer::{
-    Job, JobDone, Partitioner, Producer, RoundRobinPartitioner, Stats, TopicView, Transmit, partition_for_key,
-};
+pub use event::{Cause, Delivery, Event, Input, Output, PartitionInfo, Sent, TopicListing, Written};
+pub use ids::{BatchId, ConnId, FlushId, RecordId, TopicIndex};
+pub use job::{Job, JobDone};
+pub use producer::{Partitioner, Producer, RoundRobinPartitioner, Stats, TopicView, Transmit, partition_for_key};
 pub use record::{Header, Record, RecordBuf};
 pub use time::{Instant, UnixTime};

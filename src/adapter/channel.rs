@@ -8,7 +8,8 @@ use std::io::{self, ErrorKind, IoSlice};
 use bytes::Bytes;
 
 use super::engine::Engine;
-use crate::event::{Cause, ConnId, Input};
+use crate::event::{Cause, Input};
+use crate::ids::ConnId;
 use crate::planted::planted;
 use crate::time::Instant;
 

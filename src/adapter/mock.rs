@@ -23,7 +23,8 @@ use crate::batch::{Compression, decode};
 use crate::cluster::{Cluster, Peer, Request, Settings};
 use crate::config::{Acks, Config, SecurityProtocol};
 use crate::error::ErrorCode;
-use crate::event::{Cause, ConnId, Input, Output};
+use crate::event::{Cause, Input, Output};
+use crate::ids::ConnId;
 use crate::record::{Record, RecordBuf};
 use crate::time::Instant;
 

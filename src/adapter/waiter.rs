@@ -6,7 +6,8 @@ use core::task::Waker;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::line::Ticket;
-use crate::event::{TopicIndex, TopicListing};
+use crate::event::TopicListing;
+use crate::ids::TopicIndex;
 use crate::time::Instant;
 
 /// A flag that is raised once in a while. Raising it before anyone waits is not lost.

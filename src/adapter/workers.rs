@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use super::engine::Engine;
 use crate::batch::Compressor;
 use crate::event::Input;
-use crate::producer::Job;
+use crate::job::Job;
 
 /// Belongs to a driver. Dropping it ends the threads, once they have done what they are at.
 #[derive(Debug)]

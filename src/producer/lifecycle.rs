@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 
 use crate::error::FatalError;
-use crate::event::FlushId;
+use crate::ids::FlushId;
 use crate::planted::planted;
 
 /// Where the producer's life is.

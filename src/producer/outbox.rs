@@ -3,7 +3,8 @@
 use alloc::collections::VecDeque;
 
 use crate::error::DeliveryError;
-use crate::event::{ConnId, Event, Output, Written};
+use crate::event::{Event, Output, Written};
+use crate::ids::ConnId;
 
 /// Something for the host. Deliveries are made into events only when they are taken, for then their slot is free.
 #[derive(Debug)]

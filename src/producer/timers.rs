@@ -3,7 +3,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use crate::event::ConnId;
+use crate::ids::ConnId;
 use crate::time::Instant;
 
 /// What a deadline is for.

@@ -16,7 +16,8 @@ use super::super::sockets::SocketOptions;
 use super::super::tokens::Tokens;
 use super::super::workers::Workers;
 use super::runtime::{Failure, Runtime, Stream};
-use crate::event::{Cause, ConnId, Input, Output};
+use crate::event::{Cause, Input, Output};
+use crate::ids::ConnId;
 use crate::time::Instant;
 
 /// Rounds of work in one poll, so that other tasks of the runtime get their turn.

@@ -20,7 +20,8 @@ use super::super::engine::Engine;
 use super::super::sockets::SocketOptions;
 use super::super::tokens::Tokens;
 use super::super::workers::Workers;
-use crate::event::{Cause, ConnId, Input, Output};
+use crate::event::{Cause, Input, Output};
+use crate::ids::ConnId;
 use crate::time::Instant;
 
 const WAKE: Token = Token(usize::MAX);

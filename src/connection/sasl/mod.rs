@@ -1,5 +1,5 @@
 //! Authentication of one connection by SASL: what the client says first, and what it answers to challenges. One file a
-//! mechanism; when which request is sent is the business of `producer/auth`.
+//! mechanism; when which request is sent is the business of `producer/sessions`.
 
 #[cfg(all(test, feature = "scram"))]
 pub(crate) mod golden;

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::event::ConnId;
+use crate::ids::ConnId;
 use crate::producer::Producer;
 use crate::time::Instant;
 

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use crate::batch::Class;
-use crate::producer::batches::{Batches, Chain, State};
-use crate::producer::idempotence::Sequencing;
+use crate::producer::delivery::idempotence::Sequencing;
 use crate::producer::list::{Links, List, Table};
+use crate::producer::records::batches::{Batches, Chain, State};
 use crate::time::Instant;
 
 /// A kind of list that partitions are in: those ready to be sent, of one broker.

@@ -1,15 +1,18 @@
-//! Work that may be done on another thread, and which of it is out.
+//! Work that may be done on another thread: compression, the keys of SCRAM, steps of a SASL mechanism.
+
+mod step;
 
 use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::Bytes;
 
-use super::mechanism::{Step, Stepped};
 use crate::batch::{Compression, Compressor};
 #[cfg(feature = "scram")]
 use crate::connection::sasl::scram::{Derivation, Keys};
-use crate::event::ConnId;
+use crate::ids::ConnId;
+
+pub(crate) use step::{Call, Said, Step, Stepped};
 
 /// Work that the machine hands out (if [`ConfigBuilder::jobs`](crate::ConfigBuilder::jobs) allows any): the compression of
 /// a batch, the keys of SCRAM, or a step of a [`SaslMechanism`](crate::SaslMechanism), which may take as long as it likes. Run it
@@ -147,37 +150,4 @@ pub(crate) enum Outcome {
 pub(crate) struct JobId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
-}
-
-/// The jobs that are out.
-#[derive(Debug)]
-pub(crate) struct Jobs {
-    out: Vec<JobId>,
-    limit: usize,
-}
-
-impl Jobs {
-    /// At most `limit` at a time.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { out: Vec::new(), limit }
-    }
-
-    /// Whether another may go out.
-    pub(crate) fn has_room(&self) -> bool {
-        self.out.len() < self.limit
-    }
-
-    pub(crate) fn begin(&mut self, id: JobId) {
-        self.out.push(id);
-    }
-
-    /// A job has come back; false if it was not out any more.
-    pub(crate) fn end(&mut self, id: JobId) -> bool {
-        let place = self.out.iter().position(|out| *out == id);
-        place.map(|place| self.out.swap_remove(place)).is_some()
-    }
-
-    pub(crate) fn out(&self) -> &[JobId] {
-        &self.out
-    }
 }

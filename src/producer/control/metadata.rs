@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 
 use crate::connection::Role;
 use crate::error::{ConnectionError, DeliveryErrorKind, ErrorCode};
-use crate::event::{ConnId, Event, PartitionInfo, TopicIndex, TopicListing};
+use crate::event::{Event, PartitionInfo, TopicListing};
+use crate::ids::{ConnId, TopicIndex};
 use crate::producer::Producer;
-use crate::producer::batches::State;
-use crate::producer::idempotence::Standing as Identity;
+use crate::producer::delivery::idempotence::Standing as Identity;
+use crate::producer::records::batches::State;
+use crate::producer::records::topics::Standing;
 use crate::producer::timers::Timer;
-use crate::producer::topics::Standing;
 use crate::time::Instant;
 use crate::wire::metadata::{self, Response, Topic};
 
@@ -22,28 +23,28 @@ const OLDER_EPOCHS: u32 = 3;
 
 impl Producer {
     /// A metadata response.
-    pub(super) fn metadata_known(&mut self, now: Instant, conn: ConnId, response: &Response<'_>) {
+    pub(in crate::producer) fn metadata_known(&mut self, now: Instant, conn: ConnId, response: &Response<'_>) {
         if response.error == REBOOTSTRAP && self.config.rebootstrap {
-            self.brokers.begin_update();
-            self.topics.refresh.failed(now, &mut self.random);
+            self.control.brokers.begin_update();
+            self.records.topics.refresh.failed(now, &mut self.random);
             self.drop_connection(now, conn);
             return;
         }
         if response.error != 0 || response.brokers.is_empty() {
-            self.topics.refresh.failed(now, &mut self.random);
+            self.records.topics.refresh.failed(now, &mut self.random);
             return;
         }
         self.learn_brokers(now, response);
         let mut news = false;
         for topic in &response.topics {
-            let Some(index) = topic.name.and_then(|name| self.topics.look(name)) else {
+            let Some(index) = topic.name.and_then(|name| self.records.topics.look(name)) else {
                 continue;
             };
             news |= self.topic_known(index, topic);
         }
-        self.topics.refresh.succeeded(now, news, &mut self.random);
+        self.records.topics.refresh.succeeded(now, news, &mut self.random);
         for topic in &response.topics {
-            let Some(index) = topic.name.and_then(|name| self.topics.look(name)) else {
+            let Some(index) = topic.name.and_then(|name| self.records.topics.look(name)) else {
                 continue;
             };
             self.tell_topic(index);
@@ -51,7 +52,11 @@ impl Producer {
     }
 
     /// The answer to the question for all topics.
-    pub(super) fn topics_listed(&mut self, now: Instant, response: &Response<'_>) -> Result<(), ConnectionError> {
+    pub(in crate::producer) fn topics_listed(
+        &mut self,
+        now: Instant,
+        response: &Response<'_>,
+    ) -> Result<(), ConnectionError> {
         if response.error != 0 || response.brokers.is_empty() {
             let code = ErrorCode(response.error);
             return Err(ConnectionError::Protocol(alloc::format!("the list of topics was answered {code}")));
@@ -73,7 +78,7 @@ impl Producer {
     }
 
     fn learn_brokers(&mut self, now: Instant, response: &Response<'_>) {
-        self.brokers.begin_update();
+        self.control.brokers.begin_update();
         for broker in &response.brokers {
             if let Ok(port) = u16::try_from(broker.port) {
                 self.learn_broker(now, broker.id, broker.host, port);
@@ -82,21 +87,21 @@ impl Producer {
     }
 
     /// A broker's address. A connection to an old address of it is given up.
-    pub(super) fn learn_broker(&mut self, now: Instant, id: i32, host: &str, port: u16) {
-        if let (_, Some(stale)) = self.brokers.learn(id, host, port) {
+    pub(in crate::producer) fn learn_broker(&mut self, now: Instant, id: i32, host: &str, port: u16) {
+        if let (_, Some(stale)) = self.control.brokers.learn(id, host, port) {
             self.drop_connection(now, stale);
         }
     }
 
     /// What a response says of one topic. Returns whether it is news.
     fn topic_known(&mut self, index: u32, told: &Topic<'_>) -> bool {
-        let topic = &mut self.topics[index];
+        let topic = &mut self.records.topics[index];
         if told.error != 0 {
             topic.last_error = Some(ErrorCode(told.error));
         }
         match told.error {
             0 if told.partitions.is_empty() => {
-                self.topics.refresh.want();
+                self.records.topics.refresh.want();
                 return false;
             }
             0 => topic.last_error = None,
@@ -107,7 +112,7 @@ impl Producer {
             _ => {
                 // It may be on its way, or gone for a while: what is known of it stays (rule 7).
                 if topic.awaited || topic.count > 0 {
-                    self.topics.refresh.want();
+                    self.records.topics.refresh.want();
                 }
                 return false;
             }
@@ -125,13 +130,13 @@ impl Producer {
         }
         for partition in &told.partitions {
             if partition.error != 0 && partition.leader < 0 {
-                self.topics.refresh.want();
+                self.records.topics.refresh.want();
             }
             let Ok(number) = usize::try_from(partition.index) else {
                 continue;
             };
-            if number < self.topics[index].count {
-                let at = self.topics[index].partitions[number];
+            if number < self.records.topics[index].count {
+                let at = self.records.topics[index].partitions[number];
                 news |= self.leader_known(at, partition.leader, partition.leader_epoch, recreated);
             }
         }
@@ -140,26 +145,26 @@ impl Producer {
 
     /// The topic has another number of partitions, or is another one of the same name.
     fn resize(&mut self, index: u32, count: usize, recreated: bool) {
-        while self.topics[index].partitions.len() < count {
-            let number = self.topics[index].partitions.len();
-            let at = self.partitions.add(index, number as i32);
-            self.topics[index].partitions.push(at);
+        while self.records.topics[index].partitions.len() < count {
+            let number = self.records.topics[index].partitions.len();
+            let at = self.records.partitions.add(index, number as i32);
+            self.records.topics[index].partitions.push(at);
         }
-        let before = core::mem::replace(&mut self.topics[index].count, count);
+        let before = core::mem::replace(&mut self.records.topics[index].count, count);
         if !recreated {
             return;
         }
-        for number in 0..self.topics[index].partitions.len().min(before.max(count)) {
-            let at = self.topics[index].partitions[number];
-            if self.partitions[at].leader.take().is_some() {
-                self.topics[index].led -= 1;
+        for number in 0..self.records.topics[index].partitions.len().min(before.max(count)) {
+            let at = self.records.topics[index].partitions[number];
+            if self.records.partitions[at].leader.take().is_some() {
+                self.records.topics[index].led -= 1;
             }
-            self.partitions[at].leader_epoch = -1;
+            self.records.partitions[at].leader_epoch = -1;
             self.unlist(at);
             if number >= count {
                 self.partition_gone(at);
-            } else if self.standing != Identity::Off {
-                self.partitions[at].sequencing.new_topic();
+            } else if self.identity.standing != Identity::Off {
+                self.records.partitions[at].sequencing.new_topic();
                 self.bump_if_needed(at);
             }
         }
@@ -168,11 +173,11 @@ impl Producer {
     /// The partition no longer exists: its batches fail, oldest first.
     fn partition_gone(&mut self, at: u32) {
         loop {
-            let mut sent = self.partitions[at].sent.first();
-            while let Some(slot) = sent.filter(|slot| matches!(self.batches[*slot].state, State::Resolved(_))) {
-                sent = self.batches.next_in_partition(slot);
+            let mut sent = self.records.partitions[at].sent.first();
+            while let Some(slot) = sent.filter(|slot| matches!(self.records.batches[*slot].state, State::Resolved(_))) {
+                sent = self.records.batches.next_in_partition(slot);
             }
-            let Some(slot) = sent.or(self.partitions[at].queued.first()) else {
+            let Some(slot) = sent.or(self.records.partitions[at].queued.first()) else {
                 return;
             };
             self.fail(slot, DeliveryErrorKind::PartitionGone, None);
@@ -180,45 +185,45 @@ impl Producer {
     }
 
     /// A leader hint in a Produce response (KIP-951): taken if it is newer than what is known, and names a known broker.
-    pub(super) fn leader_hint(&mut self, at: u32, leader: i32, epoch: i32) {
-        if epoch > self.partitions[at].leader_epoch && self.brokers.find(leader).is_some() {
+    pub(in crate::producer) fn leader_hint(&mut self, at: u32, leader: i32, epoch: i32) {
+        if epoch > self.records.partitions[at].leader_epoch && self.control.brokers.find(leader).is_some() {
             self.leader_known(at, leader, epoch, false);
         }
     }
 
     /// A partition's leader and its epoch. Returns whether that is news. What is older than what is known is not believed.
     fn leader_known(&mut self, at: u32, leader: i32, epoch: i32, recreated: bool) -> bool {
-        let partition = &mut self.partitions[at];
+        let partition = &mut self.records.partitions[at];
         if !recreated && epoch >= 0 && epoch < partition.leader_epoch {
             // Where brokers tell no topic ids, a re-created topic looks like one whose metadata is old, but stays so.
             partition.older_epochs += 1;
-            let no_ids = self.topics[partition.topic].id == [0; 16];
+            let no_ids = self.records.topics[partition.topic].id == [0; 16];
             if !(no_ids && partition.older_epochs > OLDER_EPOCHS) {
-                self.topics.refresh.want_if(!partition.is_idle());
+                self.records.topics.refresh.want_if(!partition.is_idle());
                 return false;
             }
         }
         partition.older_epochs = 0;
         let newer = epoch != partition.leader_epoch;
         partition.leader_epoch = epoch;
-        let leader = self.brokers.find(leader);
+        let leader = self.control.brokers.find(leader);
         let moved = leader != partition.leader;
         if newer && partition.is_idle() {
             partition.sequencing.distrust();
         }
         if moved {
             let before = core::mem::replace(&mut partition.leader, leader);
-            let topic = &mut self.topics[partition.topic];
+            let topic = &mut self.records.topics[partition.topic];
             topic.led = topic.led + usize::from(leader.is_some()) - usize::from(before.is_some());
             partition.backoff = None;
             self.timers.clear(Timer::Partition(at));
             self.unlist(at);
-            if let (Some(leader), true) = (leader, self.standing != Identity::Off) {
+            if let (Some(leader), true) = (leader, self.identity.standing != Identity::Off) {
                 self.supersede(at, leader);
             }
         }
-        if leader.is_none() && !self.partitions[at].is_idle() {
-            self.topics.refresh.want();
+        if leader.is_none() && !self.records.partitions[at].is_idle() {
+            self.records.topics.refresh.want();
         }
         self.bump_if_needed(at);
         self.list_if_ready(at);
@@ -227,24 +232,24 @@ impl Producer {
 
     /// There is a newer leader: what an old one has not answered counts as unanswered (rule 1).
     fn supersede(&mut self, at: u32, leader: u32) {
-        let mut next = self.partitions[at].sent.first();
+        let mut next = self.records.partitions[at].sent.first();
         while let Some(slot) = next {
-            next = self.batches.next_in_partition(slot);
-            let State::InFlight(conn) = self.batches[slot].state else {
+            next = self.records.batches.next_in_partition(slot);
+            let State::InFlight(conn) = self.records.batches[slot].state else {
                 continue;
             };
-            let role = self.connections.get(&conn).map(|connection| connection.role);
+            let role = self.sessions.connections.get(&conn).map(|connection| connection.role);
             if role != Some(Role::Broker(leader)) {
-                self.batches[slot].tainted = true;
-                self.batches[slot].state = State::Waiting;
-                self.partitions[at].on_wire -= 1;
+                self.records.batches[slot].tainted = true;
+                self.records.batches[slot].state = State::Waiting;
+                self.records.partitions[at].on_wire -= 1;
             }
         }
     }
 
     /// Tells those who wait for the topic what is known now.
     fn tell_topic(&mut self, index: u32) {
-        let topic = &mut self.topics[index];
+        let topic = &mut self.records.topics[index];
         if !topic.awaited {
             return;
         }

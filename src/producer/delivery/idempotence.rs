@@ -6,8 +6,8 @@ use core::time::Duration;
 
 use crate::batch::header::Stamp;
 use crate::planted::planted;
-use crate::producer::batches::{Batches, State};
-use crate::producer::partitions::Partition;
+use crate::producer::records::batches::{Batches, State};
+use crate::producer::records::partitions::Partition;
 use crate::time::Instant;
 
 /// Batches of a partition between its lowest unresolved and its newest: the window in which brokers know a repeated batch.

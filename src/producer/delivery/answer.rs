@@ -10,9 +10,9 @@ use crate::error::{DeliveryError, DeliveryErrorKind, ErrorCode, FatalError};
 use crate::event::{Event, Written};
 use crate::planted::planted;
 use crate::producer::Producer;
-use crate::producer::batches::State;
-use crate::producer::idempotence::{self, Standing};
+use crate::producer::delivery::idempotence::{self, Standing};
 use crate::producer::lifecycle::Phase;
+use crate::producer::records::batches::{Chain, State};
 use crate::producer::timers::Timer;
 use crate::time::Instant;
 use crate::wire::produce::{self, TopicRef};
@@ -60,7 +60,12 @@ pub(crate) fn proves_unwritten(code: i16) -> bool {
 impl Producer {
     /// A response: each partition that it names resolves the batch that the request carried for it. What it leaves out was
     /// not answered.
-    pub(super) fn answered(&mut self, now: Instant, mut request: Request, response: &produce::Response<'_>) {
+    pub(in crate::producer) fn answered(
+        &mut self,
+        now: Instant,
+        mut request: Request,
+        response: &produce::Response<'_>,
+    ) {
         let mut entries = core::mem::take(&mut request.entries);
         response.for_each_endpoint(|id, host, port| {
             if let Ok(port) = u16::try_from(port) {
@@ -72,7 +77,7 @@ impl Producer {
             let is_for = |entry: &Entry| {
                 let topic = match partition.topic {
                     TopicRef::Id(id) => entry.topic_id == id,
-                    TopicRef::Name(name) => self.topics[entry.topic].name == name,
+                    TopicRef::Name(name) => self.records.topics[entry.topic].name == name,
                 };
                 topic && entry.number == partition.index
             };
@@ -96,20 +101,20 @@ impl Producer {
             self.unanswered(now, entry);
         }
         entries.clear();
-        self.spare_entries.push(entries);
+        self.sessions.spare_entries.push(entries);
     }
 
     /// The request will never be answered: its connection is gone.
-    pub(super) fn lost(&mut self, now: Instant, mut entries: Vec<Entry>) {
+    pub(in crate::producer) fn lost(&mut self, now: Instant, mut entries: Vec<Entry>) {
         for entry in &entries {
             self.unanswered(now, entry);
         }
         entries.clear();
-        self.spare_entries.push(entries);
+        self.sessions.spare_entries.push(entries);
     }
 
     /// acks=0: the last byte of the request was written, and that is all there is to know.
-    pub(super) fn delivered_unanswered(&mut self, now: Instant, request: Request) {
+    pub(in crate::producer) fn delivered_unanswered(&mut self, now: Instant, request: Request) {
         let mut entries = request.entries;
         for entry in &entries {
             if self.take_current(entry) {
@@ -117,16 +122,16 @@ impl Producer {
             }
         }
         entries.clear();
-        self.spare_entries.push(entries);
+        self.sessions.spare_entries.push(entries);
     }
 
     /// The attempt is over. Whether it is the batch's current one: if not, the answer only informs.
     fn take_current(&mut self, entry: &Entry) -> bool {
-        if self.batches.generation(entry.slot) != entry.generation {
+        if self.records.batches.generation(entry.slot) != entry.generation {
             self.stats.late_answers += 1;
             return false;
         }
-        let batch = &mut self.batches[entry.slot];
+        let batch = &mut self.records.batches[entry.slot];
         batch.outstanding = batch.outstanding.saturating_sub(1);
         let current = batch.attempt == entry.attempt && matches!(batch.state, State::InFlight(_));
         if !current {
@@ -143,10 +148,10 @@ impl Producer {
         }
         let mut slot = entry.slot;
         if planted("answer-to-the-oldest") {
-            slot = self.partitions[entry.partition].sent.first().unwrap_or(slot);
+            slot = self.records.partitions[entry.partition].sent.first().unwrap_or(slot);
         }
         // The hint may have superseded this very attempt: its answer still is one.
-        let superseded = !current || !matches!(self.batches[slot].state, State::InFlight(_));
+        let superseded = !current || !matches!(self.records.batches[slot].state, State::InFlight(_));
         if superseded {
             return;
         }
@@ -156,9 +161,9 @@ impl Producer {
             self.succeed(now, slot, Written { base_offset, log_append_time: known(answer.log_append_time) });
             return;
         }
-        self.batches[slot].last_error = Some(ErrorCode(answer.error));
+        self.records.batches[slot].last_error = Some(ErrorCode(answer.error));
         if !proves_unwritten(answer.error) {
-            self.batches[slot].tainted = true;
+            self.records.batches[slot].tainted = true;
         }
         let message = answer.error_message.or(answer.first_record_error.and_then(|(_, message)| message));
         self.off_the_wire(slot);
@@ -171,60 +176,60 @@ impl Producer {
             return;
         }
         log::trace!("{} is not answered", self.describe(entry.slot));
-        self.batches[entry.slot].tainted = true;
+        self.records.batches[entry.slot].tainted = true;
         self.off_the_wire(entry.slot);
-        self.topics.refresh.want();
+        self.records.topics.refresh.want();
         self.retry(now, entry.slot, true);
         self.settle(entry.partition);
     }
 
     /// The current attempt is over, without success: the batch has to be sent again, unless more is decided.
     fn off_the_wire(&mut self, slot: u32) {
-        let index = self.batches[slot].partition;
-        self.partitions[index].on_wire -= 1;
-        self.batches[slot].state = State::Waiting;
-        if self.standing == Standing::Off {
-            self.partitions[index].remove_sent(&mut self.batches, slot);
-            self.partitions[index].requeue(&mut self.batches, slot);
-            self.batches[slot].state = State::Closed;
+        let index = self.records.batches[slot].partition;
+        self.records.partitions[index].on_wire -= 1;
+        self.records.batches[slot].state = State::Waiting;
+        if self.identity.standing == Standing::Off {
+            self.records.partitions[index].remove_sent(&mut self.records.batches, slot);
+            self.records.partitions[index].requeue(&mut self.records.batches, slot);
+            self.records.batches[slot].state = State::Closed;
         }
     }
 
     /// Does what the broker's error asks for.
     fn act(&mut self, now: Instant, slot: u32, code: i16, message: Option<&str>) {
-        let index = self.batches[slot].partition;
+        let index = self.records.batches[slot].partition;
         let message = message.map(Box::from);
         let refused = DeliveryErrorKind::Refused(ErrorCode(code));
-        match meaning(code, self.standing != Standing::Off) {
+        match meaning(code, self.identity.standing != Standing::Off) {
             Meaning::Duplicate => self.succeed_waiting(now, slot),
             Meaning::Retry { refresh } => {
                 if refresh {
-                    self.topics.refresh.want();
+                    self.records.topics.refresh.want();
                 }
                 self.retry(now, slot, true);
             }
             Meaning::Split => {
-                if self.batches[slot].records.count() == 1 {
+                if self.records.batches[slot].records.count() == 1 {
                     self.fail(slot, refused, message);
-                } else if self.batches[slot].outstanding > 0 {
+                } else if self.records.batches[slot].outstanding > 0 {
                     self.retry(now, slot, false); // a superseded attempt of it is still on its way
                 } else {
                     self.split(slot);
                 }
             }
-            Meaning::OutOfOrder if self.batches[slot].proven => self.succeed_waiting(now, slot),
+            Meaning::OutOfOrder if self.records.batches[slot].proven => self.succeed_waiting(now, slot),
             Meaning::OutOfOrder => {
-                let lowest = self.partitions[index].sent.first() == Some(slot);
-                if lowest && !self.batches[slot].tainted {
-                    self.partitions[index].sequencing.open_gap();
+                let lowest = self.records.partitions[index].sent.first() == Some(slot);
+                if lowest && !self.records.batches[slot].tainted {
+                    self.records.partitions[index].sequencing.open_gap();
                 }
                 self.retry(now, slot, false);
             }
-            Meaning::OldEpoch if self.batches[slot].proven => self.succeed_waiting(now, slot),
+            Meaning::OldEpoch if self.records.batches[slot].proven => self.succeed_waiting(now, slot),
             // It keeps its epoch, which no broker takes any more: nothing can be learnt about it by asking again.
-            Meaning::OldEpoch if self.batches[slot].tainted => self.fail(slot, refused, message),
+            Meaning::OldEpoch if self.records.batches[slot].tainted => self.fail(slot, refused, message),
             Meaning::OldEpoch => {
-                self.partitions[index].sequencing.open_gap();
+                self.records.partitions[index].sequencing.open_gap();
                 self.retry(now, slot, false);
             }
             Meaning::Refused => self.fail(slot, refused, message),
@@ -238,20 +243,20 @@ impl Producer {
 
     /// The batch is on the wire and was acknowledged.
     fn succeed(&mut self, now: Instant, slot: u32, written: Written) {
-        let index = self.batches[slot].partition;
-        self.partitions[index].on_wire -= 1;
-        self.batches[slot].state = State::Waiting;
+        let index = self.records.batches[slot].partition;
+        self.records.partitions[index].on_wire -= 1;
+        self.records.batches[slot].state = State::Waiting;
         self.succeed_with(now, slot, written);
-        self.topics.recover_batch_limit(self.partitions[index].topic);
+        self.records.topics.recover_batch_limit(self.records.partitions[index].topic);
         self.settle(index);
     }
 
     /// The batch proves to be written, by an answer that does not say where.
     fn succeed_waiting(&mut self, now: Instant, slot: u32) {
-        if self.standing == Standing::Off {
+        if self.identity.standing == Standing::Off {
             // Without idempotence it has gone back to the queue.
-            let index = self.batches[slot].partition;
-            self.partitions[index].queued.remove(&mut self.batches, super::batches::Chain::Partition, slot);
+            let index = self.records.batches[slot].partition;
+            self.records.partitions[index].queued.remove(&mut self.records.batches, Chain::Partition, slot);
             self.deliver(slot, Ok(Written { base_offset: None, log_append_time: None }));
             return;
         }
@@ -259,36 +264,36 @@ impl Producer {
     }
 
     fn succeed_with(&mut self, now: Instant, slot: u32, written: Written) {
-        let index = self.batches[slot].partition;
-        if self.standing == Standing::Off {
-            self.partitions[index].remove_sent(&mut self.batches, slot);
+        let index = self.records.batches[slot].partition;
+        if self.identity.standing == Standing::Off {
+            self.records.partitions[index].remove_sent(&mut self.records.batches, slot);
             self.deliver(slot, Ok(written));
             return;
         }
-        if let Some(stamp) = self.batches[slot].stamp {
-            self.partitions[index].sequencing.acknowledged(now, stamp);
+        if let Some(stamp) = self.records.batches[slot].stamp {
+            self.records.partitions[index].sequencing.acknowledged(now, stamp);
         }
-        idempotence::prove_earlier(&self.partitions[index], &mut self.batches, slot);
-        self.batches[slot].records.release(&mut self.pool);
+        idempotence::prove_earlier(&self.records.partitions[index], &mut self.records.batches, slot);
+        self.records.batches[slot].records.release(&mut self.records.pool);
         self.tell_writable();
-        self.batches[slot].state = State::Resolved(Ok(written));
+        self.records.batches[slot].state = State::Resolved(Ok(written));
     }
 
     /// Sends the batch again later. `counted`: against `retries`.
     fn retry(&mut self, now: Instant, slot: u32, counted: bool) {
-        if counted && self.batches[slot].retries >= self.config.retries {
-            let kind = DeliveryErrorKind::RetriesExhausted(self.batches[slot].last_error);
+        if counted && self.records.batches[slot].retries >= self.config.retries {
+            let kind = DeliveryErrorKind::RetriesExhausted(self.records.batches[slot].last_error);
             self.fail(slot, kind, None);
             return;
         }
-        let batch = &mut self.batches[slot];
+        let batch = &mut self.records.batches[slot];
         let failures = batch.attempt.saturating_sub(1);
         if counted {
             batch.retries += 1;
         }
         self.stats.retries += 1;
         let index = batch.partition;
-        let partition = &mut self.partitions[index];
+        let partition = &mut self.records.partitions[index];
         if partition.backoff.is_none_or(|until| until <= now) {
             let until = now + self.retry_backoff.after(failures, &mut self.random);
             partition.backoff = Some(until);
@@ -297,8 +302,8 @@ impl Producer {
     }
 
     /// The batch fails, wherever it is.
-    pub(super) fn fail(&mut self, slot: u32, kind: DeliveryErrorKind, message: Option<Box<str>>) {
-        let batch = &self.batches[slot];
+    pub(in crate::producer) fn fail(&mut self, slot: u32, kind: DeliveryErrorKind, message: Option<Box<str>>) {
+        let batch = &self.records.batches[slot];
         let index = batch.partition;
         let possibly_written = batch.in_doubt() || batch.maybe_written || batch.proven;
         let error = DeliveryError { kind, message, possibly_written, attempts: batch.attempt };
@@ -306,26 +311,26 @@ impl Producer {
         match batch.state {
             State::Open | State::Due | State::Closed => {
                 if batch.state == State::Open {
-                    self.batches.make_due(slot);
+                    self.records.batches.make_due(slot);
                 }
-                let queued = &mut self.partitions[index].queued;
-                queued.remove(&mut self.batches, super::batches::Chain::Partition, slot);
+                let queued = &mut self.records.partitions[index].queued;
+                queued.remove(&mut self.records.batches, Chain::Partition, slot);
                 self.deliver(slot, Err(error));
                 self.settle(index);
             }
             State::InFlight(_) | State::Waiting => {
                 if matches!(batch.state, State::InFlight(_)) {
-                    self.partitions[index].on_wire -= 1;
+                    self.records.partitions[index].on_wire -= 1;
                 }
-                if self.standing == Standing::Off || planted("failure-does-not-wait") {
-                    self.partitions[index].remove_sent(&mut self.batches, slot);
+                if self.identity.standing == Standing::Off || planted("failure-does-not-wait") {
+                    self.records.partitions[index].remove_sent(&mut self.records.batches, slot);
                     self.deliver(slot, Err(error));
                 } else {
                     if batch.stamp.is_some() {
-                        self.partitions[index].sequencing.open_gap();
+                        self.records.partitions[index].sequencing.open_gap();
                     }
-                    self.batches[slot].state = State::Resolved(Err(error));
-                    self.batches[slot].records.release(&mut self.pool);
+                    self.records.batches[slot].state = State::Resolved(Err(error));
+                    self.records.batches[slot].records.release(&mut self.records.pool);
                     self.tell_writable();
                 }
                 self.settle(index);
@@ -339,50 +344,50 @@ impl Producer {
     }
 
     /// Outcomes leave in the order of the partition (rule 2); then it is seen what may follow.
-    pub(super) fn settle(&mut self, index: u32) {
-        while let Some(slot) = self.partitions[index].sent.first() {
-            let State::Resolved(outcome) = &mut self.batches[slot].state else {
+    pub(in crate::producer) fn settle(&mut self, index: u32) {
+        while let Some(slot) = self.records.partitions[index].sent.first() {
+            let State::Resolved(outcome) = &mut self.records.batches[slot].state else {
                 break;
             };
             let outcome = core::mem::replace(outcome, Ok(Written { base_offset: None, log_append_time: None }));
-            self.partitions[index].remove_sent(&mut self.batches, slot);
+            self.records.partitions[index].remove_sent(&mut self.records.batches, slot);
             if let (Err(DeliveryError { possibly_written: false, .. }), Some(stamp)) =
-                (&outcome, self.batches[slot].stamp)
+                (&outcome, self.records.batches[slot].stamp)
             {
-                self.partitions[index].sequencing.refused_is_gone(stamp);
+                self.records.partitions[index].sequencing.refused_is_gone(stamp);
             }
             self.deliver(slot, outcome);
         }
         self.bump_if_needed(index);
         self.list_if_ready(index);
-        if let Some(leader) = self.partitions[index].leader {
+        if let Some(leader) = self.records.partitions[index].leader {
             self.attend(leader);
         }
     }
 
     /// The outcome goes into the outbox, the memory back.
     fn deliver(&mut self, slot: u32, outcome: Result<Written, DeliveryError>) {
-        let batch = &mut self.batches[slot];
+        let batch = &mut self.records.batches[slot];
         let count = u64::from(batch.records.count());
         match &outcome {
             Ok(_) => self.stats.records_delivered += count,
             Err(_) => {
                 self.stats.records_failed += count;
-                self.flushes.failed(batch.serial, batch.records.count());
+                self.life.flushes.failed(batch.serial, batch.records.count());
             }
         }
-        batch.records.release(&mut self.pool);
-        self.batches.deliver(slot);
+        batch.records.release(&mut self.records.pool);
+        self.records.batches.deliver(slot);
         self.outbox.delivery(slot, outcome);
         self.tell_writable();
     }
 
     /// The producer can never deliver again: what is open fails, one a step.
-    pub(super) fn fail_for_good(&mut self, fatal: FatalError) {
-        if matches!(self.phase, Phase::Running | Phase::Closing) {
+    pub(in crate::producer) fn fail_for_good(&mut self, fatal: FatalError) {
+        if matches!(self.life.phase, Phase::Running | Phase::Closing) {
             log::error!("{fatal}");
-            let closing = self.phase == Phase::Closing;
-            self.phase = if closing { Phase::Aborting } else { Phase::Failed(fatal.clone()) };
+            let closing = self.life.phase == Phase::Closing;
+            self.life.phase = if closing { Phase::Aborting } else { Phase::Failed(fatal.clone()) };
             self.outbox.event(Event::Fatal(fatal));
         }
     }
@@ -390,14 +395,14 @@ impl Producer {
     /// Sends the batch in parts (as Java: of `batch.size`, or half of it where it is not larger), in its place and with its
     /// sequences.
     fn split(&mut self, parent: u32) {
-        let batch = &self.batches[parent];
+        let batch = &self.records.batches[parent];
         let index = batch.partition;
         let (size, raw_size) = (batch.size(), header::SIZE + batch.records.raw_len());
         let smaller = |size: usize| if size > self.config.batch_size { self.config.batch_size } else { size / 2 };
         let (limit, target) = (smaller(size), smaller(raw_size));
-        self.topics.found_too_large(self.partitions[index].topic, limit);
+        self.records.topics.found_too_large(self.records.partitions[index].topic, limit);
         self.stats.splits += 1;
-        let mut whole = core::mem::take(&mut self.batches[parent].records);
+        let mut whole = core::mem::take(&mut self.records.batches[parent].records);
         let section = Section::of(&whole);
         let sizes = section.parts(target);
         let mut parts: Vec<u32> = Vec::new();
@@ -405,33 +410,33 @@ impl Producer {
         section.for_each(|content| {
             if left == 0 {
                 left = sizes[parts.len()].records;
-                parts.push(self.batches.open_part(parent, done));
+                parts.push(self.records.batches.open_part(parent, done));
             }
-            let records = &mut self.batches[parts[parts.len() - 1]].records;
+            let records = &mut self.records.batches[parts[parts.len() - 1]].records;
             let (fit, all) = (records.fit(content), sizes[parts.len() - 1].bytes);
-            let appended = records.append(content, fit, &mut self.pool, Class::FIRST, Reserve::Used { all });
+            let appended = records.append(content, fit, &mut self.records.pool, Class::FIRST, Reserve::Used { all });
             appended.expect("the reserve always has room");
             (done, left) = (done + 1, left - 1);
         });
-        let counts: Vec<u32> = parts.iter().map(|part| self.batches[*part].records.count()).collect();
-        let stamps = idempotence::stamps_of_parts(self.batches[parent].stamp, &counts);
-        let state = self.batches[parent].state.clone();
+        let counts: Vec<u32> = parts.iter().map(|part| self.records.batches[*part].records.count()).collect();
+        let stamps = idempotence::stamps_of_parts(self.records.batches[parent].stamp, &counts);
+        let state = self.records.batches[parent].state.clone();
         for (part, stamp) in parts.iter().zip(stamps) {
-            self.batches[*part].records.close();
-            self.batches[*part].stamp = stamp;
-            self.batches[*part].state = state.clone();
+            self.records.batches[*part].records.close();
+            self.records.batches[*part].stamp = stamp;
+            self.records.batches[*part].state = state.clone();
             // Parts are sent as retries are, ahead of others: no time for jobs.
             if whole.codec() != Compression::None {
                 self.compress_inline(*part);
             }
         }
-        self.partitions[index].replace_by_parts(&mut self.batches, parent, &parts);
+        self.records.partitions[index].replace_by_parts(&mut self.records.batches, parent, &parts);
         if planted("split-keeps-memory") {
             core::mem::forget(core::mem::take(&mut whole));
         }
-        whole.release(&mut self.pool);
-        self.batches[parent].records = whole;
-        self.batches.retire_parent(parent);
+        whole.release(&mut self.records.pool);
+        self.records.batches[parent].records = whole;
+        self.records.batches.retire_parent(parent);
         self.tell_writable();
     }
 }

@@ -11,10 +11,11 @@ use crate::connection::sasl::scram;
 use crate::connection::sasl::{Custom, Exchange, Reply};
 use crate::connection::{Phase, RequestKind, Role};
 use crate::error::{ConnectionError, ErrorCode};
-use crate::event::{ConnId, Event, Output};
+use crate::event::{Event, Output};
+use crate::ids::ConnId;
+use crate::job::Job;
+use crate::job::{Said, Stepped};
 use crate::producer::Producer;
-use crate::producer::jobs::Job;
-use crate::producer::mechanism::{Said, Stepped};
 use crate::producer::timers::Timer;
 use crate::time::Instant;
 use crate::wire::{Api, sasl};
@@ -31,7 +32,7 @@ const PATIENCE: &str = "within socket.connection.setup.timeout.ms";
 
 impl Producer {
     /// The broker's versions are known: either the connection is ready, or the producer has to say who it is.
-    pub(super) fn authenticate(&mut self, now: Instant, conn: ConnId) -> Result<(), ConnectionError> {
+    pub(in crate::producer) fn authenticate(&mut self, now: Instant, conn: ConnId) -> Result<(), ConnectionError> {
         let Some(sasl) = &self.config.sasl else {
             self.ready(now, conn);
             return Ok(());
@@ -40,8 +41,8 @@ impl Producer {
             Sasl::Plain { user, password } => Some(Exchange::plain(user, password.expose())),
             #[cfg(feature = "scram")]
             Sasl::Scram { hash, user, password, token } => {
-                self.scram.nonces += 1;
-                let nonce = scram::Client::nonce(&self.scram.seed, self.scram.nonces);
+                self.sessions.scram.nonces += 1;
+                let nonce = scram::Client::nonce(&self.sessions.scram.seed, self.sessions.scram.nonces);
                 let client = scram::Client::new(*hash, user, password.clone(), *token, nonce);
                 Some(Exchange::Scram(alloc::boxed::Box::new(client)))
             }
@@ -54,10 +55,10 @@ impl Producer {
                 Some(Exchange::OAuth(oauth::Client::new(Token::unsecured(claims, unix))))
             }
             Sasl::OAuthBearer => {
-                self.tokens.usable(now).map(|token| Exchange::OAuth(oauth::Client::new(token.clone())))
+                self.sessions.tokens.usable(now).map(|token| Exchange::OAuth(oauth::Client::new(token.clone())))
             }
             Sasl::Custom { mechanism } => {
-                if !self.mechanism.is_given() {
+                if !self.sessions.mechanism.is_given() {
                     return Err(refused(alloc::format!(
                         "sasl.mechanism={mechanism} is not built in: give the producer a milena::SaslMechanism"
                     )));
@@ -66,7 +67,7 @@ impl Producer {
             }
         };
         let setup = self.config.connection_setup_timeout;
-        let Some(connection) = self.connections.get_mut(&conn) else { return Ok(()) };
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else { return Ok(()) };
         if connection.phase == Phase::Ready {
             connection.set_up_until(now + setup); // it may not be used any more: its session is about to end
         }
@@ -76,10 +77,10 @@ impl Producer {
         match &connection.exchange {
             None => {
                 connection.wants_token = true;
-                self.tokens.wanted = true;
+                self.sessions.tokens.wanted = true;
             }
             Some(Exchange::Custom(_)) => {
-                self.mechanism.begin(conn, &connection.host, connection.port);
+                self.sessions.mechanism.begin(conn, &connection.host, connection.port);
                 self.ask_mechanism(now);
             }
             Some(_) => self.shake_hands(now, conn),
@@ -91,7 +92,9 @@ impl Producer {
 
     /// Tells the broker by which mechanism the producer says who it is.
     fn shake_hands(&mut self, now: Instant, conn: ConnId) {
-        let (Some(sasl), Some(connection)) = (&self.config.sasl, self.connections.get_mut(&conn)) else { return };
+        let (Some(sasl), Some(connection)) = (&self.config.sasl, self.sessions.connections.get_mut(&conn)) else {
+            return;
+        };
         let (kind, timeout, mechanism) = (RequestKind::SaslHandshake, self.config.request_timeout, sasl.mechanism());
         connection.request(now, Api::SaslHandshake, kind, 1, &self.config.client_id, timeout, |out| {
             sasl::encode_handshake(out, mechanism);
@@ -101,7 +104,7 @@ impl Producer {
     }
 
     /// The broker takes the mechanism, or not.
-    pub(super) fn mechanism_known(
+    pub(in crate::producer) fn mechanism_known(
         &mut self,
         now: Instant,
         conn: ConnId,
@@ -116,7 +119,7 @@ impl Producer {
             }
             code => return Err(refused(alloc::format!("the SASL handshake was answered {}", ErrorCode(code)))),
         }
-        let exchange = self.connections.get_mut(&conn).and_then(|connection| connection.exchange.as_mut());
+        let exchange = self.sessions.connections.get_mut(&conn).and_then(|connection| connection.exchange.as_mut());
         let Some(exchange) = exchange else { return Ok(()) };
         let reply = exchange.first().map_err(refused)?;
         self.reply(now, conn, reply, 0, None);
@@ -124,18 +127,18 @@ impl Producer {
     }
 
     /// What the server says in the mechanism's language, or that it is not convinced.
-    pub(super) fn challenged(
+    pub(in crate::producer) fn challenged(
         &mut self,
         now: Instant,
         conn: ConnId,
         response: &sasl::Authenticate<'_>,
     ) -> Result<(), ConnectionError> {
         if response.error != 0 {
-            self.tokens.refused(); // another may do
+            self.sessions.tokens.refused(); // another may do
             let why = response.message.filter(|words| !words.is_empty()).map(ToString::to_string);
             return Err(refused(why.unwrap_or_else(|| ErrorCode(response.error).to_string())));
         }
-        let Some(connection) = self.connections.get_mut(&conn) else { return Ok(()) };
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else { return Ok(()) };
         let Some(exchange) = &mut connection.exchange else { return Ok(()) };
         let reply = exchange.respond(response.bytes).map_err(refused)?;
         self.reply(now, conn, reply, response.lifetime_ms, Some(response.bytes));
@@ -150,9 +153,9 @@ impl Producer {
             #[cfg(feature = "scram")]
             Reply::Derive(derivation) => self.derive(now, conn, derivation),
             Reply::Ask(exchange) => {
-                let Some(connection) = self.connections.get_mut(&conn) else { return };
+                let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
                 connection.session_lifetime_ms = lifetime_ms;
-                self.mechanism.speak(conn, exchange, challenge);
+                self.sessions.mechanism.speak(conn, exchange, challenge);
                 self.ask_mechanism(now);
             }
         }
@@ -160,9 +163,9 @@ impl Producer {
 
     /// The server is convinced, and so is the client.
     fn authenticated(&mut self, now: Instant, conn: ConnId, lifetime_ms: i64) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
         if let Some(Exchange::Custom(Custom::Home(exchange))) = connection.exchange.take() {
-            self.mechanism.bury(exchange);
+            self.sessions.mechanism.bury(exchange);
         }
         let lifetime = u64::try_from(lifetime_ms).unwrap_or(0);
         let part = SESSION_PART.0 + u64::from(self.random.below(SESSION_PART.1));
@@ -176,8 +179,10 @@ impl Producer {
     /// Steps of the application's mechanism: each a job, if the host takes those.
     fn ask_mechanism(&mut self, now: Instant) {
         loop {
-            let connections = &self.connections;
-            let Some((conn, step)) = self.mechanism.next(|conn| connections.contains_key(&conn)) else { return };
+            let connections = &self.sessions.connections;
+            let Some((conn, step)) = self.sessions.mechanism.next(|conn| connections.contains_key(&conn)) else {
+                return;
+            };
             if self.authenticates_by_jobs() {
                 self.outbox.output(Output::Job(Job::sasl(conn, step)));
             } else {
@@ -187,10 +192,10 @@ impl Producer {
     }
 
     /// The application's mechanism has something to say.
-    pub(super) fn stepped(&mut self, now: Instant, conn: ConnId, mut stepped: Stepped) {
-        self.mechanism.done(&mut stepped);
+    pub(in crate::producer) fn stepped(&mut self, now: Instant, conn: ConnId, mut stepped: Stepped) {
+        self.sessions.mechanism.done(&mut stepped);
         let mut exchange = stepped.exchange;
-        if let Some(connection) = self.connections.get_mut(&conn) {
+        if let Some(connection) = self.sessions.connections.get_mut(&conn) {
             let lifetime_ms = connection.session_lifetime_ms;
             match (stepped.said, &mut exchange, &mut connection.exchange) {
                 (Err(words), _, Some(Exchange::Custom(_))) => self.give_up(now, conn, refused(words)),
@@ -205,21 +210,21 @@ impl Producer {
                 _ => {} // it authenticates itself otherwise by now
             }
         }
-        exchange.into_iter().for_each(|exchange| self.mechanism.bury(exchange));
+        exchange.into_iter().for_each(|exchange| self.sessions.mechanism.bury(exchange));
         self.ask_mechanism(now);
     }
 
     /// Whether what authentication takes is done elsewhere.
     fn authenticates_by_jobs(&self) -> bool {
-        self.sasl_by_jobs || self.config.jobs.unwrap_or(0) > 0
+        self.sessions.sasl_by_jobs || self.config.jobs.unwrap_or(0) > 0
     }
 
     /// Why a connection that has still to say who the producer is took too long, if it is not the server's fault.
-    pub(super) fn why_not_authenticated(&mut self, conn: ConnId) -> Option<ConnectionError> {
-        let connection = self.connections.get(&conn)?;
+    pub(in crate::producer) fn why_not_authenticated(&mut self, conn: ConnId) -> Option<ConnectionError> {
+        let connection = self.sessions.connections.get(&conn)?;
         if connection.wants_token {
             let silent = || alloc::format!("the TokenProvider has not answered {PATIENCE}");
-            return Some(refused(self.tokens.trouble.get_or_insert_with(silent)));
+            return Some(refused(self.sessions.tokens.trouble.get_or_insert_with(silent)));
         }
         let away = matches!(connection.exchange, Some(Exchange::Custom(Custom::Away)));
         away.then(|| refused(alloc::format!("the SaslMechanism has not answered {PATIENCE}")))
@@ -227,9 +232,9 @@ impl Producer {
 
     /// What kept servers from letting this client in is over: they are tried again at once.
     fn forget_refusals(&mut self, now: Instant) {
-        self.denied = None;
-        self.brokers.forget_refusals(now);
-        for broker in 0..self.brokers.len() {
+        self.sessions.denied = None;
+        self.control.brokers.forget_refusals(now);
+        for broker in 0..self.control.brokers.len() {
             self.attend(broker);
         }
     }
@@ -239,7 +244,8 @@ impl Producer {
     /// [`set_sasl`](Self::set_sasl), or have changed their own part.
     pub fn security_renewed(&mut self, now: Instant) {
         // Whoever was about to show the old ones begins anew.
-        let at_it = self.connections.iter().filter(|(_, connection)| connection.phase == Phase::Authenticating);
+        let at_it =
+            self.sessions.connections.iter().filter(|(_, connection)| connection.phase == Phase::Authenticating);
         let at_it: alloc::vec::Vec<ConnId> = at_it.map(|(conn, _)| *conn).collect();
         for conn in at_it {
             self.drop_connection(now, conn);
@@ -247,20 +253,20 @@ impl Producer {
         self.forget_refusals(now);
         self.ask_mechanism(now);
         if self.config.sasl == Some(Sasl::OAuthBearer) {
-            self.tokens.renewed();
+            self.sessions.tokens.renewed();
         }
     }
 
     /// The connection may be used, for the first time or again.
     fn ready(&mut self, now: Instant, conn: ConnId) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
         connection.phase = Phase::Ready;
         let role = connection.role;
         let attempts = self.attempts(role);
         attempts.negotiated();
         match role {
             Role::Broker(index) => self.attend(index),
-            Role::Control => self.denied = None,
+            Role::Control => self.sessions.denied = None,
         }
         self.arm(conn);
         self.watch(conn);
@@ -268,8 +274,8 @@ impl Producer {
     }
 
     /// A session is about to end: the producer says again who it is. What is on the wire is answered meanwhile.
-    pub(super) fn authenticate_again(&mut self, now: Instant, conn: ConnId) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
+    pub(in crate::producer) fn authenticate_again(&mut self, now: Instant, conn: ConnId) {
+        if let Some(connection) = self.sessions.connections.get_mut(&conn) {
             connection.reauthenticate_at = None;
         }
         self.stats.reauthentications += 1;
@@ -279,7 +285,7 @@ impl Producer {
     }
 
     fn say(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
         let Some(version) = connection.versions.sasl_authenticate else { return };
         let (kind, timeout) = (RequestKind::SaslAuthenticate, self.config.request_timeout);
         connection.request(now, Api::SaslAuthenticate, kind, version, &self.config.client_id, timeout, |out| {
@@ -290,11 +296,16 @@ impl Producer {
     }
 
     /// The host gives a token, or says why it has none.
-    pub(super) fn token_known(&mut self, now: Instant, token: Result<Token, String>) {
-        let waiting: alloc::vec::Vec<ConnId> =
-            self.connections.iter().filter(|(_, connection)| connection.wants_token).map(|(conn, _)| *conn).collect();
-        let troubled = self.tokens.trouble.is_some();
-        let failure = self.tokens.answered(now, token, &mut self.random).err();
+    pub(in crate::producer) fn token_known(&mut self, now: Instant, token: Result<Token, String>) {
+        let waiting: alloc::vec::Vec<ConnId> = self
+            .sessions
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.wants_token)
+            .map(|(conn, _)| *conn)
+            .collect();
+        let troubled = self.sessions.tokens.trouble.is_some();
+        let failure = self.sessions.tokens.answered(now, token, &mut self.random).err();
         match &failure {
             Some(words) => log::warn!("{words}"),
             None if troubled => self.forget_refusals(now),
@@ -302,13 +313,13 @@ impl Producer {
         }
         self.look_after_token(now);
         for conn in waiting {
-            if let Some(connection) = self.connections.get_mut(&conn) {
+            if let Some(connection) = self.sessions.connections.get_mut(&conn) {
                 connection.wants_token = false;
             }
             let result = match &failure {
                 None => self.authenticate(now, conn),
                 // A session that is to be renewed goes on until it ends, and a better token may come until then.
-                Some(_) if self.tokens.usable(now).is_some() => self.authenticate(now, conn),
+                Some(_) if self.sessions.tokens.usable(now).is_some() => self.authenticate(now, conn),
                 Some(words) => Err(refused(words)),
             };
             if let Err(error) = result {
@@ -318,20 +329,20 @@ impl Producer {
     }
 
     /// Asks for a token, if one is wanted or the one at hand gets old, and it is time; else the timer says when.
-    pub(super) fn look_after_token(&mut self, now: Instant) {
-        let in_use = !self.connections.is_empty();
-        if self.tokens.begin(now, in_use, self.config.connection_setup_timeout) {
+    pub(in crate::producer) fn look_after_token(&mut self, now: Instant) {
+        let in_use = !self.sessions.connections.is_empty();
+        if self.sessions.tokens.begin(now, in_use, self.config.connection_setup_timeout) {
             self.outbox.output(Output::Token { until: now + self.config.connection_setup_timeout });
         }
-        if let Some(at) = self.tokens.next(in_use) {
+        if let Some(at) = self.sessions.tokens.next(in_use) {
             self.timers.set(Timer::Token, at);
         }
     }
 
     /// All servers were tried, and at least one does not let this client in: whoever waits for metadata is told.
-    pub(super) fn deny(&mut self, error: ConnectionError) {
+    pub(in crate::producer) fn deny(&mut self, error: ConnectionError) {
         self.outbox.event(Event::AccessDenied(error.clone()));
-        self.denied = Some(error);
+        self.sessions.denied = Some(error);
     }
 
     fn unix_seconds(&self, now: Instant) -> Option<i64> {
@@ -345,28 +356,11 @@ fn refused(why: impl ToString) -> ConnectionError {
     ConnectionError::Authentication(why.to_string())
 }
 
-/// What SCRAM needs beyond one connection.
-#[cfg(feature = "scram")]
-pub(crate) struct Scram {
-    /// Where nonces come from.
-    seed: [u8; 32],
-    nonces: u64,
-    /// The last keys derived: all brokers have the same salt for a user.
-    keys: Option<(scram::Derivation, scram::Keys)>,
-}
-
-#[cfg(feature = "scram")]
-impl Scram {
-    pub(crate) fn new(seed: [u8; 32]) -> Self {
-        Self { seed, nonces: 0, keys: None }
-    }
-}
-
 #[cfg(feature = "scram")]
 impl Producer {
     /// Keys are derived by a job, if the host takes jobs.
     fn derive(&mut self, now: Instant, conn: ConnId, derivation: scram::Derivation) {
-        if let Some((known, keys)) = &self.scram.keys {
+        if let Some((known, keys)) = &self.sessions.scram.keys {
             if *known == derivation {
                 let keys = keys.clone();
                 self.derived(now, conn, derivation, keys);
@@ -382,13 +376,19 @@ impl Producer {
     }
 
     /// The keys are there.
-    pub(super) fn derived(&mut self, now: Instant, conn: ConnId, derivation: scram::Derivation, keys: scram::Keys) {
-        let exchange = self.connections.get_mut(&conn).and_then(|connection| connection.exchange.as_mut());
+    pub(in crate::producer) fn derived(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        derivation: scram::Derivation,
+        keys: scram::Keys,
+    ) {
+        let exchange = self.sessions.connections.get_mut(&conn).and_then(|connection| connection.exchange.as_mut());
         let said = match exchange {
             Some(Exchange::Scram(client)) => client.derived(&keys),
             Some(Exchange::Plain(_) | Exchange::OAuth(_) | Exchange::Custom(_)) | None => return,
         };
-        self.scram.keys = Some((derivation, keys));
+        self.sessions.scram.keys = Some((derivation, keys));
         match said {
             Ok(bytes) => self.say(now, conn, &bytes),
             Err(words) => self.give_up(now, conn, refused(words)),

@@ -2,13 +2,14 @@
 
 use crate::batch::{Content, NoRoom, Reserve};
 use crate::error::{ErrorCode, SendError};
-use crate::event::{RecordId, Sent, TopicIndex};
+use crate::event::Sent;
+use crate::ids::{RecordId, TopicIndex};
 use crate::producer::Producer;
-use crate::producer::batches::State;
 use crate::producer::lifecycle::Phase;
-use crate::producer::partitioner::{HasLeader, TopicView, partition_for_key};
-use crate::producer::partitions::Partitions;
-use crate::producer::topics::{Standing, Topic};
+use crate::producer::records::batches::State;
+use crate::producer::records::partitioner::{HasLeader, TopicView, partition_for_key};
+use crate::producer::records::partitions::Partitions;
+use crate::producer::records::topics::{Standing, Topic};
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -17,14 +18,14 @@ const DRAWS: usize = 8;
 
 impl Producer {
     #[inline]
-    pub(super) fn accept(&mut self, now: Instant, record: &Record<'_>) -> Result<Sent, SendError> {
-        if self.phase != Phase::Running {
+    pub(in crate::producer) fn accept(&mut self, now: Instant, record: &Record<'_>) -> Result<Sent, SendError> {
+        if self.life.phase != Phase::Running {
             self.check_running()?;
         }
-        let Some(topic) = self.topics.find(record.topic) else {
+        let Some(topic) = self.records.topics.find(record.topic) else {
             return Err(self.not_ready(now, record.topic));
         };
-        let known = &mut self.topics[topic];
+        let known = &mut self.records.topics[topic];
         if known.standing != Standing::Known {
             return Err(self.unknown(now, topic));
         }
@@ -37,7 +38,7 @@ impl Producer {
         let content = Content::new(timestamp, record.key, record.value, record.headers);
         self.check_size(&content)?;
         let (number, sticky) = self.choose_partition(now, topic, record)?;
-        let index = self.topics[topic].partitions[number as usize];
+        let index = self.records.topics[topic].partitions[number as usize];
         let id = self.append(now, topic, index, &content, sticky)?;
         self.stats.records_accepted += 1;
         Ok(Sent { id, topic: TopicIndex(topic), partition: number as i32, timestamp })
@@ -53,14 +54,15 @@ impl Producer {
         content: &Content<'_>,
         sticky: bool,
     ) -> Result<RecordId, SendError> {
-        let limit = self.topics[topic].raw_limit;
-        let partition = &mut self.partitions[index];
-        let before = partition.open_batch(&self.batches);
+        let limit = self.records.topics[topic].raw_limit;
+        let partition = &mut self.records.partitions[index];
+        let before = partition.open_batch(&self.records.batches);
         if let Some(slot) = before {
-            let batch = &mut self.batches[slot];
+            let batch = &mut self.records.batches[slot];
             let fit = batch.records.fit(content);
-            if batch.size() + fit.size <= limit && now < batch.created + self.growth {
-                let appended = batch.records.append(content, fit, &mut self.pool, partition.first_chunk, Reserve::Kept);
+            if batch.size() + fit.size <= limit && now < batch.created + self.records.growth {
+                let appended =
+                    batch.records.append(content, fit, &mut self.records.pool, partition.first_chunk, Reserve::Kept);
                 appended.map_err(|no_room| self.starve(no_room))?;
                 return Ok(self.appended(topic, slot, fit.size, sticky));
             }
@@ -78,20 +80,25 @@ impl Producer {
         content: &Content<'_>,
         sticky: bool,
     ) -> Result<RecordId, SendError> {
-        let partition = &mut self.partitions[index];
-        let slot = self.batches.open(now, index);
-        let records = &mut self.batches[slot].records;
+        let partition = &mut self.records.partitions[index];
+        let slot = self.records.batches.open(now, index);
+        let records = &mut self.records.batches[slot].records;
         let fit = records.fit(content);
-        if let Err(no_room) = records.append(content, fit, &mut self.pool, partition.first_chunk, Reserve::Kept) {
-            self.batches.undo_open(slot);
+        if let Err(no_room) = records.append(content, fit, &mut self.records.pool, partition.first_chunk, Reserve::Kept)
+        {
+            self.records.batches.undo_open(slot);
             return Err(self.starve(no_room));
         }
         if partition.is_idle() {
             partition.sequencing.awake(now);
         }
-        partition.queued.push_back(&mut self.batches, crate::producer::batches::Chain::Partition, slot);
+        partition.queued.push_back(
+            &mut self.records.batches,
+            crate::producer::records::batches::Chain::Partition,
+            slot,
+        );
         let id = self.appended(topic, slot, fit.size + crate::batch::header::SIZE, sticky);
-        if self.config.linger.is_zero() && self.batches[slot].state == State::Open {
+        if self.config.linger.is_zero() && self.records.batches[slot].state == State::Open {
             self.make_due(slot);
         }
         Ok(id)
@@ -100,22 +107,22 @@ impl Producer {
     /// A record stands in the batch: is it due by its size, and is it time for another partition?
     #[inline]
     fn appended(&mut self, topic: u32, slot: u32, size: usize, sticky: bool) -> RecordId {
-        let batch = &self.batches[slot];
+        let batch = &self.records.batches[slot];
         let id = RecordId { batch: batch.id(), index: batch.records.count() - 1 };
-        let due_at = self.topics[topic].due_at;
+        let due_at = self.records.topics[topic].due_at;
         let full = batch.size() >= due_at;
         if full && batch.state == State::Open {
             self.make_due(slot);
         }
         if sticky {
-            self.topics[topic].stuck(size, full, due_at);
+            self.records.topics[topic].stuck(size, full, due_at);
         }
         id
     }
 
     /// The batch takes no more records.
     fn seal(&mut self, slot: u32) {
-        if self.batches[slot].state == State::Open {
+        if self.records.batches[slot].state == State::Open {
             self.make_due(slot);
         }
         self.close_batch(slot);
@@ -125,28 +132,28 @@ impl Producer {
     #[cold]
     fn starve(&mut self, NoRoom { needed }: NoRoom) -> SendError {
         self.stats.buffer_full += 1;
-        self.due_below = self.batches.next_serial();
-        self.starved = Some(self.starved.map_or(needed, |before| before.min(needed)));
+        self.records.due_below = self.records.batches.next_serial();
+        self.records.starved = Some(self.records.starved.map_or(needed, |before| before.min(needed)));
         SendError::BufferFull { needed }
     }
 
     /// The partition's number, and whether it is the one that records without key stick to.
     #[inline]
     fn choose_partition(&mut self, now: Instant, index: u32, record: &Record<'_>) -> Result<(u32, bool), SendError> {
-        let topic = &self.topics[index];
+        let topic = &self.records.topics[index];
         let count = topic.count;
         if let Some(partition) = record.partition {
             return match u32::try_from(partition) {
                 Err(_) => Err(SendError::UnknownPartition { partition, count }),
                 Ok(number) if (number as usize) < count => Ok((number, false)),
                 Ok(_) => {
-                    self.topics.ask(now, index);
+                    self.records.topics.ask(now, index);
                     Err(SendError::NotReady { topic: TopicIndex(index) })
                 }
             };
         }
-        if let Some(partitioner) = &mut self.partitioner {
-            let leaders = Leaders { topic, partitions: &self.partitions };
+        if let Some(partitioner) = &mut self.records.partitioner {
+            let leaders = Leaders { topic, partitions: &self.records.partitions };
             let view = TopicView { partitions: count, has_leader: &leaders };
             let partition = partitioner.partition(record, &view);
             return match u32::try_from(partition) {
@@ -161,7 +168,7 @@ impl Producer {
             return Ok((number, true));
         }
         let number = self.draw_partition(now, index);
-        self.topics[index].stick_to(number);
+        self.records.topics[index].stick_to(number);
         Ok((number, true))
     }
 
@@ -175,8 +182,8 @@ impl Producer {
         }
         let second = self.draw_available(now, index);
         let load = |number: u32| {
-            let partition = &self.partitions[self.topics[index].partitions[number as usize]];
-            let queued = partition.queued.first().map_or(0, |slot| self.batches[slot].size());
+            let partition = &self.records.partitions[self.records.topics[index].partitions[number as usize]];
+            let queued = partition.queued.first().map_or(0, |slot| self.records.batches[slot].size());
             let several = partition.queued.first() != partition.queued.last();
             (several, partition.sent_count, queued)
         };
@@ -184,7 +191,7 @@ impl Producer {
     }
 
     fn draw_available(&mut self, now: Instant, index: u32) -> u32 {
-        let topic = &self.topics[index];
+        let topic = &self.records.topics[index];
         let count = topic.count as u32;
         let mut number = self.random.below(count);
         if topic.led == 0 {
@@ -207,11 +214,11 @@ impl Producer {
 
     /// Whether the partition has a leader that was not silent for `partitioner.availability.timeout.ms`.
     fn is_available(&self, now: Instant, topic: u32, number: u32) -> bool {
-        let partition = &self.partitions[self.topics[topic].partitions[number as usize]];
+        let partition = &self.records.partitions[self.records.topics[topic].partitions[number as usize]];
         let Some(leader) = partition.leader else { return false };
         let patience = self.config.partitioner_availability_timeout;
         patience.is_zero()
-            || self.brokers[leader].stuck_since.is_none_or(|since| now.saturating_since(since) <= patience)
+            || self.control.brokers[leader].stuck_since.is_none_or(|since| now.saturating_since(since) <= patience)
     }
 
     /// The time of day in milliseconds; −1 if the host never told it.
@@ -229,19 +236,19 @@ impl Producer {
     #[inline]
     fn check_size(&self, content: &Content<'_>) -> Result<(), SendError> {
         let size = content.alone_at_most();
-        if size <= self.largest_record {
+        if size <= self.records.largest_record {
             return Ok(());
         }
         if size > self.config.max_request_size {
             return Err(SendError::TooLarge { size, limit: self.config.max_request_size, option: "max.request.size" });
         }
-        Err(SendError::TooLarge { size, limit: self.pool.largest(), option: "buffer.memory" })
+        Err(SendError::TooLarge { size, limit: self.records.pool.largest(), option: "buffer.memory" })
     }
 
     #[cold]
     fn not_ready(&mut self, now: Instant, name: &str) -> SendError {
-        let topic = self.topics.add(now, name);
-        self.topics.ask(now, topic);
+        let topic = self.records.topics.add(now, name);
+        self.records.topics.ask(now, topic);
         self.check_access().err().unwrap_or(SendError::NotReady { topic: TopicIndex(topic) })
     }
 
@@ -249,15 +256,15 @@ impl Producer {
     /// in Java; a name that is not valid never becomes so.
     #[cold]
     fn unknown(&mut self, now: Instant, topic: u32) -> SendError {
-        match self.topics[topic].standing {
+        match self.records.topics[topic].standing {
             Standing::Refused(code) => {
                 if code != ErrorCode::INVALID_TOPIC {
-                    self.topics[topic].standing = Standing::Unknown;
+                    self.records.topics[topic].standing = Standing::Unknown;
                 }
                 SendError::TopicFailed(code)
             }
             Standing::Unknown | Standing::Known => {
-                self.topics.ask(now, topic);
+                self.records.topics.ask(now, topic);
                 self.check_access().err().unwrap_or(SendError::NotReady { topic: TopicIndex(topic) })
             }
         }

@@ -3,13 +3,12 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::batch::Compression;
 use crate::event::Output;
+use crate::job::{Job, JobId};
 use crate::planted::planted;
 use crate::producer::Producer;
-use crate::producer::batches::{Stage, State};
-use crate::producer::jobs::{Job, JobId};
-use crate::producer::partitions::Waiting;
+use crate::producer::records::batches::{Stage, State};
+use crate::producer::records::partitions::Waiting;
 use crate::producer::timers::Timer;
 use crate::time::Instant;
 
@@ -18,32 +17,32 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Producer {
     /// If the partition's next batch is due and is to be compressed by a job, it gets in line for that.
-    pub(super) fn list_for_job(&mut self, index: u32) {
-        let partition = &self.partitions[index];
+    pub(in crate::producer) fn list_for_job(&mut self, index: u32) {
+        let partition = &self.records.partitions[index];
         if partition.waits_for_job {
             return;
         }
         let Some(slot) = partition.queued.first() else { return };
-        let batch = &self.batches[slot];
+        let batch = &self.records.batches[slot];
         if batch.stage == Stage::Wanted && matches!(batch.state, State::Due | State::Closed) {
-            self.partitions[index].waits_for_job = true;
-            self.without_job.push_back(&mut self.partitions, Waiting, index);
+            self.records.partitions[index].waits_for_job = true;
+            self.records.without_job.push_back(&mut self.records.partitions, Waiting, index);
         }
     }
 
     /// Hands out the next job. False if there is none to be, or enough are out.
-    pub(super) fn start_job(&mut self) -> bool {
-        if self.without_job.is_empty() || !self.jobs.has_room() {
+    pub(in crate::producer) fn start_job(&mut self) -> bool {
+        if self.records.without_job.is_empty() || !self.records.jobs.has_room() {
             return false;
         }
-        let Some(index) = self.without_job.first() else { return false };
-        self.without_job.remove(&mut self.partitions, Waiting, index);
-        self.partitions[index].waits_for_job = false;
-        let Some(slot) = self.partitions[index].queued.first() else { return true };
-        if self.batches[slot].stage != Stage::Wanted {
+        let Some(index) = self.records.without_job.first() else { return false };
+        self.records.without_job.remove(&mut self.records.partitions, Waiting, index);
+        self.records.partitions[index].waits_for_job = false;
+        let Some(slot) = self.records.partitions[index].queued.first() else { return true };
+        if self.records.batches[slot].stage != Stage::Wanted {
             return true; // the batch that waited is gone
         }
-        match self.batches[slot].state {
+        match self.records.batches[slot].state {
             State::Due => self.close_batch(slot),
             State::Closed => {}
             State::Open
@@ -54,11 +53,11 @@ impl Producer {
             | State::Split
             | State::Free => return true,
         }
-        let id = JobId { slot, generation: self.batches.generation(slot) };
-        let batch = &mut self.batches[slot];
+        let id = JobId { slot, generation: self.records.batches.generation(slot) };
+        let batch = &mut self.records.batches[slot];
         batch.stage = Stage::Out;
         let job = Job::compress(id, self.config.compression, batch.records.shared());
-        self.jobs.begin(id);
+        self.records.jobs.begin(id);
         self.stats.jobs += 1;
         self.outbox.output(Output::Job(job));
         self.timers.set_if_sooner(Timer::Jobs, self.now + LOOK_EVERY);
@@ -66,8 +65,8 @@ impl Producer {
     }
 
     /// A compression job has come back.
-    pub(super) fn compression_done(&mut self, id: JobId, compressed: Option<Vec<u8>>) {
-        let was_out = self.jobs.end(id); // else it was given up before
+    pub(in crate::producer) fn compression_done(&mut self, id: JobId, compressed: Option<Vec<u8>>) {
+        let was_out = self.records.jobs.end(id); // else it was given up before
         if (was_out && self.is_out(id)) || planted("late-job-used") {
             self.compressed(id.slot, compressed);
         }
@@ -75,71 +74,62 @@ impl Producer {
 
     /// Whether the batch that a job was for is alive and still waits for it.
     fn is_out(&self, id: JobId) -> bool {
-        self.batches.generation(id.slot) == id.generation
-            && self.batches[id.slot].stage == Stage::Out
-            && self.batches[id.slot].state == State::Closed
+        self.records.batches.generation(id.slot) == id.generation
+            && self.records.batches[id.slot].stage == Stage::Out
+            && self.records.batches[id.slot].state == State::Closed
     }
 
     /// The batch is as small as it gets, and may leave.
     fn compressed(&mut self, slot: u32, compressed: Option<Vec<u8>>) {
         self.shrink(slot, compressed);
-        let index = self.batches[slot].partition;
+        let index = self.records.batches[slot].partition;
         self.list_if_ready(index);
     }
 
     /// Jobs of which nobody holds the bytes any more were dropped: their batches leave uncompressed.
-    pub(super) fn look_after_jobs(&mut self, now: Instant) {
+    pub(in crate::producer) fn look_after_jobs(&mut self, now: Instant) {
         let mut at = 0;
-        while let Some(id) = self.jobs.out().get(at).copied() {
+        while let Some(id) = self.records.jobs.out().get(at).copied() {
             let alive = self.is_out(id);
-            if alive && !self.batches[id.slot].records.is_lent() {
-                self.jobs.end(id);
+            if alive && !self.records.batches[id.slot].records.is_lent() {
+                self.records.jobs.end(id);
                 log::warn!("a compression job was dropped: the batch leaves uncompressed");
                 self.compressed(id.slot, None);
             } else if !alive {
-                self.jobs.end(id);
+                self.records.jobs.end(id);
             } else {
                 at += 1;
             }
         }
-        if !self.jobs.out().is_empty() {
+        if !self.records.jobs.out().is_empty() {
             self.timers.set(Timer::Jobs, now + LOOK_EVERY);
         }
     }
 
     /// Compresses a closed batch here and now.
-    pub(super) fn compress_inline(&mut self, slot: u32) {
-        let chunks = self.batches[slot].records.chunks();
-        let compressed = self.compressor.compress(self.config.compression, chunks);
+    pub(in crate::producer) fn compress_inline(&mut self, slot: u32) {
+        let chunks = self.records.batches[slot].records.chunks();
+        let compressed = self.records.compressor.compress(self.config.compression, chunks);
         self.shrink(slot, compressed);
     }
 
     /// The broker does not know the codec: the batch goes out as it was.
-    pub(super) fn decompress(&mut self, slot: u32) {
-        self.batches[slot].records.decompress(&mut self.pool);
+    pub(in crate::producer) fn decompress(&mut self, slot: u32) {
+        self.records.batches[slot].records.decompress(&mut self.records.pool);
     }
 
     fn shrink(&mut self, slot: u32, compressed: Option<Vec<u8>>) {
-        let batch = &mut self.batches[slot];
+        let batch = &mut self.records.batches[slot];
         batch.stage = Stage::Ready;
-        let topic = self.partitions[batch.partition].topic;
+        let topic = self.records.partitions[batch.partition].topic;
         let raw = batch.records.len();
         let small = compressed.as_ref().map_or(raw, Vec::len);
-        self.topics[topic].ratio.observe(small, raw);
-        self.topics.estimate(topic);
+        self.records.topics[topic].ratio.observe(small, raw);
+        self.records.topics.estimate(topic);
         if let Some(compressed) = compressed {
             self.stats.batches_compressed += 1;
-            batch.records.replace(self.config.compression, &compressed, &mut self.pool);
+            batch.records.replace(self.config.compression, &compressed, &mut self.records.pool);
             self.tell_writable();
-        }
-    }
-
-    /// The stage in which batches begin.
-    pub(super) fn first_stage(compression: Compression, jobs: usize) -> Stage {
-        match (compression, jobs) {
-            (Compression::None, _) => Stage::Ready,
-            (_, 0) => Stage::Inline,
-            (_, _) => Stage::Wanted,
         }
     }
 }

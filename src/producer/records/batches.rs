@@ -3,10 +3,11 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::batch::Records;
 use crate::batch::header::Stamp;
+use crate::batch::{Compression, Records};
 use crate::error::{DeliveryError, ErrorCode};
-use crate::event::{BatchId, ConnId, Written};
+use crate::event::Written;
+use crate::ids::{BatchId, ConnId};
 use crate::producer::list::{Links, List, Table};
 use crate::time::Instant;
 
@@ -55,6 +56,17 @@ pub(crate) enum Stage {
     Wanted,
     /// A job has it.
     Out,
+}
+
+impl Stage {
+    /// The one in which batches begin, if there may be so many jobs.
+    pub(crate) fn first(compression: Compression, jobs: usize) -> Self {
+        match (compression, jobs) {
+            (Compression::None, _) => Self::Ready,
+            (_, 0) => Self::Inline,
+            (_, _) => Self::Wanted,
+        }
+    }
 }
 
 /// One batch.

@@ -5,10 +5,12 @@ use alloc::string::{String, ToString};
 use crate::connection::sasl::{Custom, Exchange};
 use crate::connection::{Connection, Phase, Request, RequestKind, Role};
 use crate::error::{ConnectionError, ErrorCode, FatalError};
-use crate::event::{Cause, ConnId, Event, Output};
+use crate::event::{Cause, Event, Output};
+use crate::ids::ConnId;
 use crate::producer::Producer;
-use crate::producer::brokers::{Attempts, Link};
-use crate::producer::idempotence::{Identity, Standing};
+use crate::producer::control::brokers::{Attempts, Link};
+use crate::producer::control::requests::{Listing, ProducerIdRequest};
+use crate::producer::delivery::idempotence::{Identity, Standing};
 use crate::producer::lifecycle;
 use crate::producer::timers::Timer;
 use crate::time::Instant;
@@ -27,87 +29,54 @@ const CHANCE: u32 = 2;
 /// them some that Java gives up on, it is, with backoff: the records that wait have their own deadline.
 const DEFINITE: [i16; 6] = [31, 35, 42, 49, 53, 90];
 
-/// Whether a producer id was asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ProducerIdRequest {
-    /// It may be.
-    #[default]
-    Idle,
-    /// It was, after so many failures.
-    InFlight(u32),
-    /// Not before this time; after so many failures.
-    BackingOff(Instant, u32),
-}
-
-/// Whether the list of all topics was asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Listing {
-    /// Nobody wants it.
-    #[default]
-    Idle,
-    /// It is to be asked for.
-    Wanted,
-    /// It was.
-    InFlight,
-}
-
-impl Listing {
-    /// Someone wants it; whoever wants it while it is on its way gets the same.
-    pub(crate) fn want(&mut self) {
-        if *self == Self::Idle {
-            *self = Self::Wanted;
-        }
-    }
-}
-
 impl Producer {
     /// Asks for a connection to a broker.
-    pub(super) fn connect_broker(&mut self, index: u32) {
-        let broker = &self.brokers[index];
+    pub(in crate::producer) fn connect_broker(&mut self, index: u32) {
+        let broker = &self.control.brokers[index];
         let (server, attempts) = ((broker.host.clone(), broker.port), broker.attempts);
         let conn = self.connect(Role::Broker(index), server, attempts);
-        self.brokers[index].attempts.link = Link::Up(conn);
+        self.control.brokers[index].attempts.link = Link::Up(conn);
     }
 
     fn connect_control(&mut self) {
-        let server = self.brokers.control_server(!self.config.rebootstrap);
-        let conn = self.connect(Role::Control, server, self.brokers.control.attempts);
-        self.brokers.control.attempts.link = Link::Up(conn);
+        let server = self.control.brokers.control_server(!self.config.rebootstrap);
+        let conn = self.connect(Role::Control, server, self.control.brokers.control.attempts);
+        self.control.brokers.control.attempts.link = Link::Up(conn);
     }
 
     fn connect(&mut self, role: Role, (host, port): (String, u16), attempts: Attempts) -> ConnId {
-        self.next_conn += 1;
-        let conn = ConnId(self.next_conn);
-        let setup = self.setup_backoff.after(attempts.setup_timeouts, &mut self.random);
+        self.sessions.next_conn += 1;
+        let conn = ConnId(self.sessions.next_conn);
+        let setup = self.sessions.setup_backoff.after(attempts.setup_timeouts, &mut self.random);
         let attempt = attempts.failures;
         self.outbox.output(Output::Connect { conn, host: host.clone(), port, attempt });
-        self.connections.insert(conn, Connection::new(self.now, role, (host, port), setup));
+        self.sessions.connections.insert(conn, Connection::new(self.now, role, (host, port), setup));
         self.stats.connections += 1;
         self.watch(conn);
         conn
     }
 
-    pub(super) fn attempts(&mut self, role: Role) -> &mut Attempts {
+    pub(in crate::producer) fn attempts(&mut self, role: Role) -> &mut Attempts {
         match role {
-            Role::Broker(index) => &mut self.brokers[index].attempts,
-            Role::Control => &mut self.brokers.control.attempts,
+            Role::Broker(index) => &mut self.control.brokers[index].attempts,
+            Role::Control => &mut self.control.brokers.control.attempts,
         }
     }
 
-    pub(super) fn connected(&mut self, now: Instant, conn: ConnId) {
-        let Some(connection) = self.connections.get(&conn) else {
+    pub(in crate::producer) fn connected(&mut self, now: Instant, conn: ConnId) {
+        let Some(connection) = self.sessions.connections.get(&conn) else {
             return;
         };
         if connection.phase != Phase::Opening {
             return;
         }
-        let version = self.attempts(self.connections[&conn].role).api_versions();
+        let version = self.attempts(self.sessions.connections[&conn].role).api_versions();
         self.negotiate(now, conn, version);
     }
 
     fn negotiate(&mut self, now: Instant, conn: ConnId, version: i16) {
         let timeout = self.config.request_timeout;
-        let Some(connection) = self.connections.get_mut(&conn) else {
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else {
             return;
         };
         connection.negotiate(now, version, &self.config.client_id, timeout);
@@ -115,13 +84,13 @@ impl Producer {
         self.watch(conn);
     }
 
-    pub(super) fn disconnected(&mut self, now: Instant, conn: ConnId, cause: Cause<'_>) {
+    pub(in crate::producer) fn disconnected(&mut self, now: Instant, conn: ConnId, cause: Cause<'_>) {
         let error = match cause {
-            Cause::Closed => match self.connections.get(&conn) {
+            Cause::Closed => match self.sessions.connections.get(&conn) {
                 Some(connection)
                     if connection.is_unproven()
                         && self.config.sasl.is_none()
-                        && !self.brokers.is_proven(&connection.host, connection.port) =>
+                        && !self.control.brokers.is_proven(&connection.host, connection.port) =>
                 {
                     ConnectionError::ClosedEarly
                 }
@@ -137,8 +106,8 @@ impl Producer {
     }
 
     /// A connection's deadline may have come.
-    pub(super) fn check_connection(&mut self, now: Instant, conn: ConnId) {
-        let Some(connection) = self.connections.get(&conn) else {
+    pub(in crate::producer) fn check_connection(&mut self, now: Instant, conn: ConnId) {
+        let Some(connection) = self.sessions.connections.get(&conn) else {
             return;
         };
         match connection.deadline(self.config.connections_max_idle) {
@@ -158,8 +127,8 @@ impl Producer {
     }
 
     /// Sets the connection's timer to its deadline.
-    pub(super) fn watch(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.get(&conn) else {
+    pub(in crate::producer) fn watch(&mut self, conn: ConnId) {
+        let Some(connection) = self.sessions.connections.get(&conn) else {
             return;
         };
         match connection.deadline(self.config.connections_max_idle) {
@@ -170,12 +139,12 @@ impl Producer {
 
     /// The connection is gone, or given up (`close`: the host has to close it). What it carried is unanswered.
     fn lose(&mut self, now: Instant, conn: ConnId, error: ConnectionError, close: bool) {
-        let Some(mut connection) = self.connections.remove(&conn) else {
+        let Some(mut connection) = self.sessions.connections.remove(&conn) else {
             return;
         };
         self.timers.clear(Timer::Connection(conn));
         if let Some(Exchange::Custom(Custom::Home(exchange))) = connection.exchange.take() {
-            self.mechanism.bury(exchange);
+            self.sessions.mechanism.bury(exchange);
         }
         if close {
             self.outbox.output(Output::Disconnect(conn));
@@ -186,10 +155,10 @@ impl Producer {
         let refusal = error.is_refusal()
             || (error == ConnectionError::ClosedEarly && self.attempts(role).closed_early() > CHANCE);
         if role == Role::Control && refusal {
-            self.brokers.control.refusal = Some(error.clone());
+            self.control.brokers.control.refusal = Some(error.clone());
         }
         let round_over = match role {
-            Role::Control if !idle => self.brokers.control_failed(),
+            Role::Control if !idle => self.control.brokers.control_failed(),
             Role::Control | Role::Broker(_) => true,
         };
         let attempts = self.attempts(role);
@@ -210,16 +179,16 @@ impl Producer {
             }
             if refusal && round_over {
                 // Another attempt will hardly help: brokers are not to be hammered.
-                now + self.refusal_backoff.after(refusals, &mut self.random)
+                now + self.sessions.refusal_backoff.after(refusals, &mut self.random)
             } else if round_over {
-                now + self.reconnect_backoff.after(failures, &mut self.random)
+                now + self.sessions.reconnect_backoff.after(failures, &mut self.random)
             } else {
                 now
             }
         };
         self.attempts(role).link = Link::Down(retry_at);
         if role == Role::Control && round_over && !idle {
-            if let Some(refusal) = self.brokers.control.refusal.take() {
+            if let Some(refusal) = self.control.brokers.control.refusal.take() {
                 self.deny(refusal);
             }
         }
@@ -227,38 +196,38 @@ impl Producer {
             log::warn!("{}:{}: {error}", connection.host, connection.port);
             self.stats.connection_failures += 1;
             let (host, port) = (connection.host.clone(), connection.port);
-            self.brokers.note_trouble(role, now, (&host, port), &error);
+            self.control.brokers.note_trouble(role, now, (&host, port), &error);
             self.outbox.event(Event::ConnectionFailed { conn, host, port, error });
         }
         for request in connection.take_requests() {
             self.forget(now, request);
             if role == Role::Control {
-                self.brokers.control.unanswered = self.brokers.control.unanswered.saturating_add(1);
+                self.control.brokers.control.unanswered = self.control.brokers.control.unanswered.saturating_add(1);
             }
         }
         if let Role::Broker(index) = role {
             if !idle {
-                self.topics.refresh.want(); // it may lead nothing any more
+                self.records.topics.refresh.want(); // it may lead nothing any more
             }
             self.attend(index);
         }
     }
 
     /// Gives a connection up, because of what the other side said.
-    pub(super) fn give_up(&mut self, now: Instant, conn: ConnId, error: ConnectionError) {
+    pub(in crate::producer) fn give_up(&mut self, now: Instant, conn: ConnId, error: ConnectionError) {
         self.lose(now, conn, error, true);
     }
 
     /// Gives a connection up that is not needed any more.
-    pub(super) fn drop_connection(&mut self, now: Instant, conn: ConnId) {
+    pub(in crate::producer) fn drop_connection(&mut self, now: Instant, conn: ConnId) {
         self.lose(now, conn, ConnectionError::Idle, true);
     }
 
     /// Bytes came in.
-    pub(super) fn received(&mut self, now: Instant, conn: ConnId, mut bytes: &[u8]) {
+    pub(in crate::producer) fn received(&mut self, now: Instant, conn: ConnId, mut bytes: &[u8]) {
         loop {
             let max = self.config.receive_message_max;
-            let Some(connection) = self.connections.get_mut(&conn) else {
+            let Some(connection) = self.sessions.connections.get_mut(&conn) else {
                 return;
             };
             if connection.phase == Phase::Opening {
@@ -279,7 +248,7 @@ impl Producer {
     /// A whole response came in.
     fn respond(&mut self, now: Instant, conn: ConnId, frame: &[u8]) -> Result<(), ConnectionError> {
         let correlation = wire::correlation(frame).ok_or_else(|| malformed("a response shorter than its header"))?;
-        let Some(connection) = self.connections.get_mut(&conn) else {
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else {
             return Ok(());
         };
         let Some(request) = connection.take_answered(now, correlation)? else {
@@ -310,12 +279,12 @@ impl Producer {
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
                 self.throttle(conn, response.throttle_ms);
-                self.brokers.control.unanswered = 0;
+                self.control.brokers.control.unanswered = 0;
                 if request.kind == RequestKind::TopicList {
                     if let Err(error) = self.topics_listed(now, &response) {
                         return self.give_back(now, request, error);
                     }
-                    self.listing = Listing::Idle;
+                    self.control.listing = Listing::Idle;
                 } else {
                     self.metadata_known(now, conn, &response);
                 }
@@ -326,7 +295,7 @@ impl Producer {
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
                 self.throttle(conn, response.throttle_ms);
-                self.brokers.control.unanswered = 0;
+                self.control.brokers.control.unanswered = 0;
                 self.producer_id_known(now, &response);
             }
             RequestKind::SaslHandshake => {
@@ -346,13 +315,15 @@ impl Producer {
                 self.answered(now, request, &response);
             }
         }
-        if let Some(role) = self.connections.get(&conn).map(|connection| connection.role) {
+        if let Some(role) = self.sessions.connections.get(&conn).map(|connection| connection.role) {
             if !matches!(api, Api::ApiVersions | Api::SaslHandshake | Api::SaslAuthenticate) {
                 self.attempts(role).answered();
-                self.brokers.forget_trouble(role);
-                if let Some(connection) = self.connections.get_mut(&conn).filter(|connection| !connection.proven) {
+                self.control.brokers.forget_trouble(role);
+                if let Some(connection) =
+                    self.sessions.connections.get_mut(&conn).filter(|connection| !connection.proven)
+                {
                     connection.proven = true;
-                    self.brokers.note_proven(&connection.host, connection.port);
+                    self.control.brokers.note_proven(&connection.host, connection.port);
                 }
             }
             if let Role::Broker(broker) = role {
@@ -373,9 +344,9 @@ impl Producer {
     fn forget(&mut self, now: Instant, request: Request) {
         match request.kind {
             RequestKind::Produce | RequestKind::ProduceUnanswered => self.lost(now, request.entries),
-            RequestKind::Metadata => self.topics.refresh.failed(now, &mut self.random),
-            RequestKind::TopicList => self.listing = Listing::Wanted,
-            RequestKind::InitProducerId => self.producer_id = ProducerIdRequest::Idle,
+            RequestKind::Metadata => self.records.topics.refresh.failed(now, &mut self.random),
+            RequestKind::TopicList => self.control.listing = Listing::Wanted,
+            RequestKind::InitProducerId => self.control.producer_id = ProducerIdRequest::Idle,
             RequestKind::ApiVersions | RequestKind::SaslHandshake | RequestKind::SaslAuthenticate => {}
         }
     }
@@ -397,7 +368,7 @@ impl Producer {
                 return Err(ConnectionError::Protocol(alloc::format!("ApiVersions was answered {}", ErrorCode(code))));
             }
         }
-        let Some(connection) = self.connections.get_mut(&conn) else {
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else {
             return Ok(());
         };
         connection.negotiated(response, self.config.sasl.is_some())?;
@@ -412,13 +383,13 @@ impl Producer {
         };
         let pause = Duration::from_millis(millis);
         let until = self.now + pause;
-        let Some(connection) = self.connections.get_mut(&conn) else {
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else {
             return;
         };
         let until = connection.throttled_until.map_or(until, |before| before.max(until));
         connection.throttled_until = Some(until);
         let (timer, node) = match connection.role {
-            Role::Broker(index) => (Timer::Broker(index), self.brokers[index].id),
+            Role::Broker(index) => (Timer::Broker(index), self.control.brokers[index].id),
             Role::Control => (Timer::Control, -1),
         };
         self.timers.set(timer, until);
@@ -426,11 +397,11 @@ impl Producer {
     }
 
     /// Whether [`pursue_control`](Self::pursue_control) has something to do.
-    pub(super) fn control_is_due(&self) -> bool {
+    pub(in crate::producer) fn control_is_due(&self) -> bool {
         if !self.may_ask() || !self.wants_control() {
             return false;
         }
-        match self.brokers.control.attempts.link {
+        match self.control.brokers.control.attempts.link {
             Link::Down(until) => until <= self.now,
             Link::Up(conn) => self.control_is_ready(conn),
         }
@@ -438,9 +409,9 @@ impl Producer {
 
     /// Sends the control requests that are due, or asks for the connection that they need. False if there is nothing to
     /// do now; then the timers know when there will be.
-    pub(super) fn pursue_control(&mut self) -> bool {
+    pub(in crate::producer) fn pursue_control(&mut self) -> bool {
         if self.control_is_due() {
-            match self.brokers.control.attempts.link {
+            match self.control.brokers.control.attempts.link {
                 Link::Down(_) => self.connect_control(),
                 Link::Up(conn) => self.send_control(conn),
             }
@@ -449,15 +420,15 @@ impl Producer {
         if !self.may_ask() {
             return false;
         }
-        if let Some(at) = self.topics.refresh.due().filter(|at| *at > self.now) {
+        if let Some(at) = self.records.topics.refresh.due().filter(|at| *at > self.now) {
             self.timers.set(Timer::Metadata, at);
         }
-        if let ProducerIdRequest::BackingOff(until, _) = self.producer_id {
+        if let ProducerIdRequest::BackingOff(until, _) = self.control.producer_id {
             if until > self.now {
                 self.timers.set(Timer::ProducerId, until);
             }
         }
-        if let Link::Down(until) = self.brokers.control.attempts.link {
+        if let Link::Down(until) = self.control.brokers.control.attempts.link {
             if until > self.now && self.wants_control() {
                 self.timers.set(Timer::Control, until);
             }
@@ -466,40 +437,40 @@ impl Producer {
     }
 
     fn may_ask(&self) -> bool {
-        matches!(self.phase, lifecycle::Phase::Running | lifecycle::Phase::Closing)
+        matches!(self.life.phase, lifecycle::Phase::Running | lifecycle::Phase::Closing)
     }
 
     /// Whether there is something to ask a server for.
     fn wants_control(&self) -> bool {
-        self.metadata_is_due() || self.producer_id_is_due() || self.listing == Listing::Wanted
+        self.metadata_is_due() || self.producer_id_is_due() || self.control.listing == Listing::Wanted
     }
 
     fn metadata_is_due(&self) -> bool {
-        self.topics.refresh.due().is_some_and(|at| at <= self.now)
+        self.records.topics.refresh.due().is_some_and(|at| at <= self.now)
     }
 
     fn producer_id_is_due(&self) -> bool {
-        let may = match self.producer_id {
+        let may = match self.control.producer_id {
             ProducerIdRequest::Idle => true,
             ProducerIdRequest::InFlight(_) => false,
             ProducerIdRequest::BackingOff(until, _) => until <= self.now,
         };
-        may && self.standing == Standing::Needed && !self.without_identity.is_empty()
+        may && self.identity.standing == Standing::Needed && !self.identity.without_identity.is_empty()
     }
 
     fn control_is_ready(&self, conn: ConnId) -> bool {
-        self.connections.get(&conn).is_some_and(|connection| connection.is_usable(self.now))
+        self.sessions.connections.get(&conn).is_some_and(|connection| connection.is_usable(self.now))
     }
 
     fn send_control(&mut self, conn: ConnId) {
         let now = self.now;
-        let doublings = self.brokers.control.unanswered.min(16);
+        let doublings = self.control.brokers.control.unanswered.min(16);
         let patience = (CONTROL_PATIENCE * (1 << doublings)).min(self.request_patience());
         if self.metadata_is_due() {
-            let wanted = self.topics.take_wanted(now, self.config.metadata_max_idle);
-            self.topics.refresh.sent(now);
-            let names = Some(wanted.iter().map(|index| &*self.topics[*index].name));
-            let Some(connection) = self.connections.get_mut(&conn) else {
+            let wanted = self.records.topics.take_wanted(now, self.config.metadata_max_idle);
+            self.records.topics.refresh.sent(now);
+            let names = Some(wanted.iter().map(|index| &*self.records.topics[*index].name));
+            let Some(connection) = self.sessions.connections.get_mut(&conn) else {
                 return;
             };
             let Some(version) = connection.versions.metadata else {
@@ -512,14 +483,14 @@ impl Producer {
             });
             self.stats.metadata_requests += 1;
         }
-        if self.listing == Listing::Wanted {
-            let Some(connection) = self.connections.get_mut(&conn) else {
+        if self.control.listing == Listing::Wanted {
+            let Some(connection) = self.sessions.connections.get_mut(&conn) else {
                 return;
             };
             let Some(version) = connection.versions.metadata else {
                 return;
             };
-            self.listing = Listing::InFlight;
+            self.control.listing = Listing::InFlight;
             let (client, kind, all) =
                 (&*self.config.client_id, RequestKind::TopicList, None::<core::iter::Empty<&str>>);
             connection.request(now, Api::Metadata, kind, version, client, patience, |out| {
@@ -528,18 +499,18 @@ impl Producer {
             self.stats.metadata_requests += 1;
         }
         if self.producer_id_is_due() {
-            let Some(connection) = self.connections.get_mut(&conn) else {
+            let Some(connection) = self.sessions.connections.get_mut(&conn) else {
                 return;
             };
             let Some(version) = connection.versions.init_producer_id else {
                 self.fail_for_good(FatalError::NO_PRODUCER_IDS);
                 return;
             };
-            let failures = match self.producer_id {
+            let failures = match self.control.producer_id {
                 ProducerIdRequest::BackingOff(_, failures) => failures,
                 ProducerIdRequest::Idle | ProducerIdRequest::InFlight(_) => 0,
             };
-            self.producer_id = ProducerIdRequest::InFlight(failures);
+            self.control.producer_id = ProducerIdRequest::InFlight(failures);
             let (client, kind) = (&*self.config.client_id, RequestKind::InitProducerId);
             connection.request(now, Api::InitProducerId, kind, version, client, patience, |out| {
                 init_producer_id::encode(out, version, &init_producer_id::Request::NEW);
@@ -552,19 +523,19 @@ impl Producer {
     fn producer_id_known(&mut self, now: Instant, response: &init_producer_id::Response) {
         match response.error {
             0 if response.producer_id >= 0 && response.epoch >= 0 => {
-                self.producer_id = ProducerIdRequest::Idle;
+                self.control.producer_id = ProducerIdRequest::Idle;
                 let (producer_id, epoch) = (response.producer_id, response.epoch);
                 log::debug!("producer id {producer_id}, epoch {epoch}");
-                self.standing = Standing::Known(Identity { producer_id, epoch });
+                self.identity.standing = Standing::Known(Identity { producer_id, epoch });
                 self.identity_known();
             }
             code if !DEFINITE.contains(&code) => {
-                let failures = match self.producer_id {
+                let failures = match self.control.producer_id {
                     ProducerIdRequest::InFlight(failures) | ProducerIdRequest::BackingOff(_, failures) => failures,
                     ProducerIdRequest::Idle => 0,
                 };
                 let until = now + self.retry_backoff.after(failures, &mut self.random);
-                self.producer_id = ProducerIdRequest::BackingOff(until, failures.saturating_add(1));
+                self.control.producer_id = ProducerIdRequest::BackingOff(until, failures.saturating_add(1));
             }
             code => self.fail_for_good(FatalError::new(ErrorCode(code))),
         }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::connection::Role;
 use crate::error::ConnectionError;
-use crate::event::ConnId;
+use crate::ids::ConnId;
 use crate::producer::list::List;
 use crate::time::Instant;
 

@@ -5,13 +5,13 @@ use bytes::BufMut;
 use crate::batch::header;
 use crate::batch::{Class, Compression};
 use crate::connection::{Entry, RequestKind, Role};
-use crate::event::ConnId;
+use crate::ids::ConnId;
 use crate::planted::planted;
 use crate::producer::Producer;
-use crate::producer::batches::{Stage, State};
-use crate::producer::brokers::Link;
-use crate::producer::idempotence::{self, Bump, Next, Sequencing, Standing};
-use crate::producer::partitions::Ready;
+use crate::producer::control::brokers::Link;
+use crate::producer::delivery::idempotence::{self, Bump, Next, Sequencing, Standing};
+use crate::producer::records::batches::{Stage, State};
+use crate::producer::records::partitions::Ready;
 use crate::producer::timers::Timer;
 use crate::time::Instant;
 use crate::wire::produce;
@@ -27,79 +27,79 @@ const WITHOUT_IDENTITY: u32 = u32::MAX;
 
 impl Producer {
     /// A lingering batch is due: it leaves as soon as its connection can take it, and grows until then.
-    pub(super) fn make_due(&mut self, slot: u32) {
-        self.batches.make_due(slot);
-        let partition = self.batches[slot].partition;
+    pub(in crate::producer) fn make_due(&mut self, slot: u32) {
+        self.records.batches.make_due(slot);
+        let partition = self.records.batches[slot].partition;
         self.list_if_ready(partition);
     }
 
     /// A due batch takes no more records.
-    pub(super) fn close_batch(&mut self, slot: u32) {
-        let batch = &mut self.batches[slot];
+    pub(in crate::producer) fn close_batch(&mut self, slot: u32) {
+        let batch = &mut self.records.batches[slot];
         batch.records.close();
         batch.state = State::Closed;
-        self.partitions[batch.partition].first_chunk = Class::holding(batch.records.len());
+        self.records.partitions[batch.partition].first_chunk = Class::holding(batch.records.len());
     }
 
     /// What the partition has to send now.
-    pub(super) fn next_of(&self, index: u32) -> Next {
-        let partition = &self.partitions[index];
-        if self.standing != Standing::Off {
-            return Sequencing::next(partition, &self.batches, self.now, self.standing);
+    pub(in crate::producer) fn next_of(&self, index: u32) -> Next {
+        let partition = &self.records.partitions[index];
+        if self.identity.standing != Standing::Off {
+            return Sequencing::next(partition, &self.records.batches, self.now, self.identity.standing);
         }
         let muted = self.config.max_in_flight == 1 && !partition.sent.is_empty();
         let backing_off = partition.backoff.is_some_and(|until| until > self.now);
         match partition.queued.first() {
-            Some(slot) if !muted && !backing_off && self.batches[slot].may_leave() => Next::Fresh(slot),
+            Some(slot) if !muted && !backing_off && self.records.batches[slot].may_leave() => Next::Fresh(slot),
             _ => Next::Nothing,
         }
     }
 
     /// Something about the partition has changed: if it can send now, its leader's connection learns of it.
-    pub(super) fn list_if_ready(&mut self, index: u32) {
+    pub(in crate::producer) fn list_if_ready(&mut self, index: u32) {
         self.list_for_job(index);
-        if self.partitions[index].listed.is_some() {
+        if self.records.partitions[index].listed.is_some() {
             return;
         }
         if self.next_of(index) == Next::Nothing {
             self.list_without_identity(index);
             return;
         }
-        let Some(leader) = self.partitions[index].leader else {
-            self.topics.refresh.want();
+        let Some(leader) = self.records.partitions[index].leader else {
+            self.records.topics.refresh.want();
             return;
         };
-        self.partitions[index].listed = Some(leader);
-        let broker = &mut self.brokers[leader];
-        broker.ready.push_back(&mut self.partitions, Ready, index);
+        self.records.partitions[index].listed = Some(leader);
+        let broker = &mut self.control.brokers[leader];
+        broker.ready.push_back(&mut self.records.partitions, Ready, index);
         broker.stuck_since.get_or_insert(self.now);
         self.attend(leader);
     }
 
     /// Takes the partition off the list that it is in.
-    pub(super) fn unlist(&mut self, index: u32) {
-        match self.partitions[index].listed.take() {
+    pub(in crate::producer) fn unlist(&mut self, index: u32) {
+        match self.records.partitions[index].listed.take() {
             None => {}
-            Some(WITHOUT_IDENTITY) => self.without_identity.remove(&mut self.partitions, Ready, index),
-            Some(broker) => self.brokers[broker].ready.remove(&mut self.partitions, Ready, index),
+            Some(WITHOUT_IDENTITY) => self.identity.without_identity.remove(&mut self.records.partitions, Ready, index),
+            Some(broker) => self.control.brokers[broker].ready.remove(&mut self.records.partitions, Ready, index),
         }
     }
 
     /// If the partition waits for nothing but a producer id, it is remembered until there is one.
     fn list_without_identity(&mut self, index: u32) {
-        let partition = &self.partitions[index];
+        let partition = &self.records.partitions[index];
         let waits = partition.sequencing.has_gap()
             || !partition.sent.is_empty()
-            || partition.queued.first().is_some_and(|slot| self.batches[slot].state != State::Open);
-        if self.standing == Standing::Needed && waits {
-            self.partitions[index].listed = Some(WITHOUT_IDENTITY);
-            self.without_identity.push_back(&mut self.partitions, Ready, index);
+            || partition.queued.first().is_some_and(|slot| self.records.batches[slot].state != State::Open);
+        if self.identity.standing == Standing::Needed && waits {
+            self.records.partitions[index].listed = Some(WITHOUT_IDENTITY);
+            self.identity.without_identity.push_back(&mut self.records.partitions, Ready, index);
         }
     }
 
     /// There is a producer id: whoever waited for one goes on.
-    pub(super) fn identity_known(&mut self) {
-        while let Some(index) = self.without_identity.first() {
+    pub(in crate::producer) fn identity_known(&mut self) {
+        while let Some(index) = self.identity.without_identity.first() {
             self.unlist(index);
             self.bump_if_needed(index);
             self.list_if_ready(index);
@@ -107,23 +107,27 @@ impl Producer {
     }
 
     /// Bumps the epoch if the partition waits for that and nothing of it is on the wire.
-    pub(super) fn bump_if_needed(&mut self, index: u32) {
-        if !self.partitions[index].sequencing.has_gap() {
+    pub(in crate::producer) fn bump_if_needed(&mut self, index: u32) {
+        if !self.records.partitions[index].sequencing.has_gap() {
             return;
         }
-        let before = self.standing;
-        match idempotence::bump(&mut self.partitions[index], &mut self.batches, &mut self.standing) {
-            Bump::Done if before != self.standing => {
+        let before = self.identity.standing;
+        match idempotence::bump(
+            &mut self.records.partitions[index],
+            &mut self.records.batches,
+            &mut self.identity.standing,
+        ) {
+            Bump::Done if before != self.identity.standing => {
                 self.stats.epoch_bumps += 1;
-                log::debug!("epoch bumped: {:?}", self.standing);
+                log::debug!("epoch bumped: {:?}", self.identity.standing);
             }
             Bump::Done | Bump::NotNow | Bump::NeedsProducerId => {}
         }
     }
 
     /// The broker has something to send, or may again: its connection is told, or one is asked for.
-    pub(super) fn attend(&mut self, index: u32) {
-        let broker = &self.brokers[index];
+    pub(in crate::producer) fn attend(&mut self, index: u32) {
+        let broker = &self.control.brokers[index];
         if broker.ready.is_empty() {
             return;
         }
@@ -135,8 +139,8 @@ impl Producer {
     }
 
     /// Tells the host to transmit, if there is something to and it was not told yet.
-    pub(super) fn arm(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.get(&conn) else {
+    pub(in crate::producer) fn arm(&mut self, conn: ConnId) {
+        let Some(connection) = self.sessions.connections.get(&conn) else {
             return;
         };
         if connection.armed {
@@ -145,10 +149,10 @@ impl Producer {
         let formed = !connection.segments().is_empty();
         let can_form = match connection.role {
             Role::Control => false,
-            Role::Broker(broker) => !self.brokers[broker].ready.is_empty() && self.has_window(conn),
+            Role::Broker(broker) => !self.control.brokers[broker].ready.is_empty() && self.has_window(conn),
         };
         if formed || can_form {
-            let connection = self.connections.get_mut(&conn).expect("it was there a line ago");
+            let connection = self.sessions.connections.get_mut(&conn).expect("it was there a line ago");
             connection.armed = true;
             self.outbox.transmit(conn);
         }
@@ -156,14 +160,14 @@ impl Producer {
 
     /// Whether another Produce request may be sent on the connection.
     fn has_window(&self, conn: ConnId) -> bool {
-        self.connections.get(&conn).is_some_and(|connection| {
+        self.sessions.connections.get(&conn).is_some_and(|connection| {
             connection.is_usable(self.now) && connection.in_flight() < self.config.max_in_flight
         })
     }
 
     /// The host can write: if nothing is left of the last request, the next is formed.
-    pub(super) fn lay_out(&mut self, now: Instant, conn: ConnId) {
-        let Some(connection) = self.connections.get(&conn) else {
+    pub(in crate::producer) fn lay_out(&mut self, now: Instant, conn: ConnId) {
+        let Some(connection) = self.sessions.connections.get(&conn) else {
             return;
         };
         if connection.segments().is_empty() {
@@ -173,7 +177,7 @@ impl Producer {
                 }
             }
         }
-        let connection = self.connections.get_mut(&conn).expect("forming a request closes no connection");
+        let connection = self.sessions.connections.get_mut(&conn).expect("forming a request closes no connection");
         if connection.segments().is_empty() {
             connection.armed = planted("lost-edge") && self.stats.produce_requests % 7 == 3;
         }
@@ -181,13 +185,13 @@ impl Producer {
 
     /// Takes batches from the broker's ready partitions in turn, one of each, up to `max.request.size`.
     fn form_produce(&mut self, now: Instant, conn: ConnId, broker: u32) {
-        let Some(versions) = self.connections.get(&conn).map(|connection| connection.versions) else {
+        let Some(versions) = self.sessions.connections.get(&conn).map(|connection| connection.versions) else {
             return;
         };
         let Some(mut version) = versions.produce else { return };
-        let mut entries = self.spare_entries.pop().unwrap_or_default();
+        let mut entries = self.sessions.spare_entries.pop().unwrap_or_default();
         let mut size = produce::head_size(self.config.client_id.len());
-        while let Some(index) = self.brokers[broker].ready.first() {
+        while let Some(index) = self.control.brokers[broker].ready.first() {
             let slot = match self.next_of(index) {
                 Next::Fresh(slot) | Next::Retry(slot) => slot,
                 Next::Nothing => {
@@ -197,9 +201,9 @@ impl Producer {
                 }
             };
             self.make_ready(slot, version);
-            let partition = &self.partitions[index];
-            let topic = &self.topics[partition.topic];
-            let more = self.batches[slot].size() + produce::entry_size(topic.name.len());
+            let partition = &self.records.partitions[index];
+            let topic = &self.records.topics[partition.topic];
+            let more = self.records.batches[slot].size() + produce::entry_size(topic.name.len());
             let full = size + more > self.config.max_request_size || entries.len() == self.config.batches_a_request;
             if full && !entries.is_empty() {
                 break;
@@ -210,7 +214,7 @@ impl Producer {
                 if !versions.produce_by_name {
                     // The broker takes ids only, and this topic's is not known yet.
                     self.unlist(index);
-                    self.topics.refresh.want();
+                    self.records.topics.refresh.want();
                     continue;
                 }
                 version = 12;
@@ -218,34 +222,35 @@ impl Producer {
             let (topic_index, topic_id, number) = (partition.topic, topic.id, partition.number);
             self.unlist(index);
             self.leave(conn, index, slot);
-            let batch = &self.batches[slot];
+            let batch = &self.records.batches[slot];
             entries.push(Entry {
                 topic: topic_index,
                 topic_id,
                 number,
                 partition: index,
                 slot,
-                generation: self.batches.generation(slot),
+                generation: self.records.batches.generation(slot),
                 attempt: batch.attempt,
                 answered: false,
             });
         }
         if entries.is_empty() {
-            self.spare_entries.push(entries);
+            self.sessions.spare_entries.push(entries);
             return;
         }
-        self.brokers[broker].stuck_since = None;
+        self.control.brokers[broker].stuck_since = None;
         // A request has each topic once.
         entries.sort_unstable_by_key(|entry| (entry.topic, entry.number));
         for entry in &entries {
-            let batch = &mut self.batches[entry.slot];
-            let sequencing = &mut self.partitions[entry.partition].sequencing;
-            if self.standing != Standing::Off {
-                batch.stamp = Some(sequencing.stamp(self.standing, batch.stamp, batch.records.count(), version < 13));
+            let batch = &mut self.records.batches[entry.slot];
+            let sequencing = &mut self.records.partitions[entry.partition].sequencing;
+            if self.identity.standing != Standing::Off {
+                batch.stamp =
+                    Some(sequencing.stamp(self.identity.standing, batch.stamp, batch.records.count(), version < 13));
             }
             log::trace!("{} leaves on {conn}", self.describe(entry.slot));
             self.stats.batches_sent += 1;
-            self.stats.batch_bytes_sent += self.batches[entry.slot].size() as u64;
+            self.stats.batch_bytes_sent += self.records.batches[entry.slot].size() as u64;
         }
         self.stats.produce_requests += 1;
         let correlation = self.write_produce(conn, version, &entries);
@@ -255,15 +260,15 @@ impl Producer {
         for entry in &entries {
             self.list_if_ready(entry.partition); // it may have another batch, for the next request
         }
-        let connection = self.connections.get_mut(&conn).expect("nothing closed it meanwhile");
+        let connection = self.sessions.connections.get_mut(&conn).expect("nothing closed it meanwhile");
         connection.await_answer(now, correlation, kind, version, patience, entries);
         self.watch(conn);
     }
 
     /// A batch, for logs: where it goes, its stamp, its attempt.
-    pub(super) fn describe(&self, slot: u32) -> impl core::fmt::Display {
-        let batch = &self.batches[slot];
-        let partition = &self.partitions[batch.partition];
+    pub(in crate::producer) fn describe(&self, slot: u32) -> impl core::fmt::Display {
+        let batch = &self.records.batches[slot];
+        let partition = &self.records.partitions[batch.partition];
         Description {
             topic: partition.topic,
             partition: partition.number,
@@ -276,13 +281,13 @@ impl Producer {
 
     /// The batch is in its final form for a Produce request of this version.
     fn make_ready(&mut self, slot: u32, version: i16) {
-        if self.batches[slot].stage == Stage::Inline {
-            if self.batches[slot].state == State::Due {
+        if self.records.batches[slot].stage == Stage::Inline {
+            if self.records.batches[slot].state == State::Due {
                 self.close_batch(slot);
             }
             self.compress_inline(slot);
         }
-        let zstd = matches!(self.batches[slot].records.codec(), Compression::Zstd { .. });
+        let zstd = matches!(self.records.batches[slot].records.codec(), Compression::Zstd { .. });
         if zstd && version < ZSTD_FROM {
             self.decompress(slot);
         }
@@ -290,20 +295,20 @@ impl Producer {
 
     /// The batch goes on the wire, for the first time or again.
     fn leave(&mut self, conn: ConnId, index: u32, slot: u32) {
-        let partition = &mut self.partitions[index];
-        match self.batches[slot].state {
+        let partition = &mut self.records.partitions[index];
+        match self.records.batches[slot].state {
             State::Due => {
                 self.close_batch(slot);
-                self.partitions[index].move_to_sent(&mut self.batches, slot);
+                self.records.partitions[index].move_to_sent(&mut self.records.batches, slot);
             }
-            State::Closed => partition.move_to_sent(&mut self.batches, slot),
+            State::Closed => partition.move_to_sent(&mut self.records.batches, slot),
             State::Waiting => {}
             State::Open | State::InFlight(_) | State::Resolved(_) | State::Delivering | State::Split | State::Free => {
                 unreachable!("only due, closed and waiting batches are next")
             }
         }
-        self.partitions[index].on_wire += 1;
-        let batch = &mut self.batches[slot];
+        self.records.partitions[index].on_wire += 1;
+        let batch = &mut self.records.batches[slot];
         batch.state = State::InFlight(conn);
         batch.attempt += 1;
         batch.outstanding += 1;
@@ -311,7 +316,7 @@ impl Producer {
 
     /// Lays the request as segments: heads and headers, and between them the record sections, shared.
     fn write_produce(&mut self, conn: ConnId, version: i16, entries: &[Entry]) -> i32 {
-        let connection = self.connections.get_mut(&conn).expect("the caller looked it up");
+        let connection = self.sessions.connections.get_mut(&conn).expect("the caller looked it up");
         let correlation = connection.correlation();
         let mut head = core::mem::take(&mut connection.head);
         head.reserve(4096);
@@ -324,9 +329,9 @@ impl Producer {
         produce::begin(&mut head, version, correlation, client, None, acks, timeout, topics().count());
         for entries in topics() {
             let topic = entries[0].topic;
-            produce::topic(&mut head, version, &self.topics[topic].name, &entries[0].topic_id, entries.len());
+            produce::topic(&mut head, version, &self.records.topics[topic].name, &entries[0].topic_id, entries.len());
             for entry in entries {
-                let batch = &self.batches[entry.slot];
+                let batch = &self.records.batches[entry.slot];
                 produce::partition(&mut head, version, entry.number, batch.size());
                 let stamp = batch.stamp.unwrap_or(header::Stamp::NONE);
                 head.put_slice(&header::encode(&batch.records, stamp));

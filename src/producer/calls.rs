@@ -1,0 +1,328 @@
+//! What the machine's users call.
+
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::config::{Config, Sasl};
+use crate::connection::Connection;
+use crate::connection::sasl::SaslMechanism;
+use crate::error::{ErrorCode, SendError};
+use crate::event::{Delivery, Event, Input, Output, PartitionInfo, Sent};
+use crate::ids::{ConnId, FlushId, TopicIndex};
+use crate::producer::lifecycle::Phase;
+use crate::producer::outbox::Item;
+use crate::producer::records::partitioner::Partitioner;
+use crate::producer::records::topics;
+#[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+use crate::producer::sessions::mechanism::Over;
+use crate::producer::{Producer, Stats, Transmit};
+use crate::record::Record;
+use crate::time::Instant;
+
+impl Producer {
+    /// Lets `partitioner` choose for records that name no partition, in place of Java's rules (murmur2 of the key, sticky
+    /// without one).
+    pub fn set_partitioner(&mut self, partitioner: Box<dyn Partitioner>) {
+        self.records.partitioner = Some(partitioner);
+    }
+
+    /// Answers the challenges of a SASL mechanism that is not built in (`sasl.mechanism`), in place of one that was given before.
+    /// Who waits for the one before is served by this one, once [`security_renewed`](Self::security_renewed) is said.
+    pub fn set_sasl_mechanism(&mut self, mechanism: Box<dyn SaslMechanism>) {
+        self.sessions.mechanism.give(mechanism);
+    }
+
+    /// Authentication is done by jobs, even if `compression.jobs` asks for none: it may wait for others.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn authenticate_by_jobs(&mut self) {
+        self.sessions.sasl_by_jobs = true;
+    }
+
+    /// Takes other credentials, from the next connection or re-authentication on. Does nothing if `security.protocol` has no
+    /// SASL. [`security_renewed`](Self::security_renewed) makes that soon, where the old ones were refused.
+    pub fn set_sasl(&mut self, sasl: Sasl) {
+        if self.config.sasl.is_some() {
+            self.config.sasl = Some(sasl);
+        }
+    }
+
+    /// Takes a record: copies it into the open batch of its partition. Never waits.
+    ///
+    /// # Errors
+    /// See [`SendError`]: nothing was kept of the record, and each variant says when to try again, if ever.
+    #[inline]
+    pub fn send(&mut self, now: Instant, record: &Record<'_>) -> Result<Sent, SendError> {
+        let now = self.clock(now);
+        self.accept(now, record)
+    }
+
+    /// Asks for a topic's partitions; [`Event::TopicReady`] or [`Event::TopicFailed`] follows. Refreshes what is known.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] or [`SendError::Fatal`].
+    pub fn want_topic(&mut self, now: Instant, topic: &str) -> Result<TopicIndex, SendError> {
+        let now = self.clock(now);
+        self.check_running()?;
+        let index = self.records.topics.add(now, topic);
+        self.records.topics.ask(now, index);
+        self.check_access()?;
+        Ok(TopicIndex(index))
+    }
+
+    /// Asks which topics the cluster has, for those who want to look; [`Event::TopicsListed`] follows when a server
+    /// answers. Creates none, and keeps nothing of the answer but the brokers.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] or [`SendError::Fatal`].
+    pub fn list_topics(&mut self, now: Instant) -> Result<(), SendError> {
+        self.clock(now);
+        self.check_running()?;
+        self.control.listing.want();
+        self.check_access()
+    }
+
+    /// A topic's partitions as far as they are known (Java's `partitionsFor`); `None` until then.
+    pub fn partitions(&self, topic: &str) -> Option<Vec<PartitionInfo>> {
+        let topic = &self.records.topics[self.records.topics.look(topic)?];
+        let info = |index: &u32| {
+            let partition = &self.records.partitions[*index];
+            let leader = partition.leader.map(|leader| self.control.brokers[leader].id);
+            PartitionInfo { partition: partition.number, leader, leader_epoch: partition.leader_epoch }
+        };
+        (topic.count > 0).then(|| topic.partitions[..topic.count].iter().map(info).collect())
+    }
+
+    /// Makes everything accepted so far leave without lingering. [`Event::Flushed`] follows when each of these records
+    /// has been named by a delivery.
+    pub fn flush(&mut self, now: Instant) -> FlushId {
+        self.clock(now);
+        self.records.due_below = self.records.batches.next_serial();
+        self.life.flushes.begin(self.records.due_below)
+    }
+
+    /// Takes no more records, delivers what is open, then closes all connections. [`Event::Closed`] follows.
+    pub fn close(&mut self, now: Instant) {
+        self.clock(now);
+        match self.life.phase {
+            Phase::Running => {
+                self.records.due_below = self.records.batches.next_serial();
+                self.life.phase = Phase::Closing;
+            }
+            Phase::Failed(_) => self.life.phase = Phase::Aborting,
+            Phase::Closing | Phase::Aborting | Phase::Closed => {}
+        }
+    }
+
+    /// Takes no more records and fails what is open, then closes all connections. [`Event::Closed`] follows.
+    pub fn abort(&mut self, now: Instant) {
+        self.clock(now);
+        if self.life.phase != Phase::Closed {
+            self.life.phase = Phase::Aborting;
+        }
+    }
+
+    /// Tells the machine what happened. Infallible: what it thinks of it, it says by [`poll_output`](Self::poll_output).
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        let now = self.clock(now);
+        match input {
+            Input::Connected(conn) => self.connected(now, conn),
+            Input::Disconnected(conn, cause) => self.disconnected(now, conn, cause),
+            Input::Data(conn, bytes) => self.received(now, conn, bytes),
+            Input::Done(done) => self.job_done(now, done),
+            Input::Token(token) => self.token_known(now, token.map_err(ToString::to_string)),
+            Input::Timeout => self.timed_out(now),
+            Input::WallClock(time) => self.wall = Some((now, time)),
+        }
+    }
+
+    /// The next thing to do. Drain until [`Output::Wait`].
+    pub fn poll_output(&mut self) -> Output {
+        if !self.sessions.sasl_by_jobs {
+            drop(self.sessions.mechanism.take_over());
+        }
+        loop {
+            match self.outbox.take() {
+                Some(Item::Output(output)) => return output,
+                Some(Item::Delivery(slot, outcome)) => {
+                    let batch = &self.records.batches[slot];
+                    let partition = &self.records.partitions[batch.partition];
+                    let delivery = Delivery {
+                        batch: batch.id(),
+                        records: batch.range(),
+                        topic: TopicIndex(partition.topic),
+                        partition: partition.number,
+                        outcome,
+                    };
+                    self.records.batches.delivered(slot);
+                    return Output::Event(Event::Delivered(delivery));
+                }
+                None if self.step() => {}
+                None if self.records.pool.has_lent() && self.reclaim() => {}
+                None => {
+                    self.awake = false;
+                    self.last_wait = self.next_deadline();
+                    return Output::Wait(self.last_wait);
+                }
+            }
+        }
+    }
+
+    /// What to write on a connection now. Produce requests are formed here, as late as can be.
+    pub fn transmit(&mut self, now: Instant, conn: ConnId) -> Transmit<'_> {
+        let now = self.clock(now);
+        self.lay_out(now, conn);
+        Transmit { producer: self, conn, now }
+    }
+
+    /// `n` bytes of what [`transmit`](Self::transmit) showed were written: for hosts that wrote clones of its segments.
+    /// Does nothing for a connection that is gone.
+    pub fn written(&mut self, now: Instant, conn: ConnId, n: usize) {
+        let now = self.clock(now);
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else {
+            return;
+        };
+        let unanswered = connection.written(now, n);
+        self.watch(conn);
+        if let Some(request) = unanswered {
+            self.delivered_unanswered(now, request);
+        }
+        self.reclaim();
+    }
+
+    /// True once if a drain would now say something other than the last [`Output::Wait`]: wake the party that drains.
+    #[inline]
+    pub fn take_wake(&mut self) -> bool {
+        if self.awake {
+            return false;
+        }
+        let sooner = match (self.next_deadline(), self.last_wait) {
+            (Some(next), Some(last)) => next < last,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        self.awake = sooner || !self.outbox.is_empty() || self.has_step();
+        self.awake
+    }
+
+    /// The name of a topic.
+    pub fn topic_name(&self, topic: TopicIndex) -> &str {
+        &self.records.topics[topic.0].name
+    }
+
+    /// The last error that the cluster answered for a topic, such as `UNKNOWN_TOPIC_OR_PARTITION` while it does not
+    /// exist; `None` after a success.
+    pub fn topic_error(&self, topic: TopicIndex) -> Option<ErrorCode> {
+        self.records.topics[topic.0].last_error
+    }
+
+    /// Why the cluster refuses a topic, if that was its last answer.
+    pub fn topic_refusal(&self, topic: &str) -> Option<ErrorCode> {
+        match self.records.topics[self.records.topics.look(topic)?].standing {
+            topics::Standing::Refused(code) => Some(code),
+            topics::Standing::Unknown | topics::Standing::Known => None,
+        }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Bytes of `buffer.memory` in use.
+    pub fn buffered(&self) -> usize {
+        self.records.pool.used()
+    }
+
+    /// Produce requests that wait for an answer, on all connections.
+    pub fn in_flight(&self) -> usize {
+        self.sessions.connections.values().map(Connection::produce_in_flight).sum()
+    }
+
+    /// Whether [`Event::Closed`] was said.
+    pub fn is_closed(&self) -> bool {
+        self.life.phase == Phase::Closed
+    }
+
+    /// The last trouble with a server that has not answered since: where, what, how long ago. `None` if all is well.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn trouble(&self) -> Option<alloc::string::String> {
+        self.control.brokers.trouble(self.now)
+    }
+
+    /// Why a batch may not have been delivered: the trouble with its leader, or with finding one.
+    pub(super) fn trouble_of(&self, slot: u32) -> Option<alloc::string::String> {
+        match self.records.partitions[self.records.batches[slot].partition].leader {
+            Some(leader) => self.control.brokers.trouble_of(leader, self.now),
+            None => self.control.brokers.trouble(self.now),
+        }
+    }
+
+    /// What of the application's code is not needed any more: to be dropped where it may do what it likes.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn take_over(&mut self) -> Vec<Over> {
+        self.sessions.mechanism.take_over()
+    }
+
+    /// Records that were accepted and not delivered, nor have failed.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn open_records(&self) -> u64 {
+        self.stats.records_accepted - self.stats.records_delivered - self.stats.records_failed
+    }
+
+    /// Bytes that a record takes at most, of `buffer.memory` and of a request.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn size_at_most(record: &Record<'_>) -> usize {
+        crate::batch::Content::new(0, record.key, record.value, record.headers).alone_at_most()
+    }
+
+    /// Bytes of `buffer.memory` that are free.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn free_memory(&self) -> usize {
+        self.records.pool.available()
+    }
+
+    /// Makes what lingers leave, and says [`Event::Writable`] when memory comes back and that much is free.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn await_memory(&mut self, bytes: usize) {
+        self.records.due_below = self.records.batches.next_serial();
+        self.records.starved = Some(bytes.min(self.records.pool.largest()));
+    }
+
+    /// The brokers of the newest metadata: node id, host, port.
+    pub fn brokers(&self) -> Vec<(i32, &str, u16)> {
+        let brokers = (0..self.control.brokers.len()).map(|index| &self.control.brokers[index]);
+        brokers.filter(|broker| broker.current).map(|broker| (broker.id, &*broker.host, broker.port)).collect()
+    }
+
+    /// What the producer was configured with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn segments(&self, conn: ConnId) -> impl Iterator<Item = &Bytes> {
+        self.sessions.connections.get(&conn).into_iter().flat_map(|connection| connection.segments())
+    }
+
+    /// Time never goes back.
+    #[inline]
+    fn clock(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    pub(super) fn check_running(&self) -> Result<(), SendError> {
+        match &self.life.phase {
+            Phase::Running => Ok(()),
+            Phase::Failed(fatal) => Err(SendError::Fatal(fatal.clone())),
+            Phase::Closing | Phase::Aborting | Phase::Closed => Err(SendError::Closed),
+        }
+    }
+
+    /// The last servers asked let this client in, or none was asked yet.
+    pub(super) fn check_access(&self) -> Result<(), SendError> {
+        self.sessions.denied.clone().map_or(Ok(()), |error| Err(SendError::AccessDenied(error)))
+    }
+}

@@ -1,0 +1,244 @@
+//! The machine: its contract, and what it owns, by rooms.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use crate::batch::{Compression, Compressor, Pool};
+use crate::config::Config;
+use crate::connection::{Connection, Entry};
+use crate::error::ConnectionError;
+use crate::ids::ConnId;
+use crate::producer::backoff::Backoff;
+use crate::producer::control::brokers::Brokers;
+use crate::producer::control::requests::{Listing, ProducerIdRequest};
+use crate::producer::delivery::idempotence::Standing;
+use crate::producer::lifecycle::{Flushes, Phase};
+use crate::producer::list::List;
+use crate::producer::outbox::Outbox;
+use crate::producer::random::Random;
+use crate::producer::records::batches::{Batches, Stage};
+use crate::producer::records::jobs::Jobs;
+use crate::producer::records::partitioner::{Partitioner, RoundRobinPartitioner};
+use crate::producer::records::partitions::Partitions;
+use crate::producer::records::topics::{Sizes, Topics};
+use crate::producer::sessions::mechanism::Mechanism;
+#[cfg(feature = "scram")]
+use crate::producer::sessions::scram::Scram;
+use crate::producer::sessions::tokens::Tokens;
+use crate::producer::stats::Stats;
+use crate::producer::timers::Timers;
+use crate::time::{Instant, UnixTime};
+
+/// A Kafka producer without sockets, clock, threads or randomness of its own.
+///
+/// It is told what happens ([`handle_input`](Self::handle_input), [`send`](Self::send) and the other commands), and says
+/// what to do ([`poll_output`](Self::poll_output), [`transmit`](Self::transmit)). The crate documentation shows the loop.
+///
+/// # The contract
+///
+/// 1. After anything that takes `&mut self`, drain `poll_output` until [`Output::Wait`], when convenient. Not draining
+///    delays, it never breaks. Any number of sends and inputs may come in between. One party drains; others that only
+///    send ask [`take_wake`](Self::take_wake) under the same lock, and wake it if true.
+/// 2. `now` need not be exact and may repeat; an earlier one counts as the last one. Hand in all bytes that can be read
+///    before [`Input::Timeout`]: nothing expires except there.
+/// 3. [`Output::Transmit`] is an edge. After it, call `transmit` until it is empty or the socket blocks; when blocked,
+///    call again once it is writable, without a new edge. An empty `transmit` arms the edge again. One writer a
+///    connection; `transmit` shows the same bytes until they are consumed or [`written`](Self::written).
+/// 4. Input for a connection that is gone is ignored. Connection ids are never used again.
+/// 5. Every record accepted is named by exactly one [`Delivery`], also after [`abort`](Self::abort); after
+///    [`Event::Closed`] none is open. With idempotence, the deliveries of a partition come in the order of its sends.
+/// 6. Work a call is O(1), plus the size of its input, plus what it takes off lists that earlier calls filled.
+/// 7. The same inputs with the same seed give the same outputs.
+/// 8. No input can make it panic, loop, or hold memory beyond `buffer.memory` plus a bounded amount a connection, a topic
+///    asked for, and a partition of those.
+pub struct Producer {
+    pub(super) config: Config,
+    /// The last time that was told.
+    pub(super) now: Instant,
+    /// The last time at which `Input::Timeout` came: lingering batches that were due by then are due, and open ones that
+    /// should be delivered by then have expired.
+    pub(super) timeout_at: Instant,
+    /// A moment on the monotonic clock, and the time of day at it.
+    pub(super) wall: Option<(Instant, UnixTime)>,
+    pub(super) random: Random,
+    pub(super) life: Life,
+    pub(super) records: Records,
+    pub(super) identity: ProducerIdentity,
+    /// Between attempts to deliver a batch.
+    pub(super) retry_backoff: Backoff,
+    pub(super) control: Control,
+    pub(super) sessions: Sessions,
+    pub(super) timers: Timers,
+    pub(super) outbox: Outbox,
+    /// What the last drain said to wait for.
+    pub(super) last_wait: Option<Instant>,
+    /// The draining party was woken and has not come to `Wait` yet.
+    pub(super) awake: bool,
+    pub(super) stats: Stats,
+}
+
+/// How far the producer is, and who wants to be told.
+pub(super) struct Life {
+    pub(super) phase: Phase,
+    pub(super) flushes: Flushes,
+}
+
+/// What the records are in.
+pub(super) struct Records {
+    pub(super) topics: Topics,
+    pub(super) partitions: Partitions,
+    pub(super) batches: Batches,
+    /// `buffer.memory`.
+    pub(super) pool: Pool,
+    /// The application's, or round robin; `None`: Java's rules.
+    pub(super) partitioner: Option<Box<dyn Partitioner>>,
+    /// How long after its first record a batch may take more.
+    pub(super) growth: Duration,
+    /// The largest record that can be taken, in bytes.
+    pub(super) largest_record: usize,
+    /// Lingering batches with smaller serials are due: a flush, a close, or someone waits for memory.
+    pub(super) due_below: u64,
+    /// Someone waits for that many bytes of memory.
+    pub(super) starved: Option<usize>,
+    /// Jobs of compression that are out.
+    pub(super) jobs: Jobs,
+    /// Partitions whose next batch waits for a job.
+    pub(super) without_job: List,
+    /// For what is compressed here.
+    pub(super) compressor: Compressor,
+}
+
+/// Under which producer id batches leave.
+pub(super) struct ProducerIdentity {
+    pub(super) standing: Standing,
+    /// Partitions that can send as soon as there is a producer id.
+    pub(super) without_identity: List,
+}
+
+/// What is asked of any server.
+pub(super) struct Control {
+    pub(super) brokers: Brokers,
+    pub(super) producer_id: ProducerIdRequest,
+    pub(super) listing: Listing,
+}
+
+/// Connections, and who the producer is on them.
+pub(super) struct Sessions {
+    pub(super) connections: BTreeMap<ConnId, Connection>,
+    pub(super) next_conn: u32,
+    /// Spare tables for the entries of requests.
+    pub(super) spare_entries: Vec<Vec<Entry>>,
+    /// A SASL mechanism of the application's.
+    pub(super) mechanism: Mechanism,
+    /// Authentication is done by jobs, also if compression is not.
+    pub(super) sasl_by_jobs: bool,
+    pub(super) tokens: Tokens,
+    #[cfg(feature = "scram")]
+    pub(super) scram: Scram,
+    /// Why no server lets this client in.
+    pub(super) denied: Option<ConnectionError>,
+    pub(super) reconnect_backoff: Backoff,
+    /// After a server did not let this client in.
+    pub(super) refusal_backoff: Backoff,
+    /// How long a connection may take until it is ready.
+    pub(super) setup_backoff: Backoff,
+}
+
+impl fmt::Debug for Producer {
+    /// How much there is of everything, but nothing of records and credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("phase", &self.life.phase)
+            .field("buffered", &self.records.pool.used())
+            .field("connections", &self.sessions.connections.len())
+            .field("in_flight", &self.in_flight())
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// A producer that has done nothing yet. It connects when a topic is first asked for.
+    ///
+    /// `now` is the present on the caller's monotonic clock; `unix_time` the time of day at that moment, for the stamps of
+    /// records that bring none (without it they get −1, «no timestamp», until [`Input::WallClock`]). `seed` drives all
+    /// choices (partitions, jitter): fresh from the system's randomness in production, a constant in tests.
+    pub fn new(now: Instant, unix_time: Option<UnixTime>, config: Config, seed: [u8; 32]) -> Self {
+        let mut random = Random::new(seed);
+        let start = random.below(config.bootstrap_servers.len() as u32) as usize;
+        let retry_backoff = Backoff::new(config.retry_backoff, config.retry_backoff_max);
+        let batch_limit = (config.max_request_size / 2).max(config.batch_size).min(config.max_request_size);
+        let pool = Pool::new(config.buffer_memory);
+        let largest_record = pool.largest().min(config.max_request_size);
+        let batch_limit = batch_limit.min(config.batch_size_max.max(config.batch_size));
+        let jobs = config.jobs.unwrap_or(0);
+        let sizes = Sizes {
+            due: config.batch_size,
+            limit: batch_limit,
+            raw_limit: config.max_request_size,
+            compressed: config.compression != Compression::None,
+        };
+        let round_robin = || Box::new(RoundRobinPartitioner::default()) as Box<dyn Partitioner>;
+        Self {
+            now,
+            timeout_at: Instant::ZERO,
+            wall: unix_time.map(|time| (now, time)),
+            random,
+            life: Life { phase: Phase::Running, flushes: Flushes::default() },
+            records: Records {
+                topics: Topics::new(sizes, config.metadata_max_age, retry_backoff),
+                partitions: Partitions::default(),
+                batches: Batches::new(Stage::first(config.compression, jobs)),
+                pool,
+                partitioner: config.round_robin.then(round_robin),
+                growth: growth_time(&config),
+                largest_record,
+                due_below: 0,
+                starved: None,
+                jobs: Jobs::new(jobs),
+                without_job: List::EMPTY,
+                compressor: Compressor::default(),
+            },
+            identity: ProducerIdentity {
+                standing: if config.idempotence { Standing::Needed } else { Standing::Off },
+                without_identity: List::EMPTY,
+            },
+            retry_backoff,
+            control: Control {
+                brokers: Brokers::new(config.bootstrap_servers.clone(), start),
+                producer_id: ProducerIdRequest::default(),
+                listing: Listing::default(),
+            },
+            sessions: Sessions {
+                connections: BTreeMap::new(),
+                next_conn: 0,
+                spare_entries: Vec::new(),
+                mechanism: Mechanism::default(),
+                sasl_by_jobs: false,
+                tokens: Tokens::default(),
+                #[cfg(feature = "scram")]
+                scram: Scram::new(seed),
+                denied: None,
+                reconnect_backoff: Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max),
+                refusal_backoff: Backoff::new(config.reconnect_backoff_max, config.reconnect_backoff_max * 10),
+                setup_backoff: Backoff::new(config.connection_setup_timeout, config.connection_setup_timeout_max),
+            },
+            timers: Timers::default(),
+            outbox: Outbox::default(),
+            last_wait: None,
+            awake: false,
+            stats: Stats::default(),
+            config,
+        }
+    }
+}
+
+/// How long after its first record a batch may take more, at most: so that growth never makes a late record expire before
+/// nine tenths of its own `delivery.timeout.ms` (where `linger.ms` leaves that much).
+fn growth_time(config: &Config) -> Duration {
+    let tenth = config.delivery_timeout / 10;
+    (config.linger + tenth.min(Duration::from_secs(1))).min(config.linger.max(tenth))
+}
