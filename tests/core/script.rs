@@ -594,7 +594,9 @@ impl Script {
     }
 
     pub fn deliveries(&self) -> Vec<&Delivery> {
-        let delivery = |event| if let &Event::Delivered(ref delivery) = event { Some(delivery) } else { None };
+        fn delivery(event: &Event) -> Option<&Delivery> {
+            if let Event::Delivered(delivery) = event { Some(delivery) } else { None }
+        }
         self.events.iter().filter_map(delivery).collect()
     }
 
