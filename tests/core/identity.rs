@@ -102,7 +102,8 @@ fn what_may_stand_under_an_earlier_id_is_not_sent_there_again() {
     let mut line = Line::proven(Speaks::Ids);
     // In doubt under the first id, and written there.
     line.leave_in_doubt(1, 1);
-    line.script.answer(|facts, asked| if asked.api == ApiKey::Produce { facts.refuse(asked, 7) } else { facts.usual(asked) });
+    line.script
+        .answer(|facts, asked| if asked.api == ApiKey::Produce { facts.refuse(asked, 7) } else { facts.usual(asked) });
     recreate(&mut line, 2);
     line.script.facts.topics.get_mut("t").expect("it is there").id = id(1);
     line.script.answer(|facts, asked| facts.usual(asked));
@@ -115,8 +116,7 @@ fn what_may_stand_under_an_earlier_id_is_not_sent_there_again() {
 fn with_hint(facts: &Facts, asked: &Asked, leader: i32, epoch: i32) -> Reply {
     let Reply::Produce(mut response) = facts.refuse(asked, 6) else { panic!("a refusal") };
     for partition in response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses) {
-        partition.current_leader =
-            LeaderIdAndEpoch::default().with_leader_id(leader.into()).with_leader_epoch(epoch);
+        partition.current_leader = LeaderIdAndEpoch::default().with_leader_id(leader.into()).with_leader_epoch(epoch);
     }
     Reply::Produce(response)
 }
@@ -373,7 +373,8 @@ fn by_name_and_by_id_are_told_apart_batch_by_batch() {
 
 #[test]
 fn rule_1_what_an_old_leader_has_not_answered_goes_to_the_new_one_and_is_in_doubt() {
-    let mut line = Line::new(2, Speaks::Ids, &[("metadata.max.age.ms", "300"), ("request.timeout.ms", "15000")]).begun();
+    let mut line =
+        Line::new(2, Speaks::Ids, &[("metadata.max.age.ms", "300"), ("request.timeout.ms", "15000")]).begun();
     // The old leader appends and says nothing; the new one has it not, and refuses it for good.
     line.script.answer(|facts, asked| match (asked.api, asked.node) {
         (ApiKey::Produce, 1) => {
@@ -405,7 +406,9 @@ fn rule_4_out_of_order_in_doubt_asks_for_no_bump() {
     for speaks in crate::line::ALL {
         let mut line = Line::proven(speaks);
         line.leave_in_doubt(2, 0);
-        line.script.answer(|facts, asked| if asked.api == ApiKey::Produce { facts.refuse(asked, 45) } else { facts.usual(asked) });
+        line.script.answer(
+            |facts, asked| if asked.api == ApiKey::Produce { facts.refuse(asked, 45) } else { facts.usual(asked) },
+        );
         line.run(10_000);
         assert_eq!(line.script.producer.stats().epoch_bumps, 0);
         line.run(15_000);
@@ -575,7 +578,8 @@ fn rule_7_by_name_one_in_doubt_keeps_its_number() {
 fn rule_8_an_old_epoch_fails_what_is_in_doubt_at_once() {
     let mut line = Line::proven(Speaks::Ids);
     line.leave_in_doubt(1, 1);
-    line.script.answer(|facts, asked| if asked.api == ApiKey::Produce { facts.refuse(asked, 47) } else { facts.usual(asked) });
+    line.script
+        .answer(|facts, asked| if asked.api == ApiKey::Produce { facts.refuse(asked, 47) } else { facts.usual(asked) });
     line.script.run(Duration::from_millis(500));
     assert_eq!(line.outcomes(), [Ok(()), Err(true)]);
     let kind = line.script.deliveries()[1].outcome.clone().expect_err("it failed").kind;

@@ -88,7 +88,8 @@ impl Line {
         self.script.answer(|facts, asked| if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) });
         self.put(count);
         self.run(20);
-        let asked: Vec<Asked> = self.script.asks().skip(since).filter(|asked| asked.api == ApiKey::Produce).cloned().collect();
+        let asked: Vec<Asked> =
+            self.script.asks().skip(since).filter(|asked| asked.api == ApiKey::Produce).cloned().collect();
         assert_eq!(asked.len(), count as usize, "all are on the wire");
         for (place, asked) in asked.iter().enumerate() {
             if is_written(place, &mut self.script.facts) {
@@ -142,7 +143,12 @@ impl Line {
 
     /// What was sent of one record, oldest attempt first.
     pub fn stamps_of(&self, number: u32) -> Vec<Stamp> {
-        self.script.asks().filter_map(batch).filter(|(_, number_sent, _)| *number_sent == Some(number)).map(|it| it.2).collect()
+        self.script
+            .asks()
+            .filter_map(batch)
+            .filter(|(_, number_sent, _)| *number_sent == Some(number))
+            .map(|it| it.2)
+            .collect()
     }
 
     /// The numbers of the records sent since a moment, in the order in which they came.

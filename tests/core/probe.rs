@@ -72,7 +72,11 @@ fn a_restart_in_the_middle_of_it_begins_it_anew() {
                 });
                 line.put(2);
                 line.run(2000);
-                assert_eq!(line.outcomes().len(), 8, "{speaks:?}, {lost} answers before the next restart, {written} written");
+                assert_eq!(
+                    line.outcomes().len(),
+                    8,
+                    "{speaks:?}, {lost} answers before the next restart, {written} written"
+                );
                 line.all_is_well();
             }
         }

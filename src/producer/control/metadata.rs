@@ -268,7 +268,9 @@ impl Producer {
             partition.backoff = None;
             self.timers.clear(Timer::Partition(at));
             self.unlist(at);
-            if let (Some(leader), true) = (leader, self.identity.standing != Identity::Off && !planted("no-supersession")) {
+            if let (Some(leader), true) =
+                (leader, self.identity.standing != Identity::Off && !planted("no-supersession"))
+            {
                 self.supersede(at, leader);
             }
         }

@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::batch::header::Stamp;
-use crate::planted::planted;
 use crate::error::DeliveryError;
 use crate::event::Written;
 use crate::ids::ConnId;
+use crate::planted::planted;
 use crate::producer::records::batches::{Batch, Batches, State};
 use crate::producer::records::partitions::Partition;
 use crate::time::Instant;
@@ -142,11 +142,7 @@ impl Sequencing {
             return Next::Nothing;
         };
         let window = if planted("nine-in-the-window") { 9 } else { window(identity) };
-        if batches[slot].may_leave() && partition.sent_count < window {
-            Next::Fresh(slot)
-        } else {
-            Next::Nothing
-        }
+        if batches[slot].may_leave() && partition.sent_count < window { Next::Fresh(slot) } else { Next::Nothing }
     }
 
     /// A batch leaves, with its old stamp or the next of the partition.

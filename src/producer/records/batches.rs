@@ -7,8 +7,8 @@ use crate::batch::header::Stamp;
 use crate::batch::{Compression, Records};
 use crate::error::{DeliveryError, ErrorCode};
 use crate::event::Written;
-use crate::planted::planted;
 use crate::ids::{BatchId, ConnId};
+use crate::planted::planted;
 use crate::producer::list::{Links, List, Table};
 use crate::time::Instant;
 

@@ -27,9 +27,7 @@ pub(crate) enum IdTold {
     /// It is the topic that is known.
     Same,
     /// It is another one of the same name. `back`: one that was left before, so that batches may stand there from that time.
-    Another {
-        back: bool,
-    },
+    Another { back: bool },
     /// It is one that was left: the answer is older than what is known.
     Left,
 }
