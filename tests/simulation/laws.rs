@@ -59,8 +59,14 @@ impl Books {
         self.delivered + self.failed < self.records.len() as u64
     }
 
-    /// A delivery names open records, once each, in the order of their partition.
-    pub fn delivery(&mut self, now: Instant, plan: &Plan, delivery: &Delivery, aborted: bool) -> Result<(), String> {
+    /// A delivery names open records, once each, in the order of their partition. Returns their numbers.
+    pub fn delivery(
+        &mut self,
+        now: Instant,
+        plan: &Plan,
+        delivery: &Delivery,
+        aborted: bool,
+    ) -> Result<Vec<u64>, String> {
         let numbers = self.open.get(&delivery.batch).ok_or("a delivery for a batch that is not open")?.clone();
         let range = delivery.records.start as usize..delivery.records.end as usize;
         let named = numbers.get(range.clone()).ok_or("a delivery for records that were not sent")?;
@@ -110,10 +116,11 @@ impl Books {
             }
         }
         let all = numbers.iter().all(|number| self.records[*number as usize].outcome.is_some());
+        let named = named.to_vec();
         if all {
             self.open.remove(&delivery.batch);
         }
-        Ok(())
+        Ok(named)
     }
 
     /// Everything accepted before `number` was delivered; returns how many of them failed since `failed_before`.

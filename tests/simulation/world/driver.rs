@@ -5,6 +5,7 @@ use core::time::Duration;
 use milena::{ConnId, Event, Input, Job, Output};
 
 use super::World;
+use crate::plan::not_yet;
 
 impl World {
     /// The driver: hands in what came, says when time is over, drains when it is told to, writes when it is told to.
@@ -18,6 +19,8 @@ impl World {
         let due = self.wait.is_some_and(|at| at <= self.now);
         if told || due {
             self.drain()?;
+        } else if !not_yet("asleep") {
+            self.look_again()?;
         }
         let unblocked: Vec<ConnId> = self
             .wires
@@ -26,12 +29,29 @@ impl World {
             .map(|(conn, _)| *conn)
             .collect();
         for conn in unblocked {
-            self.write(conn);
+            self.write(conn)?;
             if self.producer.take_wake() {
                 self.drain()?;
             }
         }
         Ok(())
+    }
+
+    /// Who was not told to drain has nothing to gain by it.
+    fn look_again(&mut self) -> Result<(), String> {
+        match self.producer.poll_output() {
+            Output::Wait(wait) => {
+                let before = self.wait;
+                self.wait = wait;
+                if wait.is_some_and(|wait| before.is_none_or(|before| wait < before)) {
+                    return Err(format!(
+                        "ASLEEP: the driver was not told that it is to wake at {wait:?}, not {before:?}"
+                    ));
+                }
+                Ok(())
+            }
+            output => Err(format!("ASLEEP: the driver was not told of {output:?}")),
+        }
     }
 
     pub(super) fn drain(&mut self) -> Result<(), String> {
@@ -46,10 +66,11 @@ impl World {
                     wire.client_gone = true;
                     wire.to_client.clear();
                     wire.blocked_until = None;
+                    self.wiretap.gone(conn);
                 }
                 Output::Transmit(conn) => {
                     if self.wires.get(&conn).is_some_and(|wire| wire.blocked_until.is_none()) {
-                        self.write(conn);
+                        self.write(conn)?;
                     }
                 }
                 Output::Job(job) => self.start_job(job),
@@ -118,7 +139,14 @@ impl World {
                 if let (Some(calm), Err(error)) = (self.calm, &delivery.outcome) {
                     self.check_late_failure(calm, &delivery, error)?;
                 }
-                self.books.delivery(self.now, &self.plan, &delivery, aborted)?;
+                let numbers = self.books.delivery(self.now, &self.plan, &delivery, aborted)?;
+                self.wiretap.delivered(&numbers);
+                let unconfirmed = self.plan.acks() == "0" && self.plan.option("compression.type").is_none();
+                if unconfirmed && delivery.outcome.is_ok() {
+                    if let Some(number) = numbers.first().filter(|first| !self.wiretap.left_whole(**first)) {
+                        return Err(format!("EARLY: record {number} is delivered before its request is written"));
+                    }
+                }
             }
             Event::Flushed { id, failed } => {
                 let place = self.flushes.iter().position(|pending| pending.id == id);

@@ -5,6 +5,7 @@ mod clock;
 mod driver;
 mod network;
 mod nodes;
+mod wiretap;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -19,6 +20,7 @@ use crate::plan::{Dice, Plan};
 use crate::servers::{Gremlin, Switch};
 use application::Pending;
 use network::Wire;
+use wiretap::{Limits, Wiretap};
 
 /// What must happen on some seed of a large set.
 pub const SOMETIMES: &[&str] = &[
@@ -66,6 +68,7 @@ pub struct World {
     pub cluster: Cluster,
     on: Switch,
     wires: BTreeMap<ConnId, Wire>,
+    wiretap: Wiretap,
     pub books: Books,
     /// Compression jobs that are out, with the time of their end.
     jobs: Vec<(Instant, Job)>,
@@ -115,6 +118,12 @@ impl World {
             let id = cluster.create_topic_with(&name, plan.cluster.default_partitions, settings);
             ids.insert(name, vec![id]);
         }
+        let limits = Limits {
+            in_flight: plan.millis("max.in.flight.requests.per.connection", 5) as usize,
+            idempotent: plan.idempotent(),
+            acks: plan.acks().parse().unwrap_or(-1),
+            backoff: Duration::from_millis(plan.millis("retry.backoff.ms", 100)),
+        };
         let unix = UnixTime::from_millis(plan.cluster.unix_time);
         Self {
             producer: Producer::new(Instant::ZERO, Some(unix), config, seed),
@@ -125,6 +134,7 @@ impl World {
             cluster,
             on,
             wires: BTreeMap::new(),
+            wiretap: Wiretap::new(limits),
             books: Books::default(),
             jobs: Vec::new(),
             compressor: Compressor::default(),
@@ -256,9 +266,8 @@ impl World {
 
     /// What the laws say of every moment.
     fn check_steps(&mut self) -> Result<(), String> {
-        let limit = self.plan.millis("max.in.flight.requests.per.connection", 5) as usize;
-        if self.producer.in_flight() > limit * self.wires.len().max(1) {
-            return Err("more in flight than allowed".into());
+        if self.now >= self.stalled_until {
+            self.wiretap.check()?;
         }
         let memory = self.plan.millis("buffer.memory", 33_554_432) as usize;
         // The parts of split batches may take a little more than their parents, and so may batches that hardly shrink.

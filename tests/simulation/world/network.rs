@@ -113,7 +113,14 @@ impl World {
 
     pub(super) fn input(&mut self, conn: ConnId, input: Input<'_>) {
         match input {
-            Input::Data(_, bytes) => self.note(|| format!("{conn} read {} bytes", bytes.len())),
+            Input::Data(_, bytes) => {
+                self.wiretap.heard(conn, bytes);
+                self.note(|| format!("{conn} read {} bytes", bytes.len()));
+            }
+            Input::Disconnected(..) => {
+                self.wiretap.gone(conn);
+                self.note(|| format!("{input:?}"));
+            }
             _ => self.note(|| format!("{input:?}")),
         }
         self.producer.handle_input(self.now, input);
@@ -148,19 +155,20 @@ impl World {
             blocked_until: None,
         };
         self.wires.insert(conn, wire);
+        self.wiretap.connected(conn, node);
         Ok(())
     }
 
     /// Writes until it is empty or the socket blocks.
-    pub(super) fn write(&mut self, conn: ConnId) {
+    pub(super) fn write(&mut self, conn: ConnId) -> Result<(), String> {
         let now = self.now;
         loop {
-            let Some(wire) = self.wires.get_mut(&conn) else { return };
+            let Some(wire) = self.wires.get_mut(&conn) else { return Ok(()) };
             let mut transmit = self.producer.transmit(now, conn);
             let length = transmit.remaining();
             if length == 0 {
                 wire.blocked_until = None;
-                return;
+                return Ok(());
             }
             let takes = if self.plan.faults.short_writes { self.dice.range(1, length as u64) as usize } else { length };
             let mut bytes = Vec::with_capacity(takes);
@@ -172,6 +180,7 @@ impl World {
             }
             let delay = Duration::from_millis(self.dice.range(0, self.plan.faults.delay));
             let last = wire.to_broker.back().map_or(now, |(at, _)| *at);
+            self.wiretap.said(now, conn, &bytes, &self.cluster)?;
             wire.to_broker.push_back(((now + delay).max(last), bytes));
             let blocks = takes < length && self.dice.once_in(2);
             if blocks {
@@ -179,7 +188,7 @@ impl World {
             }
             self.note(|| format!("{conn} wrote {takes} of {length} bytes"));
             if blocks {
-                return;
+                return Ok(());
             }
         }
     }
