@@ -18,6 +18,8 @@ pub struct Accepted {
     pub timestamp: i64,
     pub key: Option<Vec<u8>>,
     pub value: Vec<u8>,
+    /// It has to be delivered soon, and as written.
+    pub soon: bool,
     pub outcome: Option<Outcome>,
 }
 
@@ -86,6 +88,9 @@ impl Books {
                 }
                 Err(error) => {
                     self.failed += 1;
+                    if record.soon {
+                        return Err(format!("LATE: record {number} failed although all was well: {error:?}"));
+                    }
                     if matches!(error.kind, DeliveryErrorKind::TimedOut(_)) {
                         let linger = Duration::from_millis(plan.millis("linger.ms", 5));
                         let full = plan.delivery_timeout();

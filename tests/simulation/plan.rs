@@ -5,7 +5,7 @@ use core::time::Duration;
 use milena::cluster::{Request, Settings, Versions};
 
 /// Laws and kinds of faults that the producer is not up to yet. The variable `MILENA_NOT_YET` names others in their place.
-const NOT_YET: &[&str] = &["asleep"];
+const NOT_YET: &[&str] = &["asleep", "fewer-by-name"];
 
 /// Whether a law or a kind of faults is held back.
 pub fn not_yet(kind: &str) -> bool {
@@ -105,6 +105,19 @@ pub struct Faults {
     pub job_late: u64,
 }
 
+/// What happens after the faults, before a few records are sent that have to be delivered soon. Times are milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub enum Act {
+    /// Nothing is sent.
+    Idle(u64),
+    /// All nodes are away.
+    Outage(u64),
+    /// Leaders move.
+    Move,
+    /// Retention takes all records, and what brokers know of producers with them.
+    Forget,
+}
+
 /// Everything that is drawn from a seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -121,6 +134,7 @@ pub struct Plan {
     pub value: u64,
     pub abort: bool,
     pub close_early: bool,
+    pub acts: Vec<Act>,
 }
 
 impl Plan {
@@ -254,6 +268,21 @@ impl Plan {
         f.job_dropped = chance(own, &[3, 20]);
         f.job_failed = chance(own, &[3, 20]);
         f.job_late = chance(own, &[3, 20]);
+        let age = options.iter().find(|(name, _)| *name == "metadata.max.age.ms");
+        let age: u64 = age.map_or(300_000, |(_, value)| value.parse().expect("a number"));
+        let own = &mut Dice::new(seed ^ 0x00ac_7500);
+        let mut acts = Vec::new();
+        if own.once_in(3) {
+            for _ in 0..own.range(1, 2) {
+                acts.push(match own.range(0, 4) {
+                    // Hours, but no more than a few hundred refreshes.
+                    0 | 1 => Act::Idle(own.pick(&[3000, 70_000, 400_000, 2_000_000, 20_000_000]).min(100 * age)),
+                    2 => Act::Outage(own.pick(&[1000, 5000, 30_000, 200_000])),
+                    3 => Act::Move,
+                    _ => Act::Forget,
+                });
+            }
+        }
         // A broker can't answer within less than the network and its followers take.
         let slow = 20 * (f.delay + cluster.replication_lag.as_millis() as u64) + 50;
         for (name, value) in &mut options {
@@ -280,6 +309,7 @@ impl Plan {
             value: d.pick(&[8, 40, 300]),
             abort: d.once_in(12),
             close_early: d.once_in(8),
+            acts,
         }
     }
 }

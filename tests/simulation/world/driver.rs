@@ -136,8 +136,8 @@ impl World {
                     Err(error) if error.possibly_written => self.sometimes("a record failed, possibly written"),
                     _ => {}
                 }
-                if let (Some(calm), Err(error)) = (self.calm, &delivery.outcome) {
-                    self.check_late_failure(calm, &delivery, error)?;
+                if let (true, Err(error)) = (self.calm.is_some(), &delivery.outcome) {
+                    self.check_late_failure(&delivery, error)?;
                 }
                 let numbers = self.books.delivery(self.now, &self.plan, &delivery, aborted)?;
                 self.wiretap.delivered(&numbers);

@@ -1,5 +1,6 @@
 //! The world: everything around the producer, in virtual time. What each part does is in the file of its name.
 
+mod acts;
 mod application;
 mod clock;
 mod driver;
@@ -18,6 +19,7 @@ use milena::{Compressor, Config, ConnId, Instant, Job, Producer, UnixTime};
 use crate::laws::Books;
 use crate::plan::{Dice, Plan};
 use crate::servers::{Gremlin, Switch};
+use acts::Acts;
 use application::Pending;
 use network::Wire;
 use wiretap::{Limits, Wiretap};
@@ -40,6 +42,11 @@ pub const SOMETIMES: &[&str] = &[
     "a flush ended",
     "a connection failed",
     "a broker throttled",
+    "all was well after an act",
+    "the producer was idle for long",
+    "all nodes were away",
+    "leaders moved in idleness",
+    "brokers forgot the producer",
 ];
 
 /// Whether a broker may work off bytes of a connection that the client has given up.
@@ -86,6 +93,11 @@ pub struct World {
     back_at: BTreeMap<i32, Instant>,
     tell_at: Option<Instant>,
     calm: Option<Instant>,
+    /// When the last fault ended.
+    trouble_until: Instant,
+    acts: Acts,
+    /// Dice for what came later, so that seeds still mean what they meant.
+    odd: Dice,
     ending: bool,
     closed: bool,
     connects: VecDeque<Instant>,
@@ -128,6 +140,7 @@ impl World {
         Self {
             producer: Producer::new(Instant::ZERO, Some(unix), config, seed),
             dice: Dice::new(plan.seed ^ 0xabcd),
+            odd: Dice::new(plan.seed ^ 0x0dd),
             plan,
             verbose,
             now: Instant::ZERO,
@@ -149,6 +162,8 @@ impl World {
             back_at: BTreeMap::new(),
             tell_at: None,
             calm: None,
+            trouble_until: Instant::ZERO,
+            acts: Acts::new(),
             ending: false,
             closed: false,
             connects: VecDeque::new(),
@@ -211,7 +226,8 @@ impl World {
                 return self.finish();
             }
             if let (Some(end), Some(last)) = (&mut end, self.books.records.last()) {
-                *end = (*end).max(last.sent + patience);
+                let acts = self.act_deadline().unwrap_or(Instant::ZERO);
+                *end = (*end).max(last.sent.max(acts) + patience);
             }
             if end.is_some_and(|end| self.now > end) {
                 return Err(format!(
@@ -261,7 +277,7 @@ impl World {
                 self.sometimes(what);
             }
         }
-        self.books.audit(&self.plan, &self.cluster, &self.ids, self.calm.unwrap_or(self.now))
+        self.books.audit(&self.plan, &self.cluster, &self.ids, self.trouble_until)
     }
 
     /// What the laws say of every moment.
@@ -281,13 +297,9 @@ impl World {
 
     /// After the faults have ended, what is open succeeds, unless its time was up soon after or an earlier batch of the
     /// partition failed in doubt.
-    fn check_late_failure(
-        &mut self,
-        calm: Instant,
-        delivery: &milena::Delivery,
-        error: &milena::DeliveryError,
-    ) -> Result<(), String> {
+    fn check_late_failure(&mut self, delivery: &milena::Delivery, error: &milena::DeliveryError) -> Result<(), String> {
         use milena::DeliveryErrorKind as Kind;
+        let calm = self.trouble_until;
         // A broker that tells no topic ids can't make the client see that a topic is another one, with fewer partitions.
         let blind = self.plan.faults.recreate > 0 && self.plan.newest(Request::Metadata) < 10;
         // Decided while there were faults, told when the batches before it were resolved.

@@ -46,24 +46,7 @@ impl World {
         let node = self.dice.pick(&nodes);
         let alone = nodes.iter().filter(|node| self.cluster.is_up(**node)).count() <= 1;
         if self.dice.once_in(f.crash) && self.cluster.is_up(node) && !(alone && f.lose_tail) {
-            self.note(|| format!("node {node} crashes"));
-            self.cluster.crash(node);
-            for (_, wire) in self.wires.iter_mut().filter(|(_, wire)| wire.node == node) {
-                if wire.peer.take().is_some() {
-                    wire.to_broker.clear();
-                }
-            }
-            let gone: Vec<ConnId> =
-                self.wires.iter().filter(|(_, w)| w.node == node && w.announced).map(|(c, _)| *c).collect();
-            for conn in gone {
-                let wire = self.wires.remove(&conn).expect("it was listed");
-                if !wire.client_gone {
-                    self.input(conn, Input::Disconnected(conn, Cause::Io("reset")));
-                }
-            }
-            for wire in self.wires.values_mut().filter(|wire| wire.node == node) {
-                wire.refused = true;
-            }
+            self.crash(node);
             self.back_at.insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
         }
         if self.dice.once_in(f.pause) && self.cluster.is_up(node) {
@@ -110,10 +93,31 @@ impl World {
         }
     }
 
+    pub(super) fn crash(&mut self, node: i32) {
+        self.note(|| format!("node {node} crashes"));
+        self.cluster.crash(node);
+        for (_, wire) in self.wires.iter_mut().filter(|(_, wire)| wire.node == node) {
+            if wire.peer.take().is_some() {
+                wire.to_broker.clear();
+            }
+        }
+        let gone: Vec<ConnId> =
+            self.wires.iter().filter(|(_, w)| w.node == node && w.announced).map(|(c, _)| *c).collect();
+        for conn in gone {
+            let wire = self.wires.remove(&conn).expect("it was listed");
+            if !wire.client_gone {
+                self.input(conn, Input::Disconnected(conn, Cause::Io("reset")));
+            }
+        }
+        for wire in self.wires.values_mut().filter(|wire| wire.node == node) {
+            wire.refused = true;
+        }
+    }
+
     pub(super) fn back(&mut self, node: i32) {
         self.back_at.remove(&node);
         self.note(|| format!("node {node} is back"));
-        let lose_tail = self.plan.faults.lose_tail && self.dice.once_in(2);
+        let lose_tail = self.plan.faults.lose_tail && self.calm.is_none() && self.dice.once_in(2);
         self.cluster.resume(self.now, node);
         if !self.cluster.is_up(node) {
             self.cluster.restart(node, lose_tail);
@@ -124,6 +128,7 @@ impl World {
     pub(super) fn calm_down(&mut self) {
         self.note(|| "calm".into());
         self.calm = Some(self.now);
+        self.trouble_until = self.now;
         *self.on.lock().expect("nobody panics with it") = false;
         let away: Vec<i32> = self.cluster.nodes().into_iter().filter(|node| !self.cluster.is_up(*node)).collect();
         for node in away {
