@@ -4,8 +4,21 @@ use core::time::Duration;
 
 use milena::cluster::{Request, Settings, Versions};
 
+use crate::servers::{MOODS, Mood};
+
 /// Laws and kinds of faults that the producer is not up to yet. The variable `MILENA_NOT_YET` names others in their place.
-const NOT_YET: &[&str] = &["asleep", "fewer-by-name"];
+const NOT_YET: &[&str] = &[
+    "asleep",
+    "fewer-by-name",
+    "lagging",
+    "nobody",
+    "nothing",
+    "refusing",
+    "topics-failing",
+    "metadata-failing",
+    "throttling",
+    "no-ids",
+];
 
 /// Whether a law or a kind of faults is held back.
 pub fn not_yet(kind: &str) -> bool {
@@ -103,6 +116,8 @@ pub struct Faults {
     pub job_failed: u64,
     /// A job takes so long that its batch may be gone.
     pub job_late: u64,
+    /// A server begins to answer in its own way.
+    pub moods: u64,
 }
 
 /// What happens after the faults, before a few records are sent that have to be delivered soon. Times are milliseconds.
@@ -135,6 +150,10 @@ pub struct Plan {
     pub abort: bool,
     pub close_early: bool,
     pub acts: Vec<Act>,
+    /// The moods that servers get into.
+    pub moods: Vec<Mood>,
+    /// One that stays, also when all other faults have ended: from when on, and whose.
+    pub lasting: Option<(u64, i32, Mood)>,
 }
 
 impl Plan {
@@ -283,6 +302,13 @@ impl Plan {
                 });
             }
         }
+        let own = &mut Dice::new(seed ^ 0x5e7e);
+        let moods: Vec<Mood> = MOODS.iter().filter(|(kind, _)| !not_yet(kind)).map(|(_, mood)| *mood).collect();
+        // Two at most a seed, so that each is met by itself.
+        let moods = if moods.is_empty() { moods } else { vec![own.pick(&moods), own.pick(&moods)] };
+        f.moods = if moods.is_empty() { 0 } else { chance(own, &[200, 1000]) };
+        let lasting = nodes > 1 && !moods.is_empty() && own.once_in(4);
+        let lasting = lasting.then(|| (own.range(0, 190), own.range(1, nodes as u64) as i32, own.pick(&moods)));
         // A broker can't answer within less than the network and its followers take.
         let slow = 20 * (f.delay + cluster.replication_lag.as_millis() as u64) + 50;
         for (name, value) in &mut options {
@@ -310,6 +336,8 @@ impl Plan {
             abort: d.once_in(12),
             close_early: d.once_in(8),
             acts,
+            moods,
+            lasting,
         }
     }
 }

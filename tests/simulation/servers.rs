@@ -1,7 +1,11 @@
-//! What goes wrong inside the cluster, on the dice.
+//! What goes wrong at the servers, on the dice; and moods, in which one answers in its own way for a while.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use core::time::Duration;
+
+use milena::Instant;
 use milena::cluster::{Mischief, ProduceAttempt, Request, Treatment, Verdict};
 
 use crate::plan::{Dice, Faults};
@@ -28,28 +32,134 @@ pub const CODES: &[i16] = &[
     100, 103, 120, 999,
 ];
 
-/// Shared with the world, which ends it.
-pub type Switch = Arc<Mutex<bool>>;
+/// How a server answers Metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// As they were once: it is cut off.
+    Lagging,
+    /// Without brokers.
+    Nobody,
+    /// Without the topics that were asked about.
+    Nothing,
+    /// All topics with this error.
+    Topics(i16),
+    /// With this error.
+    Fails(i16),
+    /// With a pause of so many milliseconds for whoever asks.
+    Throttles(i32),
+}
+
+/// How a server answers InitProducerId.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ids {
+    Fails(i16),
+    Hangs,
+    HangsUp,
+}
+
+/// How one server is for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    View(View),
+    Ids(Ids),
+}
+
+/// The moods that there are, with the names of those that may be held back.
+pub const MOODS: &[(&str, Mood)] = &[
+    ("lagging", Mood::View(View::Lagging)),
+    ("lagging", Mood::View(View::Lagging)),
+    ("nobody", Mood::View(View::Nobody)),
+    ("nothing", Mood::View(View::Nothing)),
+    ("refusing", Mood::View(View::Topics(17))),
+    ("refusing", Mood::View(View::Topics(29))),
+    ("topics-failing", Mood::View(View::Topics(3))),
+    ("topics-failing", Mood::View(View::Topics(5))),
+    ("metadata-failing", Mood::View(View::Fails(7))),
+    ("throttling", Mood::View(View::Throttles(60_000))),
+    ("throttling", Mood::View(View::Throttles(150_000))),
+    ("no-ids", Mood::Ids(Ids::Fails(14))),
+    ("no-ids", Mood::Ids(Ids::Fails(15))),
+    ("no-ids", Mood::Ids(Ids::Fails(-1))),
+    ("no-ids", Mood::Ids(Ids::Hangs)),
+    ("no-ids", Mood::Ids(Ids::HangsUp)),
+];
+
+/// What the world tells its servers.
+#[derive(Debug, Default)]
+pub struct Orders {
+    /// The faults have ended.
+    pub calm: bool,
+    pub now: Instant,
+    /// Moods of servers.
+    pub moods: BTreeMap<i32, Vec<Mood>>,
+    /// Until when servers have asked for pauses of minutes.
+    pub throttled: BTreeMap<i32, Instant>,
+    /// What became of all that, for the table.
+    pub met: BTreeMap<&'static str, u64>,
+}
+
+/// Shared by the world and its servers.
+pub type Shared = Arc<Mutex<Orders>>;
 
 /// The cluster's mischief.
 #[derive(Debug)]
 pub struct Gremlin {
     pub faults: Faults,
     pub dice: Dice,
-    pub on: Switch,
+    pub orders: Shared,
+    /// Who was asked last.
+    pub node: i32,
 }
 
 impl Gremlin {
     fn is_on(&self) -> bool {
-        *self.on.lock().expect("nobody panics with it")
+        !self.orders.lock().expect("nobody panics with it").calm
+    }
+
+    fn view(&self) -> Option<View> {
+        let orders = self.orders.lock().expect("nobody panics with it");
+        orders
+            .moods
+            .get(&self.node)?
+            .iter()
+            .find_map(|mood| if let Mood::View(view) = mood { Some(*view) } else { None })
+    }
+
+    /// What the server's mood makes of a request.
+    fn mood(&self, request: Request) -> Option<Treatment> {
+        let mut orders = self.orders.lock().expect("nobody panics with it");
+        let moods = orders.moods.get(&self.node)?.clone();
+        let (treatment, what) = moods.iter().find_map(|mood| match (request, mood) {
+            (Request::Metadata, Mood::View(view)) => Some(match view {
+                View::Lagging => (Treatment::Serve, "a server lagged"),
+                View::Nobody => (Treatment::Nobody, "a server named no brokers"),
+                View::Nothing => (Treatment::Nothing, "a server left topics out"),
+                View::Topics(17 | 29) => (Treatment::Serve, "a server refused topics"),
+                View::Topics(_) => (Treatment::Serve, "a server did not know topics"),
+                View::Fails(code) => (Treatment::Error(*code), "a server had no metadata"),
+                View::Throttles(_) => (Treatment::Serve, "a server throttled for minutes"),
+            }),
+            (Request::InitProducerId, Mood::Ids(ids)) => Some(match ids {
+                Ids::Fails(code) => (Treatment::Error(*code), "a server had no producer ids"),
+                Ids::Hangs => (Treatment::Hang, "a server said nothing of producer ids"),
+                Ids::HangsUp => (Treatment::HangUp, "a server hung up when asked for a producer id"),
+            }),
+            _ => None,
+        })?;
+        *orders.met.entry(what).or_default() += 1;
+        Some(treatment)
     }
 }
 
 impl Mischief for Gremlin {
-    fn request(&mut self, _: i32, request: Request) -> Treatment {
+    fn request(&mut self, node: i32, request: Request) -> Treatment {
+        self.node = node;
         let odd = self.faults.odd_versions && request == Request::ApiVersions;
         if odd && self.dice.once_in(2) {
             return Treatment::Odd; // not a fault that ends
+        }
+        if let Some(treatment) = self.mood(request) {
+            return treatment;
         }
         if !self.is_on() {
             return Treatment::Serve;
@@ -96,10 +206,19 @@ impl Mischief for Gremlin {
     }
 
     fn topic(&mut self, _: &str) -> Option<i16> {
+        if let Some(View::Topics(code)) = self.view() {
+            return Some(code);
+        }
         (self.is_on() && self.dice.once_in(self.faults.control_error)).then(|| self.dice.pick(OF_TOPICS))
     }
 
-    fn throttle(&mut self, _: Request) -> i32 {
+    fn throttle(&mut self, request: Request) -> i32 {
+        if let (Request::Metadata | Request::InitProducerId, Some(View::Throttles(millis))) = (request, self.view()) {
+            let mut orders = self.orders.lock().expect("nobody panics with it");
+            let until = orders.now + Duration::from_millis(millis as u64);
+            orders.throttled.insert(self.node, until);
+            return millis;
+        }
         let throttled = self.is_on() && self.dice.once_in(self.faults.throttle);
         if throttled { self.dice.range(1, 200) as i32 } else { 0 }
     }

@@ -140,6 +140,7 @@ impl World {
             }
             Act::Move => {
                 self.sometimes("leaders moved in idleness");
+                self.trouble_until = self.now; // what one replica has taken may be lost
                 let nodes = self.cluster.nodes();
                 for topic in 0..self.plan.topics {
                     for partition in 0..self.cluster.partitions(&format!("topic-{topic}")) {

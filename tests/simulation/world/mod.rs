@@ -18,7 +18,7 @@ use milena::{Compressor, Config, ConnId, Instant, Job, Producer, UnixTime};
 
 use crate::laws::Books;
 use crate::plan::{Dice, Plan};
-use crate::servers::{Gremlin, Switch};
+use crate::servers::{Gremlin, Mood, Orders, Shared};
 use acts::Acts;
 use application::Pending;
 use network::Wire;
@@ -47,6 +47,16 @@ pub const SOMETIMES: &[&str] = &[
     "all nodes were away",
     "leaders moved in idleness",
     "brokers forgot the producer",
+    "a server lagged",
+    "a server named no brokers",
+    "a server left topics out",
+    "a server refused topics",
+    "a server did not know topics",
+    "a server had no metadata",
+    "a server throttled for minutes",
+    "a server had no producer ids",
+    "a server said nothing of producer ids",
+    "a server hung up when asked for a producer id",
 ];
 
 /// Whether a broker may work off bytes of a connection that the client has given up.
@@ -73,7 +83,9 @@ pub struct World {
     dice: Dice,
     pub producer: Producer,
     pub cluster: Cluster,
-    on: Switch,
+    orders: Shared,
+    /// Which servers answer in their own way, and until when.
+    moods: Vec<(Instant, i32, Mood)>,
     wires: BTreeMap<ConnId, Wire>,
     wiretap: Wiretap,
     pub books: Books,
@@ -120,8 +132,9 @@ impl World {
         for node in cluster.nodes() {
             cluster.set_address(node, &format!("node{node}"), 9092 + node as u16 - 1);
         }
-        let on: Switch = Arc::new(Mutex::new(true));
-        let gremlin = Gremlin { faults: plan.faults.clone(), dice: Dice::new(plan.seed ^ 77), on: Arc::clone(&on) };
+        let orders: Shared = Arc::new(Mutex::new(Orders::default()));
+        let (faults, dice) = (plan.faults.clone(), Dice::new(plan.seed ^ 77));
+        let gremlin = Gremlin { faults, dice, orders: Arc::clone(&orders), node: 0 };
         cluster.set_mischief(Box::new(gremlin));
         let mut ids = BTreeMap::new();
         for topic in 0..plan.topics {
@@ -145,7 +158,8 @@ impl World {
             verbose,
             now: Instant::ZERO,
             cluster,
-            on,
+            orders,
+            moods: Vec::new(),
             wires: BTreeMap::new(),
             wiretap: Wiretap::new(limits),
             books: Books::default(),
@@ -207,6 +221,7 @@ impl World {
         let patience = self.plan.delivery_timeout() + Duration::from_secs(60);
         let mut end = None;
         for step in 0..400_000u64 {
+            self.orders.lock().expect("nobody panics with it").now = self.now;
             self.deliver()?;
             if self.now >= fault_phase && self.calm.is_none() {
                 self.calm_down();
@@ -276,6 +291,9 @@ impl World {
             if count > 0 {
                 self.sometimes(what);
             }
+        }
+        for (what, times) in core::mem::take(&mut self.orders.lock().expect("nobody panics with it").met) {
+            *self.sometimes.entry(what).or_default() += times;
         }
         self.books.audit(&self.plan, &self.cluster, &self.ids, self.trouble_until)
     }

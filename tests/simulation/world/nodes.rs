@@ -3,9 +3,10 @@
 use core::time::Duration;
 
 use milena::cluster::TopicSettings;
-use milena::{Cause, ConnId, Input, UnixTime};
+use milena::{Cause, ConnId, Input, Instant, UnixTime};
 
 use super::World;
+use crate::servers::{Mood, View};
 
 impl World {
     /// Faults of the network and of nodes.
@@ -54,6 +55,7 @@ impl World {
             self.cluster.pause(node);
             self.back_at.insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
         }
+        self.change_moods();
         let back: Vec<i32> = self.back_at.iter().filter(|(_, at)| **at <= now).map(|(node, _)| *node).collect();
         for node in back {
             self.back(node);
@@ -93,6 +95,55 @@ impl World {
         }
     }
 
+    /// A server begins or ends to answer in its own way.
+    fn change_moods(&mut self) {
+        let over: Vec<(i32, Mood)> =
+            self.moods.iter().filter(|(until, ..)| *until <= self.now).map(|(_, node, mood)| (*node, *mood)).collect();
+        self.moods.retain(|(until, ..)| *until > self.now);
+        for (node, mood) in over {
+            self.end_mood(node, mood);
+        }
+        if self.odd.once_in(self.plan.faults.moods) {
+            let (nodes, moods) = (self.cluster.nodes(), self.plan.moods.clone());
+            let (node, mood) = (self.odd.pick(&nodes), self.odd.pick(&moods));
+            let until = self.now + Duration::from_millis(self.odd.range(50, 5000));
+            if self.orders.lock().expect("nobody panics with it").moods.get(&node).is_none_or(Vec::is_empty) {
+                self.begin_mood(node, mood);
+                self.moods.push((until, node, mood));
+            }
+        }
+        if let Some((at, node, mood)) = self.plan.lasting.filter(|(at, ..)| Instant::from_millis(*at) == self.now) {
+            self.note(|| format!("for good, from {at} on:"));
+            self.begin_mood(node, mood);
+        }
+    }
+
+    fn begin_mood(&mut self, node: i32, mood: Mood) {
+        self.note(|| format!("node {node} is in a mood: {mood:?}"));
+        self.orders.lock().expect("nobody panics with it").moods.entry(node).or_default().push(mood);
+        if mood == Mood::View(View::Lagging) {
+            self.cluster.set_lagging(node, true);
+        }
+    }
+
+    fn end_mood(&mut self, node: i32, mood: Mood) {
+        self.note(|| format!("node {node} is in no mood any more: {mood:?}"));
+        let mut orders = self.orders.lock().expect("nobody panics with it");
+        let moods = orders.moods.entry(node).or_default();
+        if let Some(place) = moods.iter().position(|known| *known == mood) {
+            moods.remove(place);
+        }
+        if !moods.contains(&Mood::View(View::Lagging)) {
+            self.cluster.set_lagging(node, false);
+        }
+    }
+
+    fn end_moods(&mut self) {
+        for (_, node, mood) in core::mem::take(&mut self.moods) {
+            self.end_mood(node, mood);
+        }
+    }
+
     pub(super) fn crash(&mut self, node: i32) {
         self.note(|| format!("node {node} crashes"));
         self.cluster.crash(node);
@@ -128,8 +179,13 @@ impl World {
     pub(super) fn calm_down(&mut self) {
         self.note(|| "calm".into());
         self.calm = Some(self.now);
-        self.trouble_until = self.now;
-        *self.on.lock().expect("nobody panics with it") = false;
+        // Where all servers ask for a pause, there is none to go to.
+        let nodes = self.cluster.nodes();
+        let throttled = self.orders.lock().expect("nobody panics with it").throttled.clone();
+        let pause = nodes.iter().map(|node| throttled.get(node).copied().unwrap_or_default()).min();
+        self.trouble_until = self.now.max(pause.unwrap_or_default());
+        self.orders.lock().expect("nobody panics with it").calm = true;
+        self.end_moods();
         let away: Vec<i32> = self.cluster.nodes().into_iter().filter(|node| !self.cluster.is_up(*node)).collect();
         for node in away {
             self.back(node);
