@@ -100,6 +100,7 @@ impl Producer {
     pub fn flush(&mut self, now: Instant) -> FlushId {
         self.clock(now);
         self.records.due_below = self.records.batches.next_serial();
+        self.records.flushed_below = self.records.due_below;
         self.life.flushes.begin(self.records.due_below)
     }
 

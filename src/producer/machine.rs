@@ -101,6 +101,8 @@ pub(super) struct Records {
     pub(super) largest_record: usize,
     /// Lingering batches with smaller serials are due: a flush, a close, or someone waits for memory.
     pub(super) due_below: u64,
+    /// Batches with smaller serials are covered by a flush, and take no more records: those would be waited for, too.
+    pub(super) flushed_below: u64,
     /// Someone waits for that many bytes of memory.
     pub(super) starved: Option<usize>,
     /// Jobs of compression that are out.
@@ -197,6 +199,7 @@ impl Producer {
                 growth: growth_time(&config),
                 largest_record,
                 due_below: 0,
+                flushed_below: 0,
                 starved: None,
                 jobs: Jobs::new(jobs),
                 without_job: List::EMPTY,

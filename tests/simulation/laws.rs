@@ -43,6 +43,8 @@ pub struct Books {
     pub doubtful: BTreeSet<(String, i32)>,
     pub delivered: u64,
     pub failed: u64,
+    /// So many of the first records are not open any more.
+    closed: usize,
 }
 
 impl Books {
@@ -67,6 +69,7 @@ impl Books {
         now: Instant,
         plan: &Plan,
         delivery: &Delivery,
+        topic: &str,
         aborted: bool,
     ) -> Result<Vec<u64>, String> {
         let numbers = self.open.get(&delivery.batch).ok_or("a delivery for a batch that is not open")?.clone();
@@ -77,8 +80,11 @@ impl Books {
             if record.outcome.is_some() {
                 return Err(format!("record {number} is delivered twice"));
             }
-            if record.partition != delivery.partition {
-                return Err(format!("record {number} is delivered for another partition"));
+            if record.partition != delivery.partition || record.topic != topic {
+                return Err(format!(
+                    "record {number} is delivered for another partition, {topic}-{}",
+                    delivery.partition
+                ));
             }
             let place = place as i64;
             record.outcome = Some(match &delivery.outcome {
@@ -126,6 +132,15 @@ impl Books {
             self.open.remove(&delivery.batch);
         }
         Ok(named)
+    }
+
+    /// Since when a record of the topic is open, if one is.
+    pub fn open_since(&mut self, topic: &str) -> Option<Instant> {
+        while self.records.get(self.closed).is_some_and(|record| record.outcome.is_some()) {
+            self.closed += 1;
+        }
+        let open = self.records[self.closed..].iter().filter(|record| record.outcome.is_none());
+        open.filter(|record| record.topic == topic).map(|record| record.sent).next()
     }
 
     /// Everything accepted before `number` was delivered; returns how many of them failed since `failed_before`.

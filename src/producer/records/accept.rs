@@ -4,6 +4,7 @@ use crate::batch::{Content, NoRoom, Reserve};
 use crate::error::{ErrorCode, SendError};
 use crate::event::Sent;
 use crate::ids::{RecordId, TopicIndex};
+use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::lifecycle::Phase;
 use crate::producer::records::batches::State;
@@ -60,7 +61,8 @@ impl Producer {
         if let Some(slot) = before {
             let batch = &mut self.records.batches[slot];
             let fit = batch.records.fit(content);
-            if batch.size() + fit.size <= limit && now < batch.created + self.records.growth {
+            let covered = batch.serial < self.records.flushed_below && !planted("flush-covers-later");
+            if batch.size() + fit.size <= limit && now < batch.created + self.records.growth && !covered {
                 let appended =
                     batch.records.append(content, fit, &mut self.records.pool, partition.first_chunk, Reserve::Kept);
                 appended.map_err(|no_room| self.starve(no_room))?;

@@ -12,7 +12,7 @@ pub(super) struct Pending {
     pub(super) id: FlushId,
     /// Records accepted before it.
     pub(super) covers: u64,
-    /// Failures before it.
+    /// Those of them that failed since.
     pub(super) failed: u64,
 }
 
@@ -59,8 +59,8 @@ impl World {
         }
         if self.dice.once_in(30) {
             let id = self.producer.flush(self.now);
-            let (covers, failed) = (self.books.records.len() as u64, self.books.failed);
-            self.flushes.push(Pending { id, covers, failed });
+            let covers = self.books.records.len() as u64;
+            self.flushes.push(Pending { id, covers, failed: 0 });
         }
         if self.producer.take_wake() {
             self.drain()?;

@@ -108,6 +108,8 @@ pub struct World {
     /// When the last fault ended.
     trouble_until: Instant,
     acts: Acts,
+    /// Bumps of the epoch, and records that failed, when the last fault was over for some time.
+    settled: Option<(u64, u64)>,
     /// Dice for what came later, so that seeds still mean what they meant.
     odd: Dice,
     ending: bool,
@@ -178,6 +180,7 @@ impl World {
             calm: None,
             trouble_until: Instant::ZERO,
             acts: Acts::new(),
+            settled: None,
             ending: false,
             closed: false,
             connects: VecDeque::new(),
@@ -303,12 +306,38 @@ impl World {
         if self.now >= self.stalled_until {
             self.wiretap.check()?;
         }
+        self.check_calm()?;
         let memory = self.plan.millis("buffer.memory", 33_554_432) as usize;
         // The parts of split batches may take a little more than their parents, and so may batches that hardly shrink.
         let stats = self.producer.stats();
         let reserve = if stats.splits + stats.batches_compressed > 0 { 256 * self.books.records.len() } else { 0 };
         if self.producer.buffered() > memory + reserve {
             return Err(format!("{} bytes buffered, of {memory}", self.producer.buffered()));
+        }
+        Ok(())
+    }
+
+    /// What holds some time after the last fault.
+    fn check_calm(&mut self) -> Result<(), String> {
+        const SETTLED: Duration = Duration::from_secs(15);
+        if self.calm.is_none() || self.now < self.trouble_until + SETTLED {
+            self.settled = None;
+            return Ok(());
+        }
+        let bumps = self.producer.stats().epoch_bumps;
+        let (before, failed) = *self.settled.get_or_insert((bumps, self.books.failed));
+        let bound = 20 + 2 * (self.books.failed - failed);
+        if bumps - before > bound {
+            return Err(format!("BUMPLOOP: {} bumps of the epoch after the faults have ended", bumps - before));
+        }
+        let age = Duration::from_millis(self.plan.millis("metadata.max.age.ms", 300_000));
+        for topic in 0..self.plan.topics {
+            let topic = format!("topic-{topic}");
+            let Some(open) = self.books.open_since(&topic) else { continue };
+            let asked = self.wiretap.asked.get(&topic).copied().unwrap_or_default();
+            if self.now > open.max(asked).max(self.trouble_until) + age + SETTLED {
+                return Err(format!("FORGOTTEN: {topic} has records since {open:?}, and was asked about at {asked:?}"));
+            }
         }
         Ok(())
     }
