@@ -59,6 +59,10 @@ impl Books {
         Ok(())
     }
 
+    pub fn open_batches(&self) -> usize {
+        self.open.len()
+    }
+
     pub fn is_open(&self) -> bool {
         self.delivered + self.failed < self.records.len() as u64
     }
@@ -227,12 +231,16 @@ impl Books {
                     cluster.stamps(id, partition)
                 ));
             }
-            let in_order = if plan.idempotent() {
-                // By topic name alone a client can't know that a topic is another one.
-                !recreated || plan.by_id()
-            } else {
-                plan.millis("max.in.flight.requests.per.connection", 5) == 1 && first && plan.acks() == "all"
-            };
+            // The order across a new producer id can't be kept.
+            let one_id = plan.cluster.producer_epoch == 0
+                || cluster.stamps(id, partition).iter().all(|stamp| stamp.1 == cluster.stamps(id, partition)[0].1);
+            let in_order = one_id
+                && if plan.idempotent() {
+                    // By topic name alone a client can't know that a topic is another one.
+                    !recreated || plan.by_id()
+                } else {
+                    plan.millis("max.in.flight.requests.per.connection", 5) == 1 && first && plan.acks() == "all"
+                };
             // Without idempotence a late copy may come in between whatever the client does.
             let in_order = in_order && (plan.idempotent() || !crate::world::has_late_copies(plan));
             if in_order && last.is_some_and(|last| last > number) && (plan.idempotent() || first) {

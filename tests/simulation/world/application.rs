@@ -73,6 +73,9 @@ impl World {
         if self.must_wait(&topic) {
             return Ok(false);
         }
+        if self.odd.once_in(self.plan.odd_topics) {
+            self.send_to_odd_topic()?;
+        }
         let size = self.dice.range(8, 8 + self.plan.value) as usize;
         let key = self.dice.once_in(2).then(|| self.dice.range(0, 20).to_be_bytes().to_vec());
         let partition =
@@ -80,6 +83,22 @@ impl World {
         let sent = self.send_sized(&topic, size, key, partition, false)?;
         self.sent += u64::from(sent == Told::Taken);
         Ok(sent != Told::Later)
+    }
+
+    /// To one that there is not, that nobody may write to, or that can't exist.
+    fn send_to_odd_topic(&mut self) -> Result<(), String> {
+        let (long, longest) = ("t".repeat(250), "t".repeat(40_000));
+        let names = ["missing", "forbidden", "", ".", "..", "a/b", &long, &longest];
+        let name = self.odd.pick(&names);
+        self.note(|| format!("a send to {name:.20}"));
+        self.used.insert(name.to_string(), self.now);
+        match self.producer.send(self.now, &Record::new(name).value(b"nobody gets this")) {
+            Err(SendError::NotReady { .. } | SendError::TopicFailed(_) | SendError::BufferFull { .. }) => {
+                self.sometimes("a topic could not be had");
+                Ok(())
+            }
+            other => Err(format!("{other:?} of a send to {name:.20}")),
+        }
     }
 
     fn must_wait(&self, topic: &str) -> bool {
@@ -106,6 +125,7 @@ impl World {
         soon: bool,
     ) -> Result<Told, String> {
         let topic = topic.to_string();
+        self.used.insert(topic.clone(), self.now);
         let number = self.books.records.len() as u64;
         let mut value = number.to_be_bytes().to_vec();
         value.resize(size, number as u8);

@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex};
 
 use core::time::Duration;
 
-use milena::cluster::{Cluster, Request, TopicId, TopicSettings};
+use milena::cluster::{Cluster, Request, TopicId};
 use milena::{Compressor, Config, ConnId, Instant, Job, Producer, UnixTime};
 
 use crate::laws::Books;
-use crate::plan::{Dice, Plan};
+use crate::plan::{Dice, Plan, not_yet};
 use crate::servers::{Gremlin, Mood, Orders, Shared};
 use acts::Acts;
 use application::Pending;
@@ -47,6 +47,11 @@ pub const SOMETIMES: &[&str] = &[
     "all nodes were away",
     "leaders moved in idleness",
     "brokers forgot the producer",
+    "a leader refused at first",
+    "a topic had no leaders yet",
+    "a user was let in",
+    "a session was renewed",
+    "a topic could not be had",
     "a server lagged",
     "a server named no brokers",
     "a server left topics out",
@@ -120,6 +125,8 @@ pub struct World {
     events: VecDeque<String>,
     waits_for_room: bool,
     waits_for_topic: BTreeMap<String, Instant>,
+    /// When each name was sent to last.
+    used: BTreeMap<String, Instant>,
 }
 
 impl World {
@@ -138,13 +145,6 @@ impl World {
         let (faults, dice) = (plan.faults.clone(), Dice::new(plan.seed ^ 77));
         let gremlin = Gremlin { faults, dice, orders: Arc::clone(&orders), node: 0 };
         cluster.set_mischief(Box::new(gremlin));
-        let mut ids = BTreeMap::new();
-        for topic in 0..plan.topics {
-            let name = format!("topic-{topic}");
-            let settings = TopicSettings::default().max_message_bytes(plan.max_message_bytes);
-            let id = cluster.create_topic_with(&name, plan.cluster.default_partitions, settings);
-            ids.insert(name, vec![id]);
-        }
         let limits = Limits {
             in_flight: plan.millis("max.in.flight.requests.per.connection", 5) as usize,
             idempotent: plan.idempotent(),
@@ -152,7 +152,11 @@ impl World {
             backoff: Duration::from_millis(plan.millis("retry.backoff.ms", 100)),
         };
         let unix = UnixTime::from_millis(plan.cluster.unix_time);
-        Self {
+        if plan.odd_topics > 0 {
+            cluster.create_topic("forbidden", 1);
+            cluster.set_forbidden("forbidden", true);
+        }
+        let mut world = Self {
             producer: Producer::new(Instant::ZERO, Some(unix), config, seed),
             dice: Dice::new(plan.seed ^ 0xabcd),
             odd: Dice::new(plan.seed ^ 0x0dd),
@@ -171,7 +175,7 @@ impl World {
             idle_drains: 0,
             flushes: Vec::new(),
             names: BTreeMap::new(),
-            ids,
+            ids: BTreeMap::new(),
             sent: 0,
             next_send: Instant::ZERO,
             stalled_until: Instant::ZERO,
@@ -189,7 +193,12 @@ impl World {
             events: VecDeque::new(),
             waits_for_room: false,
             waits_for_topic: BTreeMap::new(),
+            used: BTreeMap::new(),
+        };
+        if world.plan.young.is_none() {
+            world.create_topics();
         }
+        world
     }
 
     pub fn outcome(&mut self) -> (BTreeMap<i16, u64>, BTreeMap<&'static str, u64>, u64) {
@@ -289,6 +298,8 @@ impl World {
             (stats.epoch_bumps, "an epoch was bumped"),
             (stats.buffer_full, "a send found the buffer full"),
             (stats.late_answers, "an answer came too late"),
+            (stats.reauthentications, "a session was renewed"),
+            (if self.plan.session.is_some() { stats.connections } else { 0 }, "a user was let in"),
             (stats.connection_failures, "a connection failed"),
         ] {
             if count > 0 {
@@ -308,6 +319,11 @@ impl World {
         }
         self.check_calm()?;
         let memory = self.plan.millis("buffer.memory", 33_554_432) as usize;
+        // A batch of one small record takes memory, too.
+        let entries = 300 * self.books.open_batches();
+        if entries > memory && !not_yet("tiny-batches") {
+            return Err(format!("MEMORY: {} open batches in {memory} bytes", self.books.open_batches()));
+        }
         // The parts of split batches may take a little more than their parents, and so may batches that hardly shrink.
         let stats = self.producer.stats();
         let reserve = if stats.splits + stats.batches_compressed > 0 { 256 * self.books.records.len() } else { 0 };
@@ -323,6 +339,13 @@ impl World {
         if self.calm.is_none() || self.now < self.trouble_until + SETTLED {
             self.settled = None;
             return Ok(());
+        }
+        let idle = Duration::from_millis(self.plan.millis("metadata.max.idle.ms", 300_000));
+        for (name, used) in &self.used {
+            let asked = self.wiretap.asked.get(name).copied().unwrap_or_default();
+            if asked > (*used).max(self.trouble_until) + idle + SETTLED && self.books.open_since(name).is_none() {
+                return Err(format!("FOREVER: {name:.20} is asked about at {asked:?}, and was sent to at {used:?}"));
+            }
         }
         let bumps = self.producer.stats().epoch_bumps;
         let (before, failed) = *self.settled.get_or_insert((bumps, self.books.failed));
