@@ -297,7 +297,7 @@ impl Plan {
         f.job_failed = chance(own, &[3, 20]);
         f.job_late = chance(own, &[3, 20]);
         let own = &mut Dice::new(seed ^ 0x7091c5);
-        let young = own.once_in(6) && !not_yet("young");
+        let young = own.once_in(6);
         let young = young.then(|| (own.pick(&[0, 100, 1500]), own.pick(&[100, 1000, 4000])));
         let odd_topics = if own.once_in(5) && !not_yet("odd-topics") { 10 } else { 0 };
         if young.is_some() || odd_topics > 0 {
@@ -307,7 +307,7 @@ impl Plan {
             options.push(("metadata.max.idle.ms", "5000".into()));
         }
         let own = &mut Dice::new(seed ^ 0x5e5510);
-        let session = (own.once_in(6) && !not_yet("sessions")).then(|| own.pick(&[2500, 6000]));
+        let session = (own.once_in(6)).then(|| own.pick(&[2500, 6000]));
         if session.is_some() {
             let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
             options.push(("security.protocol", "SASL_PLAINTEXT".into()));
@@ -317,10 +317,11 @@ impl Plan {
             cluster = cluster.sasl(users.session_lifetime(session.map(Duration::from_millis)));
         }
         let own = &mut Dice::new(seed ^ 0xe90c);
-        if own.once_in(8) && !not_yet("last-epochs") {
+        if own.once_in(8) {
             cluster = cluster.producer_epoch(i16::MAX - own.range(0, 3) as i16);
         }
-        if own.once_in(4) && !not_yet("duplicates") {
+        // Another topic of the same name says it of what it never had.
+        if own.once_in(4) && f.recreate == 0 {
             cluster = cluster.old_duplicate(46);
         }
         if own.once_in(20) && !not_yet("tiny-age") {

@@ -340,7 +340,8 @@ impl World {
             self.settled = None;
             return Ok(());
         }
-        let idle = Duration::from_millis(self.plan.millis("metadata.max.idle.ms", 300_000));
+        // Whoever waits for a topic waits for `max.block.ms` at most.
+        let idle = Duration::from_millis(self.plan.millis("metadata.max.idle.ms", 300_000).max(60_000));
         for (name, used) in &self.used {
             let asked = self.wiretap.asked.get(name).copied().unwrap_or_default();
             if asked > (*used).max(self.trouble_until) + idle + SETTLED && self.books.open_since(name).is_none() {
