@@ -54,7 +54,7 @@ fn clones(script: &mut Script, conn: ConnId) -> Vec<Bytes> {
 /// A producer whose memory is full; all but a little of it is held by a writer whose connection is gone.
 fn lent() -> (Script, ConnId, Vec<Bytes>) {
     let options = [
-        ("buffer.memory", "65536"),
+        ("buffer.memory", "131072"),
         ("linger.ms", "100"),
         ("enable.idempotence", "false"),
         ("acks", "1"),
@@ -64,22 +64,19 @@ fn lent() -> (Script, ConnId, Vec<Bytes>) {
         ("metadata.max.age.ms", "3000000"),
     ];
     let mut script = Script::new(1, &options, Facts::usual);
-    script.facts.topic("t", 1, 5);
+    script.facts.topic("t", 1, 1);
     script.send(&Record::new("t").value("first").partition(0));
     script.run(seconds(1));
     let conn = script.asks().rev().find(|asked| asked.api == ApiKey::Produce).expect("a request").conn;
     script.room(1, Some(0));
-    let value = "x".repeat(8000);
-    for partition in 0..5 {
-        script.send(&Record::new("t").value(&value).partition(partition));
-    }
+    script.send(&Record::new("t").value(&"x".repeat(50_000)).partition(0));
     script.run(millis(200));
     let held = clones(&mut script, conn);
     assert!(held.iter().map(Bytes::len).sum::<usize>() > 40_000);
     script.take_down(1);
     script.run(seconds(7));
     assert!(script.failed() > 0 && script.producer.buffered() > 40_000, "a writer holds it");
-    while script.try_send(&Record::new("t").value(&value).partition(0)).is_ok() {}
+    while script.try_send(&Record::new("t").value(&"x".repeat(10_000)).partition(0)).is_ok() {}
     script.events.clear();
     (script, conn, held)
 }
@@ -135,6 +132,7 @@ fn one_record_batches_count_with_all_that_they_take() {
     // Its chunk, its entry, what the entry points to.
     assert!((1000..1700).contains(&taken), "{taken} batches in a MiB");
     assert!(needed <= 1024 && script.producer.buffered() <= 1 << 20);
+    script.run(seconds(1));
     script.answer(Facts::usual);
     let held = script.held()[0].clone();
     let reply = script.facts.usual(&held);
