@@ -421,12 +421,12 @@ impl Connection {
 
     /// Why [`Connection::deadline`] has passed.
     pub(crate) fn why_late(&self) -> ConnectionError {
-        match self.phase {
-            Phase::Opening | Phase::Negotiating(_) | Phase::Authenticating if !self.renewal_waits() => {
-                ConnectionError::SetupTimeout
-            }
-            _ if !self.requests.is_empty() => ConnectionError::RequestTimeout,
-            _ => ConnectionError::Idle,
+        if self.phase != Phase::Ready && !self.renewal_waits() {
+            ConnectionError::SetupTimeout
+        } else if self.requests.is_empty() {
+            ConnectionError::Idle
+        } else {
+            ConnectionError::RequestTimeout
         }
     }
 

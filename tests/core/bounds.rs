@@ -147,6 +147,7 @@ fn quickest(mut send: impl FnMut() -> Duration) -> Duration {
     (0..7).map(|_| send()).min().expect("several")
 }
 
+#[allow(clippy::disallowed_methods, reason = "it is about time that passes")]
 fn time(work: impl FnOnce()) -> Duration {
     let start = std::time::Instant::now();
     work();
@@ -256,11 +257,15 @@ fn unasked(by_id: bool, batches: usize, strangers: usize) -> (Duration, usize) {
         script.facts.topic(&format!("topic-with-quite-a-long-name-{n}"), n as u128 + 1, 1);
     }
     for n in 0..batches {
-        script.tell(|producer, now| producer.want_topic(now, &format!("topic-with-quite-a-long-name-{n}"))).unwrap();
+        script
+            .tell(|producer, now| producer.want_topic(now, &format!("topic-with-quite-a-long-name-{n}")))
+            .expect("taken");
     }
     script.run(seconds(2));
     for n in 0..batches {
-        script.try_send(&Record::new(&format!("topic-with-quite-a-long-name-{n}")).value("v").partition(0)).unwrap();
+        script
+            .try_send(&Record::new(&format!("topic-with-quite-a-long-name-{n}")).value("v").partition(0))
+            .expect("taken");
     }
     script.run(seconds(2));
     let held = script.held().into_iter().find(|asked| asked.api == ApiKey::Produce).expect("a request");

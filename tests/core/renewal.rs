@@ -57,7 +57,7 @@ fn script(
 ) -> (Script, i32) {
     let mut script = Script::new(2, options, answers);
     script.facts.topic("other", 1, 1);
-    script.tell(|producer, now| producer.want_topic(now, "other")).unwrap();
+    script.tell(|producer, now| producer.want_topic(now, "other")).expect("taken");
     script.run(Duration::from_millis(500));
     let asked = script.asks().find(|asked| asked.api == ApiKey::Metadata).expect("someone was asked").node;
     let leader = 3 - asked;

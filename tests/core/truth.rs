@@ -319,7 +319,7 @@ fn a_server_without_producer_ids_is_named_at_once_with_the_option_that_helps() {
         script.run(seconds(1));
         let words = errors(&script)[0].to_string();
         assert!(words.contains("no InitProducerId") && words.contains("set enable.idempotence=false"), "{words}");
-        assert_eq!(errors(&script)[0].possibly_written, false);
+        assert!(!errors(&script)[0].possibly_written);
     }
 }
 

@@ -513,10 +513,10 @@ impl Producer {
 
 /// A broker that can't unpack what a codec made says -1, and not why.
 fn suspect(codec: Compression, message: Option<Box<str>>) -> Option<Box<str>> {
-    let name = match codec {
-        Compression::None => return message,
-        codec => codec.name(),
-    };
+    if codec == Compression::None {
+        return message;
+    }
+    let name = codec.name();
     let advice = alloc::format!(
         "the records are compressed by {name}: if the broker can't unpack them, another compression.type (or none) helps"
     );
