@@ -5,8 +5,11 @@
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod bounds;
+mod line;
 mod renewal;
 mod script;
 mod truth;
 
+mod identity;
+mod probe;
 mod usual;
