@@ -304,7 +304,7 @@ impl Producer {
                 let partition = &mut self.records.partitions[index];
                 let lowest = partition.sent.first() == Some(slot);
                 let tainted = self.records.batches[slot].tainted;
-                if planted("believed-without-asking") && lowest && tainted {
+                if planted("probe-without-proof") && lowest && tainted {
                     return self.succeed_waiting(now, slot);
                 }
                 if (lowest || planted("bump-from-any")) && (!tainted || planted("bump-in-doubt")) {

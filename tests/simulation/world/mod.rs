@@ -329,11 +329,7 @@ impl World {
         let decided = error.message.as_deref() == Some("on demand") || wordless;
         // By name, what stands behind a refused batch can't be known not to be written.
         let by_name = !self.plan.by_id() && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
-        // A broker that was restarted remembers one batch of each producer: earlier ones in doubt can't be acknowledged.
-        let forgotten =
-            self.plan.faults.crash > 0 && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
         let excused = blind
-            || forgotten
             || decided
             || by_name
             || match &error.kind {
