@@ -20,7 +20,6 @@ const NOT_YET: &[&str] = &[
     "no-ids",
     "odd-topics",
     "tiny-age",
-    "tiny-batches",
 ];
 
 /// Whether a law or a kind of faults is held back.
@@ -328,7 +327,7 @@ impl Plan {
             let age = options.iter_mut().find(|(name, _)| *name == "metadata.max.age.ms");
             age.expect("it is always drawn").1 = "1".into();
         }
-        if own.once_in(10) && !not_yet("tiny-batches") {
+        if own.once_in(10) {
             for (name, value) in [("batch.size", "1"), ("linger.ms", "0"), ("buffer.memory", "8192")] {
                 options.retain(|(known, _)| *known != name);
                 options.push((name, value.into()));

@@ -30,7 +30,7 @@ impl World {
         if self.ending {
             return Ok(());
         }
-        let over = self.sent >= self.plan.records || (self.plan.close_early && self.calm.is_some());
+        let over = self.is_over();
         if over && self.calm.is_some() {
             if !self.plan.close_early && !self.act()? {
                 if self.producer.take_wake() {
@@ -99,6 +99,11 @@ impl World {
             }
             other => Err(format!("{other:?} of a send to {name:.20}")),
         }
+    }
+
+    /// Whether it sends nothing any more by itself.
+    pub(super) fn is_over(&self) -> bool {
+        self.sent >= self.plan.records || (self.plan.close_early && self.calm.is_some())
     }
 
     fn must_wait(&self, topic: &str) -> bool {

@@ -17,7 +17,7 @@ use milena::cluster::{Cluster, Request, TopicId};
 use milena::{Compressor, Config, ConnId, Instant, Job, Producer, UnixTime};
 
 use crate::laws::Books;
-use crate::plan::{Dice, Plan, not_yet};
+use crate::plan::{Dice, Plan};
 use crate::servers::{Gremlin, Mood, Orders, Shared};
 use acts::Acts;
 use application::Pending;
@@ -80,6 +80,15 @@ pub fn has_late_copies(plan: &Plan) -> bool {
         || f.delay > 0
 }
 
+/// Numbers of the plan that every step needs.
+#[derive(Debug)]
+struct Numbers {
+    memory: usize,
+    age: Duration,
+    /// How long a topic is asked about that nobody sends to.
+    idle: Duration,
+}
+
 #[derive(Debug)]
 pub struct World {
     plan: Plan,
@@ -125,6 +134,7 @@ pub struct World {
     events: VecDeque<String>,
     waits_for_room: bool,
     waits_for_topic: BTreeMap<String, Instant>,
+    numbers: Numbers,
     /// When each name was sent to last.
     used: BTreeMap<String, Instant>,
 }
@@ -145,6 +155,12 @@ impl World {
         let (faults, dice) = (plan.faults.clone(), Dice::new(plan.seed ^ 77));
         let gremlin = Gremlin { faults, dice, orders: Arc::clone(&orders), node: 0 };
         cluster.set_mischief(Box::new(gremlin));
+        let numbers = Numbers {
+            memory: plan.millis("buffer.memory", 33_554_432) as usize,
+            age: Duration::from_millis(plan.millis("metadata.max.age.ms", 300_000)),
+            // Whoever waits for a topic waits for `max.block.ms` at most.
+            idle: Duration::from_millis(plan.millis("metadata.max.idle.ms", 300_000).max(60_000)),
+        };
         let limits = Limits {
             in_flight: plan.millis("max.in.flight.requests.per.connection", 5) as usize,
             idempotent: plan.idempotent(),
@@ -194,6 +210,7 @@ impl World {
             waits_for_room: false,
             waits_for_topic: BTreeMap::new(),
             used: BTreeMap::new(),
+            numbers,
         };
         if world.plan.young.is_none() {
             world.create_topics();
@@ -318,15 +335,18 @@ impl World {
             self.wiretap.check()?;
         }
         self.check_calm()?;
-        let memory = self.plan.millis("buffer.memory", 33_554_432) as usize;
+        let memory = self.numbers.memory;
         // A batch of one small record takes memory, too.
-        let entries = 300 * self.books.open_batches();
-        if entries > memory && !not_yet("tiny-batches") {
-            return Err(format!("MEMORY: {} open batches in {memory} bytes", self.books.open_batches()));
+        let open = self.books.open_batches();
+        if 300 * open > memory && self.producer.stats().splits == 0 {
+            return Err(format!("MEMORY: {open} open batches in {memory} bytes"));
         }
-        // The parts of split batches may take a little more than their parents, and so may batches that hardly shrink.
+        // The parts of split batches may take a little more than their parents, and so may batches that hardly shrink; and each
+        // part has an entry of its own in the table of batches.
         let stats = self.producer.stats();
-        let reserve = if stats.splits + stats.batches_compressed > 0 { 256 * self.books.records.len() } else { 0 };
+        let chunks = if stats.splits + stats.batches_compressed > 0 { 256 * self.books.records.len() } else { 0 };
+        let entries = if stats.splits > 0 { 512 * self.books.records.len() } else { 0 };
+        let reserve = chunks + entries;
         if self.producer.buffered() > memory + reserve {
             return Err(format!("{} bytes buffered, of {memory}", self.producer.buffered()));
         }
@@ -340,8 +360,7 @@ impl World {
             self.settled = None;
             return Ok(());
         }
-        // Whoever waits for a topic waits for `max.block.ms` at most.
-        let idle = Duration::from_millis(self.plan.millis("metadata.max.idle.ms", 300_000).max(60_000));
+        let idle = self.numbers.idle;
         for (name, used) in &self.used {
             let asked = self.wiretap.asked.get(name).copied().unwrap_or_default();
             if asked > (*used).max(self.trouble_until) + idle + SETTLED && self.books.open_since(name).is_none() {
@@ -354,7 +373,7 @@ impl World {
         if bumps - before > bound {
             return Err(format!("BUMPLOOP: {} bumps of the epoch after the faults have ended", bumps - before));
         }
-        let age = Duration::from_millis(self.plan.millis("metadata.max.age.ms", 300_000));
+        let age = self.numbers.age;
         for topic in 0..self.plan.topics {
             let topic = format!("topic-{topic}");
             let Some(open) = self.books.open_since(&topic) else { continue };
@@ -379,11 +398,7 @@ impl World {
         let decided = error.message.as_deref() == Some("on demand") || wordless;
         // By name, what stands behind a refused batch can't be known not to be written.
         let by_name = !self.plan.by_id() && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
-        // A broker that was restarted remembers one batch of each producer: earlier ones in doubt can't be acknowledged.
-        let forgotten =
-            self.plan.faults.crash > 0 && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
         let excused = blind
-            || forgotten
             || decided
             || by_name
             || match &error.kind {
