@@ -5,6 +5,9 @@
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod control;
+mod line;
 mod script;
 
+mod identity;
+mod probe;
 mod usual;

@@ -147,6 +147,8 @@ pub struct Facts {
     pub next_producer_id: i64,
     /// Batches that were appended, by topic id and partition.
     pub logs: BTreeMap<(Uuid, i32), Vec<Stored>>,
+    /// How long each log was when its broker was last restarted: of what is before, it knows each producer's newest batch only.
+    restarted: BTreeMap<(Uuid, i32), usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -168,6 +170,8 @@ pub struct Partition {
 pub struct Stored {
     pub offset: i64,
     pub stamp: Stamp,
+    /// The value of its last record, where that is a number of six digits.
+    pub number: Option<u32>,
 }
 
 /// What a batch's header says.
@@ -191,6 +195,12 @@ impl Stamp {
     }
 }
 
+/// The value of the last record of a batch that is not compressed, where that is a number of six digits.
+pub fn number_of(batch: &[u8]) -> Option<u32> {
+    let value = batch.get(batch.len().checked_sub(7)?..batch.len() - 1)?;
+    core::str::from_utf8(value).ok()?.parse().ok()
+}
+
 /// An id for a topic.
 pub fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
@@ -209,6 +219,7 @@ impl Facts {
             topics: BTreeMap::new(),
             next_producer_id: 1000,
             logs: BTreeMap::new(),
+            restarted: BTreeMap::new(),
         }
     }
 
@@ -235,6 +246,21 @@ impl Facts {
     /// What a log has of a topic's present incarnation.
     pub fn log(&self, name: &str, partition: i32) -> &[Stored] {
         self.logs.get(&(self.topics[name].id, partition)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The numbers of the records in a log, where each is a batch of its own.
+    pub fn numbers(&self, name: &str, partition: i32) -> Vec<u32> {
+        self.log(name, partition).iter().filter_map(|stored| stored.number).collect()
+    }
+
+    /// Every broker was restarted: of what a producer has written it knows the newest batch only, as Kafka does from 2.8 to 4.4.
+    pub fn restart(&mut self) {
+        self.restarted = self.logs.iter().map(|(place, log)| (*place, log.len())).collect();
+    }
+
+    /// A replica leads that was never restarted: it knows five.
+    pub fn remember(&mut self) {
+        self.restarted.clear();
     }
 
     pub fn records(&self, name: &str, partition: i32) -> usize {
@@ -352,9 +378,10 @@ impl Facts {
                         answer
                     }
                     (Some((_, topic)), Some(_)) => {
-                        let stamp = Stamp::of(data.records.as_ref().expect("a batch"));
-                        let log = self.logs.entry((topic.id, data.index)).or_default();
-                        match append(log, stamp) {
+                        let place = (topic.id, data.index);
+                        let forgotten = self.restarted.get(&place).copied().unwrap_or(0);
+                        let log = self.logs.entry(place).or_default();
+                        match append(log, forgotten, data.records.as_ref().expect("a batch")) {
                             Ok(offset) => answer.with_base_offset(offset),
                             Err(code) => answer.with_error_code(code),
                         }
@@ -390,14 +417,17 @@ impl Facts {
     }
 }
 
-/// As Kafka: what comes from a producer follows its last batch, one of the last five is a duplicate.
-fn append(log: &mut Vec<Stored>, stamp: Stamp) -> Result<i64, i16> {
+/// As Kafka: what comes from a producer follows its last batch, one of the last five is a duplicate. Of those before `forgotten`
+/// only the newest is known. Whoever is not known may begin anywhere.
+fn append(log: &mut Vec<Stored>, forgotten: usize, batch: &[u8]) -> Result<i64, i16> {
+    let stamp = Stamp::of(batch);
     let end = log.last().map_or(0, |last| last.offset + i64::from(last.stamp.records));
     if stamp.producer_id >= 0 {
-        let of_producer = log.iter().rev().filter(|stored| stored.stamp.producer_id == stamp.producer_id);
-        let mut of_producer = of_producer.take(5).peekable();
-        if let Some(last) = of_producer.peek().copied() {
-            if let Some(same) = of_producer.find(|stored| stored.stamp == stamp) {
+        let of_producer = |(_, stored): &(usize, &Stored)| stored.stamp.producer_id == stamp.producer_id;
+        let mut of_producer = log.iter().enumerate().rev().filter(of_producer).take(5).peekable();
+        if let Some((newest, last)) = of_producer.peek().copied() {
+            let mut known = of_producer.filter(|(place, _)| *place == newest || *place >= forgotten);
+            if let Some((_, same)) = known.find(|(_, stored)| stored.stamp == stamp) {
                 return Ok(same.offset);
             }
             let next = (i64::from(last.stamp.sequence) + i64::from(last.stamp.records)) % (1 << 31);
@@ -411,7 +441,7 @@ fn append(log: &mut Vec<Stored>, stamp: Stamp) -> Result<i64, i16> {
             }
         }
     }
-    log.push(Stored { offset: end, stamp });
+    log.push(Stored { offset: end, stamp, number: number_of(batch) });
     Ok(end)
 }
 

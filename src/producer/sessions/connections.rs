@@ -276,9 +276,10 @@ impl Producer {
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
                 self.throttle(conn, response.throttle_ms);
-                match request.kind {
-                    RequestKind::TopicList => self.topics_listed(now, server, &response),
-                    _ => self.metadata_known(now, conn, server, &response),
+                if request.kind == RequestKind::TopicList {
+                    self.topics_listed(now, server, &response);
+                } else {
+                    self.metadata_known(now, conn, server, &response);
                 }
             }
             RequestKind::InitProducerId => {
