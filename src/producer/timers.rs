@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Jobs,
     /// Another token is to be asked for.
     Token,
+    /// It is to be seen whether writers have let go of memory that someone waits for.
+    Memory,
 }
 
 /// All timers that are set.

@@ -4,9 +4,12 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "tests look at what they are about")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+mod bounds;
 mod control;
 mod line;
+mod renewal;
 mod script;
+mod truth;
 
 mod identity;
 mod probe;

@@ -24,6 +24,8 @@ pub(crate) struct Broker {
     pub(crate) ready: List,
     /// Since when something has been ready and nothing could be sent; for `partitioner.availability.timeout.ms`.
     pub(crate) stuck_since: Option<Instant>,
+    /// The size of the largest Produce request that it has answered.
+    pub(crate) largest_answered: usize,
 }
 
 /// All brokers.
@@ -64,7 +66,16 @@ impl Brokers {
 
     /// Adds a broker; its index.
     pub(crate) fn add(&mut self, id: i32, server: u32) -> u32 {
-        let broker = Broker { id, server, current: true, conn: None, leads: 0, ready: List::EMPTY, stuck_since: None };
+        let broker = Broker {
+            id,
+            server,
+            current: true,
+            conn: None,
+            leads: 0,
+            ready: List::EMPTY,
+            stuck_since: None,
+            largest_answered: 0,
+        };
         let index = match self.free.pop() {
             Some(free) => {
                 self[free] = broker;

@@ -293,6 +293,7 @@ impl Producer {
             let at = self.records.partitions.add(index, number as i32);
             self.records.topics[index].partitions.push(at);
         }
+        self.records.topics[index].spread.leaders_changed();
         let before = core::mem::replace(&mut self.records.topics[index].count, count);
         let first = if recreated { 0 } else { count };
         for number in first..before.max(count) {
@@ -318,8 +319,9 @@ impl Producer {
         if before == leader {
             return false;
         }
-        let topic = &mut self.records.topics[partition.topic];
-        topic.led = topic.led + usize::from(leader.is_some()) - usize::from(before.is_some());
+        if leader.is_some() != before.is_some() {
+            self.records.topics[partition.topic].spread.leaders_changed();
+        }
         if let Some(before) = before {
             self.control.brokers[before].leads -= 1;
         }

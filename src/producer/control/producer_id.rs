@@ -6,9 +6,12 @@ use crate::producer::delivery::idempotence::{Identity, Standing};
 use crate::time::Instant;
 use crate::wire::init_producer_id;
 
-/// The codes after which a producer id is not asked for again: no rights, no such version, nonsense. After others, among
-/// them some that Java gives up on, it is, with backoff: the records that wait have their own deadline.
-const DEFINITE: [i16; 6] = [31, 35, 42, 49, 53, 90];
+/// The codes after which a producer id is not asked for again: no such version, nonsense. After others, among them some that
+/// Java gives up on, it is, with backoff: the records that wait have their own deadline.
+const DEFINITE: [i16; 5] = [35, 42, 49, 53, 90];
+
+/// `CLUSTER_AUTHORIZATION_FAILED`: no producer id for this user, until someone allows it.
+const NOT_ALLOWED: i16 = 31;
 
 /// Whether a producer id was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,19 +56,25 @@ impl Producer {
         response: &init_producer_id::Response,
     ) {
         match response.error {
-            0 if response.producer_id >= 0 && response.epoch >= 0 => {
+            0 if response.producer_id >= 0 && response.epoch >= 0 && self.identity.is_new(response.producer_id) => {
                 self.control.producer_id = ProducerIdRequest::Idle;
                 let (producer_id, epoch) = (response.producer_id, response.epoch);
                 log::debug!("producer id {producer_id}, epoch {epoch}");
+                self.identity.given = Some(producer_id);
                 self.identity.standing = Standing::Known(Identity { producer_id, epoch });
                 self.identity_known();
             }
             code if !DEFINITE.contains(&code) => {
+                if code == NOT_ALLOWED {
+                    // As Java's: what is open fails, and whoever needs a producer id later asks again.
+                    self.life.refused_below = (self.records.batches.next_serial(), ErrorCode(code));
+                }
                 let failures = self.control.producer_id.failures();
                 let until = now + self.retry_backoff.after(failures, &mut self.random);
                 self.control.producer_id = ProducerIdRequest::BackingOff(until, failures.saturating_add(1));
                 self.control.servers.lose_turn(server);
             }
+            35 => self.fail_for_good(FatalError::NO_PRODUCER_IDS),
             code => self.fail_for_good(FatalError::new(ErrorCode(code))),
         }
     }

@@ -26,7 +26,7 @@ pub(crate) struct Attempts {
     pub(crate) setup_timeouts: u32,
     /// Control requests that it left unanswered, in a row.
     pub(crate) unanswered: u32,
-    /// Connections that broke while negotiating, in a row.
+    /// Connections that broke, or were too slow, while negotiating.
     broken_negotiations: usize,
     /// Connections that were closed at their first request, since one was answered.
     closed_early: u32,
@@ -86,9 +86,9 @@ impl Attempts {
         news
     }
 
-    /// The connection is ready.
+    /// The connection is ready. With which version of ApiVersions it was had is remembered.
     pub(crate) fn negotiated(&mut self) {
-        (self.setup_timeouts, self.broken_negotiations, self.refusals) = (0, 0, 0);
+        (self.setup_timeouts, self.refusals) = (0, 0);
     }
 
     /// A request was answered. Only this ends the backoff: a server that takes connections and breaks them at the first
@@ -126,7 +126,7 @@ pub(crate) struct Server {
     lost_turn: u64,
     /// A request was answered once: it speaks what this client speaks.
     pub(crate) proven: bool,
-    /// What happened to its last connection, unless it has answered since.
+    /// What happened to its last connection for records, unless it has answered on one since.
     trouble: Option<Trouble>,
     /// Why it did not let this client in, if that was the last that happened.
     pub(crate) refusal: Option<ConnectionError>,
@@ -294,18 +294,18 @@ impl Servers {
     /// A connection was lost or could not be made.
     pub(crate) fn note_trouble(&mut self, index: u32, control: bool, at: Instant, error: &ConnectionError) {
         let server = &mut self[index];
-        let trouble = Trouble { at, host: server.host.clone(), port: server.port, error: error.clone() };
-        server.trouble = Some(trouble.clone());
-        if control {
-            self.trouble = Some(trouble);
+        let trouble = Some(Trouble { at, host: server.host.clone(), port: server.port, error: error.clone() });
+        match control {
+            true => self.trouble = trouble,
+            false => server.trouble = trouble,
         }
     }
 
     /// A request was answered: what was before is over.
     pub(crate) fn forget_trouble(&mut self, index: u32, control: bool) {
-        self[index].trouble = None;
-        if control {
-            self.trouble = None;
+        match control {
+            true => self.trouble = None,
+            false => self[index].trouble = None,
         }
     }
 

@@ -80,8 +80,13 @@ impl Producer {
     }
 
     pub(in crate::producer) fn disconnected(&mut self, now: Instant, conn: ConnId, cause: Cause<'_>) {
-        let error = match cause {
-            Cause::Closed => match self.sessions.connections.get(&conn) {
+        let at_large = self.sessions.connections.get(&conn).and_then(|connection| match connection.role {
+            Role::Broker(index) => connection.closed_at(now, self.control.brokers[index].largest_answered),
+            Role::Control => None,
+        });
+        let error = match (cause, at_large) {
+            (Cause::Closed | Cause::Io(_), Some(bytes)) => ConnectionError::ClosedAtLargeRequest { bytes },
+            (Cause::Closed, None) => match self.sessions.connections.get(&conn) {
                 Some(connection)
                     if connection.is_unproven()
                         && self.config.sasl.is_none()
@@ -91,11 +96,11 @@ impl Producer {
                 }
                 _ => ConnectionError::Closed,
             },
-            Cause::Resolve(words) => ConnectionError::Resolve(words.to_string()),
-            Cause::Connect(words) => ConnectionError::Connect(words.to_string()),
-            Cause::Io(words) => ConnectionError::Io(words.to_string()),
-            Cause::Tls(words) => ConnectionError::Tls(words.to_string()),
-            Cause::Local => ConnectionError::Io("closed by the host".to_string()),
+            (Cause::Resolve(words), _) => ConnectionError::Resolve(words.to_string()),
+            (Cause::Connect(words), _) => ConnectionError::Connect(words.to_string()),
+            (Cause::Io(words), _) => ConnectionError::Io(words.to_string()),
+            (Cause::Tls(words), _) => ConnectionError::Tls(words.to_string()),
+            (Cause::Local, _) => ConnectionError::Io("closed by the host".to_string()),
         };
         self.lose(now, conn, error, false);
     }
@@ -192,8 +197,9 @@ impl Producer {
             return;
         }
         match connection.phase {
-            Phase::Negotiating(_) if *error != ConnectionError::SetupTimeout => attempts.negotiation_broke(),
-            Phase::Opening | Phase::Negotiating(_) | Phase::Authenticating | Phase::Ready => {}
+            // In silence, too: some servers don't answer a version of ApiVersions that they don't know.
+            Phase::Negotiating(_) => attempts.negotiation_broke(),
+            Phase::Opening | Phase::Authenticating | Phase::Ready => {}
         }
         if *error == ConnectionError::SetupTimeout {
             attempts.setup_timeouts += 1;
@@ -275,7 +281,7 @@ impl Producer {
                     Ok(response) => response,
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
-                self.throttle(conn, response.throttle_ms);
+                self.throttle(conn, api, version, response.throttle_ms);
                 if request.kind == RequestKind::TopicList {
                     self.topics_listed(now, server, &response);
                 } else {
@@ -287,7 +293,7 @@ impl Producer {
                     Ok(response) => response,
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
-                self.throttle(conn, response.throttle_ms);
+                self.throttle(conn, api, version, response.throttle_ms);
                 self.producer_id_known(now, server, &response);
             }
             RequestKind::SaslHandshake => {
@@ -303,13 +309,23 @@ impl Producer {
                     Ok(response) => response,
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
-                self.throttle(conn, response.throttle_ms);
+                self.throttle(conn, api, version, response.throttle_ms);
+                if let Some(Role::Broker(broker)) =
+                    self.sessions.connections.get(&conn).map(|connection| connection.role)
+                {
+                    let largest = &mut self.control.brokers[broker].largest_answered;
+                    *largest = request.size.max(*largest);
+                }
                 self.answered(now, request, &response);
             }
         }
         if let Some(role) = self.sessions.connections.get(&conn).map(|connection| connection.role) {
             if !matches!(api, Api::ApiVersions | Api::SaslHandshake | Api::SaslAuthenticate) {
-                self.proven(conn, role);
+                self.was_of_use(conn);
+                if let Some(connection) = self.sessions.connections.get_mut(&conn) {
+                    connection.proven = true;
+                    self.control.servers[connection.server].proven = true;
+                }
             }
             if let Role::Broker(broker) = role {
                 self.attend(broker);
@@ -319,16 +335,14 @@ impl Producer {
         Ok(())
     }
 
-    /// A request was answered, other than those that make the connection ready: the server is one, and well.
-    fn proven(&mut self, conn: ConnId, role: Role) {
-        let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
-        connection.proven = true;
-        let index = connection.server;
-        let server = &mut self.control.servers[index];
-        server.proven = true;
-        server.attempts.answered(conn);
+    /// A server answered a request, or took one that is not answered (`acks=0`): what was before is over.
+    pub(in crate::producer) fn was_of_use(&mut self, conn: ConnId) {
+        let Some(connection) = self.sessions.connections.get(&conn) else { return };
+        let (role, index) = (connection.role, connection.server);
+        let attempts = &mut self.control.servers[index].attempts;
+        attempts.answered(conn);
         if role == Role::Control {
-            server.attempts.unanswered = 0;
+            attempts.unanswered = 0;
         }
         self.control.servers.forget_trouble(index, role == Role::Control);
     }
@@ -374,12 +388,12 @@ impl Producer {
             return Ok(());
         };
         connection.negotiated(response, self.config.sasl.is_some())?;
-        self.throttle(conn, response.throttle_ms);
+        self.throttle(conn, Api::ApiVersions, version, response.throttle_ms);
         self.authenticate(now, conn)
     }
 
-    /// The broker asks for a pause (KIP-219). It never gets shorter.
-    fn throttle(&mut self, conn: ConnId, millis: i32) {
+    /// The broker asks for a pause (KIP-219). It never gets shorter. In old versions of requests it has made the pause already.
+    fn throttle(&mut self, conn: ConnId, api: Api, version: i16, millis: i32) {
         let Ok(millis @ 1..) = u64::try_from(millis) else {
             return;
         };
@@ -388,14 +402,18 @@ impl Producer {
         let Some(connection) = self.sessions.connections.get_mut(&conn) else {
             return;
         };
-        let until = connection.throttled_until.map_or(until, |before| before.max(until));
-        connection.throttled_until = Some(until);
-        let node = match connection.role {
-            Role::Broker(index) => {
+        let until = match connection.throttled_until {
+            before if api.pauses_itself(version) => before,
+            before => Some(before.map_or(until, |before| before.max(until))),
+        };
+        connection.throttled_until = until;
+        let node = match (connection.role, until) {
+            (Role::Broker(index), Some(until)) => {
                 self.timers.set(Timer::Broker(index), until);
                 self.control.brokers[index].id
             }
-            Role::Control => -1,
+            (Role::Broker(index), None) => self.control.brokers[index].id,
+            (Role::Control, _) => -1,
         };
         self.outbox.event(Event::Throttled { node, pause });
     }
