@@ -224,6 +224,7 @@ impl Producer {
         topic.standing = Standing::Known;
         let recreated = match topic.id_told(told.id) {
             IdTold::Same => false,
+            IdTold::Another { .. } if planted("re-creation-unseen") => false,
             IdTold::Another { back } => {
                 if back {
                     self.came_back(index);

@@ -66,7 +66,10 @@ impl Producer {
             let batch = &mut self.records.batches[slot];
             let fit = batch.records.fit(content);
             let covered = batch.serial < self.records.flushed_below && !planted("flush-covers-later");
-            if batch.size() + fit.size <= limit && now < batch.created + self.records.growth && !covered {
+            if batch.size() + fit.size <= limit
+                && (now < batch.created + self.records.growth || planted("grows-for-ever"))
+                && !covered
+            {
                 let first_chunk = partition.first_chunk;
                 while let Err(no_room) =
                     batch.records.append(content, fit, &mut self.records.pool, first_chunk, Reserve::Kept)
