@@ -862,3 +862,31 @@ fn a_server_that_hangs_up_at_the_first_request_is_not_hammered() {
         assert!(is_metadata(script.asks().find(|asked| is_metadata(asked)).expect("one")));
     }
 }
+
+#[test]
+fn slow_servers_are_waited_for_longer_however_many_they_are() {
+    let mut script = Script::new(30, &[], |facts, asked| match &asked.ask {
+        Ask::Metadata(_) => facts.usual(asked).after(S(5)),
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1);
+    script.send(&record("t"));
+    assert!(script.now < Instant::from_millis(15_000), "{:?}", script.now);
+}
+
+#[test]
+fn servers_that_hang_while_they_are_told_who_asks_do_not_hold_up_the_others() {
+    let sasl = "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"p\";";
+    let options = [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "PLAIN"), ("sasl.jaas.config", sasl)];
+    for good in 1..=4 {
+        let mut script = Script::new(4, &options, move |facts, asked| match &asked.ask {
+            Ask::SaslHandshake(_) if asked.node != good => Reply::Hold,
+            _ => facts.usual(asked),
+        });
+        script.facts.topic("t", 1, 1).partitions[0].leader = good;
+        script.send(&record("t"));
+        assert!(script.now < Instant::from_millis(15_000), "{:?}", script.now);
+        script.run(S(1));
+        assert_eq!(script.delivered(), 1);
+    }
+}

@@ -19,9 +19,9 @@ use crate::producer::lifecycle::Phase;
 use crate::time::Instant;
 use crate::wire::{Api, init_producer_id, metadata};
 
-/// The first patience with a server: with a connection that is not ready, and with a request that is not answered. Doubled for
-/// a server that leaves requests unanswered, up to `request.timeout.ms`. Another server may know at once what a stopped one
-/// will never say.
+/// The patience with a server: with a connection that is not ready, and at first with a request that is not answered; that is
+/// doubled while servers stay silent, up to `request.timeout.ms`. Another server may know at once what a stopped one will never
+/// say.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many connections are opened at a time while those before are silent.
@@ -209,12 +209,15 @@ impl Producer {
             }
             Some((_, connection)) => {
                 choice.opening += 1;
-                let patient_until = connection.opened + PATIENCE;
-                let silent = match connection.phase {
-                    ConnectionPhase::Opening | ConnectionPhase::Negotiating(_) => patient_until <= now,
-                    // What it takes to say who one is may be up to the application.
-                    ConnectionPhase::Authenticating | ConnectionPhase::Ready => false,
+                let patient_until = match connection.phase {
+                    ConnectionPhase::Opening | ConnectionPhase::Negotiating(_) => connection.opened + PATIENCE,
+                    ConnectionPhase::Authenticating | ConnectionPhase::Ready => {
+                        connection.authentication_began + PATIENCE
+                    }
                 };
+                // It may be up to the application to say who it is: then nothing of this is on the wire.
+                let waits_for_server = connection.phase == ConnectionPhase::Opening || connection.in_flight() > 0;
+                let silent = waits_for_server && patient_until <= now;
                 if silent {
                     return;
                 }
@@ -279,8 +282,8 @@ impl Producer {
         let now = self.now;
         self.look_again();
         let Some(connection) = self.sessions.connections.get(&conn) else { return };
-        let (server, versions) = (connection.server, connection.versions);
-        let doublings = self.control.servers[server].attempts.unanswered.min(16);
+        let versions = connection.versions;
+        let doublings = self.control.servers.unanswered.min(16);
         let patience = (PATIENCE * (1 << doublings)).min(self.request_patience());
         let client = &*self.config.client_id;
         if let (true, Some(version)) = (self.metadata_is_due(), versions.metadata) {

@@ -25,8 +25,6 @@ pub(crate) struct Attempts {
     pub(crate) refusals: u32,
     /// Set-up timeouts in a row.
     pub(crate) setup_timeouts: u32,
-    /// Control requests that it left unanswered, in a row.
-    pub(crate) unanswered: u32,
     /// Connections that broke, or were too slow, while negotiating.
     broken_negotiations: usize,
     /// Connections that were closed at their first request, since one was answered.
@@ -45,7 +43,6 @@ impl Attempts {
         failures: 0,
         refusals: 0,
         setup_timeouts: 0,
-        unanswered: 0,
         broken_negotiations: 0,
         closed_early: 0,
         failed_up_to: ConnId(0),
@@ -179,6 +176,8 @@ pub(crate) struct Servers {
     turns_lost: u64,
     /// Spreads many producers over the servers.
     start: u32,
+    /// Control requests that were not answered in time, in a row.
+    pub(crate) unanswered: u32,
     /// What happened to the last control connection, unless a server has answered since.
     trouble: Option<Trouble>,
 }
@@ -209,6 +208,7 @@ impl Servers {
             bootstrap: 0,
             turns_lost: 0,
             start,
+            unanswered: 0,
             trouble: None,
         };
         for (host, port) in bootstrap {
