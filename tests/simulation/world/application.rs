@@ -137,7 +137,11 @@ impl World {
         let mut record = Record::new(&topic).value(&value);
         record.key = key.as_deref();
         record.partition = partition;
-        match self.producer.send(self.now, &record) {
+        let told = self.producer.send(self.now, &record);
+        if let Err(error) = &told {
+            self.note(|| format!("a send to {topic}: {error}"));
+        }
+        match told {
             Ok(sent) => {
                 let accepted = Accepted {
                     topic: topic.clone(),
@@ -156,7 +160,8 @@ impl World {
                 Ok(Told::Taken)
             }
             Err(SendError::NotReady { .. }) => {
-                self.waits_for_topic.insert(topic, self.now + Duration::from_secs(3600));
+                // `max.block.ms`: after that the machine asks no more.
+                self.waits_for_topic.insert(topic, self.now + Duration::from_secs(60));
                 Ok(Told::Later)
             }
             Err(SendError::BufferFull { .. }) => {
