@@ -258,10 +258,8 @@ impl Producer {
         if newer && partition.is_idle() {
             partition.sequencing.distrust();
         }
-        if newer || moved {
-            partition.sequencing.ask_no_more();
-        }
         if moved {
+            partition.sequencing.ask_no_more();
             let before = core::mem::replace(&mut partition.leader, leader);
             let topic = &mut self.records.topics[partition.topic];
             topic.led = topic.led + usize::from(leader.is_some()) - usize::from(before.is_some());

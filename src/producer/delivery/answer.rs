@@ -302,7 +302,8 @@ impl Producer {
         let partition = &mut self.records.partitions[index];
         partition.sequencing.acknowledged(now, &self.records.batches[slot]);
         let proves = idempotence::prove_earlier(partition, &mut self.records.batches, slot, written.base_offset);
-        if partition.sequencing.ask_no_more() && proves {
+        partition.sequencing.ask_no_more();
+        if proves {
             self.resolve_proven(index);
         }
         self.records.batches[slot].records.release(&mut self.records.pool);
@@ -310,12 +311,14 @@ impl Producer {
         self.records.batches[slot].state = State::Resolved(Ok(written));
     }
 
-    /// What waits to be sent again and proves to be written is done: a broker that was asked has forgotten where it is.
+    /// What proves to be written and was answered as out of order is done: the broker has forgotten where it is. (What was not
+    /// asked for yet is, for its offset.)
     fn resolve_proven(&mut self, index: u32) {
         let mut next = self.records.partitions[index].sent.first();
         while let Some(slot) = next {
             let batch = &mut self.records.batches[slot];
-            if batch.proven && batch.state == State::Waiting {
+            let asked = batch.last_error == Some(ErrorCode(45));
+            if batch.proven && asked && batch.state == State::Waiting {
                 batch.records.release(&mut self.records.pool);
                 batch.state = State::Resolved(Ok(Written { base_offset: None, log_append_time: None }));
             }

@@ -237,9 +237,9 @@ impl Sequencing {
         self.asks_on
     }
 
-    /// What was learnt by asking holds no longer, or nothing is left to be asked. Whether that went on.
-    pub(crate) fn ask_no_more(&mut self) -> bool {
-        self.asks_on.take().is_some()
+    /// What was learnt by asking holds no longer, or nothing is left to be asked.
+    pub(crate) fn ask_no_more(&mut self) {
+        self.asks_on = None;
     }
 
     /// Whether the partition waits for a bump.
