@@ -299,6 +299,11 @@ impl Batches {
         self.slots[slot as usize].generation
     }
 
+    /// How many entries are taken: by live batches, and by those whose outcome the host has not taken.
+    pub(crate) fn in_use(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// The oldest live batch.
     pub(crate) fn oldest(&self) -> Option<u32> {
         self.age.first()
