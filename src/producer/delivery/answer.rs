@@ -20,6 +20,9 @@ use crate::time::Instant;
 use crate::wire::Uuid;
 use crate::wire::produce::{self, TopicRef};
 
+/// What brokers before 2.5 say where they know nothing of a producer, and a sequence is not 0.
+const UNKNOWN_PRODUCER_ID: i16 = 59;
+
 /// What a broker's error code asks for (Java's table, KIP-360, and the rules of docs/design.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
@@ -307,7 +310,10 @@ impl Producer {
                 if planted("probe-without-proof") && lowest && tainted {
                     return self.succeed_waiting(now, slot);
                 }
-                if (lowest || planted("bump-from-any")) && (!tainted || planted("bump-in-doubt")) {
+                if code == UNKNOWN_PRODUCER_ID && lowest && tainted {
+                    idempotence::unknown(partition, &mut self.records.batches);
+                    partition.sequencing.open_gap();
+                } else if (lowest || planted("bump-from-any")) && (!tainted || planted("bump-in-doubt")) {
                     partition.sequencing.open_gap();
                 } else if code == 45 && idempotence::ask(partition, &mut self.records.batches, slot, conn) {
                     self.stats.retries += 1;

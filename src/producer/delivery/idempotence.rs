@@ -265,6 +265,21 @@ pub(crate) fn ask(partition: &mut Partition, batches: &mut Batches, slot: u32, c
     partition.on_wire > 0 || next_asked(partition, batches).is_some()
 }
 
+/// The broker knows nothing of the producer, and takes only a first sequence: nothing that waits is in its log. The topic is another
+/// one, whose ids such brokers don't tell, or retention took everything. So all is renumbered, and what was in doubt stays possibly
+/// written, elsewhere or earlier (rule 7).
+pub(crate) fn unknown(partition: &Partition, batches: &mut Batches) {
+    let mut at = partition.sent.first();
+    while let Some(slot) = at {
+        let batch = &mut batches[slot];
+        if batch.state == State::Waiting && batch.stamp.is_some() && !batch.proven {
+            batch.maybe_written |= batch.tainted && !planted("doubt-ends-with-the-log");
+            batch.renumber();
+        }
+        at = batches.next_in_partition(slot);
+    }
+}
+
 /// What is sent again next while a partition asks: the lowest that was not refused as out of order yet, of the same identity.
 pub(crate) fn next_asked(partition: &Partition, batches: &Batches) -> Option<u32> {
     let mut at = partition.sent.first();
