@@ -55,6 +55,8 @@ impl Cluster {
             | Treatment::HangUpAfter
             | Treatment::WrongCorrelation
             | Treatment::Odd
+            | Treatment::Nobody
+            | Treatment::Nothing
             | Treatment::Error(_) => {}
             Treatment::Hang => {
                 if let Some(connection) = self.peers.get_mut(&peer) {

@@ -249,6 +249,8 @@ impl Cluster {
             | Treatment::HangUp
             | Treatment::Garbage
             | Treatment::Odd
+            | Treatment::Nobody
+            | Treatment::Nothing
             | Treatment::Error(_) => {}
         }
     }

@@ -55,6 +55,10 @@ pub enum Treatment {
     /// ApiVersions: error 35 with one byte behind it, as some fakes do. Metadata: as it was before the last change of a
     /// leader. Else as Kafka does.
     Odd,
+    /// Metadata: without brokers. Else as Kafka does.
+    Nobody,
+    /// Metadata: without any of the topics that were asked about. Else as Kafka does.
+    Nothing,
     /// Metadata and producer ids: answer this code. ApiVersions: this code and an empty list. Else as Kafka does.
     Error(i16),
 }

@@ -133,6 +133,8 @@ struct Node {
     port: u16,
     state: NodeState,
     versions: Versions,
+    /// What it takes for the metadata, if it lags.
+    view: Option<metadata::View>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +153,8 @@ impl Cluster {
     pub fn new(settings: Settings) -> Self {
         let node = |id: i32| {
             let host = String::from("127.0.0.1");
-            (id, Node { host, port: 9092 + id as u16 - 1, state: NodeState::Up, versions: settings.versions })
+            let port = 9092 + id as u16 - 1;
+            (id, Node { host, port, state: NodeState::Up, versions: settings.versions, view: None })
         };
         Self {
             nodes: (1..=settings.nodes).map(node).collect(),

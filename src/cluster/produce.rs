@@ -250,8 +250,13 @@ impl Cluster {
                     partition.error_message = answered.message.map(StrBytes::from_static_str);
                 }
                 if code == 6 && call.version >= 10 {
-                    let known = self.partition_by_id(topic.id, answered.partition);
-                    if let Some((leader, epoch)) = known.and_then(|known| Some((known.leader?, known.epoch))) {
+                    let hint = match &self.nodes[&call.node].view {
+                        Some(view) => view.leader(&topic.name, answered.partition),
+                        None => self
+                            .partition_by_id(topic.id, answered.partition)
+                            .and_then(|known| Some((known.leader?, known.epoch))),
+                    };
+                    if let Some((leader, epoch)) = hint {
                         let hint = LeaderIdAndEpoch::default().with_leader_id(leader.into()).with_leader_epoch(epoch);
                         partition.current_leader = hint;
                         let node = &self.nodes[&leader];

@@ -18,6 +18,8 @@ pub struct Accepted {
     pub timestamp: i64,
     pub key: Option<Vec<u8>>,
     pub value: Vec<u8>,
+    /// It has to be delivered soon, and as written.
+    pub soon: bool,
     pub outcome: Option<Outcome>,
 }
 
@@ -59,8 +61,14 @@ impl Books {
         self.delivered + self.failed < self.records.len() as u64
     }
 
-    /// A delivery names open records, once each, in the order of their partition.
-    pub fn delivery(&mut self, now: Instant, plan: &Plan, delivery: &Delivery, aborted: bool) -> Result<(), String> {
+    /// A delivery names open records, once each, in the order of their partition. Returns their numbers.
+    pub fn delivery(
+        &mut self,
+        now: Instant,
+        plan: &Plan,
+        delivery: &Delivery,
+        aborted: bool,
+    ) -> Result<Vec<u64>, String> {
         let numbers = self.open.get(&delivery.batch).ok_or("a delivery for a batch that is not open")?.clone();
         let range = delivery.records.start as usize..delivery.records.end as usize;
         let named = numbers.get(range.clone()).ok_or("a delivery for records that were not sent")?;
@@ -80,6 +88,9 @@ impl Books {
                 }
                 Err(error) => {
                     self.failed += 1;
+                    if record.soon {
+                        return Err(format!("LATE: record {number} failed although all was well: {error:?}"));
+                    }
                     if matches!(error.kind, DeliveryErrorKind::TimedOut(_)) {
                         let linger = Duration::from_millis(plan.millis("linger.ms", 5));
                         let full = plan.delivery_timeout();
@@ -110,10 +121,11 @@ impl Books {
             }
         }
         let all = numbers.iter().all(|number| self.records[*number as usize].outcome.is_some());
+        let named = named.to_vec();
         if all {
             self.open.remove(&delivery.batch);
         }
-        Ok(())
+        Ok(named)
     }
 
     /// Everything accepted before `number` was delivered; returns how many of them failed since `failed_before`.

@@ -14,9 +14,9 @@
 
 #[path = "../desk/mod.rs"]
 mod desk;
-mod faults;
 mod laws;
 mod plan;
+mod servers;
 mod traces;
 mod world;
 
@@ -134,7 +134,7 @@ fn laws_hold_on_every_seed() {
         for what in world::SOMETIMES {
             assert!(sometimes.get(what).is_some_and(|seeds| *seeds > 0), "never on any seed: {what}");
         }
-        for code in faults::CODES {
+        for code in servers::CODES {
             assert!(errors.contains_key(code), "no seed answered code {code}");
         }
     }

@@ -4,6 +4,31 @@ use core::time::Duration;
 
 use milena::cluster::{Request, Settings, Versions};
 
+use crate::servers::{MOODS, Mood};
+
+/// Laws and kinds of faults that the producer is not up to yet. The variable `MILENA_NOT_YET` names others in their place.
+const NOT_YET: &[&str] = &[
+    "asleep",
+    "fewer-by-name",
+    "lagging",
+    "nobody",
+    "nothing",
+    "refusing",
+    "topics-failing",
+    "metadata-failing",
+    "throttling",
+    "no-ids",
+];
+
+/// Whether a law or a kind of faults is held back.
+pub fn not_yet(kind: &str) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    match CHOSEN.get_or_init(|| std::env::var("MILENA_NOT_YET").ok()) {
+        Some(chosen) => chosen.split(',').any(|chosen| chosen == kind),
+        None => NOT_YET.contains(&kind),
+    }
+}
+
 /// Random numbers of the world, apart from the producer's own.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
@@ -91,6 +116,21 @@ pub struct Faults {
     pub job_failed: u64,
     /// A job takes so long that its batch may be gone.
     pub job_late: u64,
+    /// A server begins to answer in its own way.
+    pub moods: u64,
+}
+
+/// What happens after the faults, before a few records are sent that have to be delivered soon. Times are milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub enum Act {
+    /// Nothing is sent.
+    Idle(u64),
+    /// All nodes are away.
+    Outage(u64),
+    /// Leaders move.
+    Move,
+    /// Retention takes all records, and what brokers know of producers with them.
+    Forget,
 }
 
 /// Everything that is drawn from a seed.
@@ -109,6 +149,11 @@ pub struct Plan {
     pub value: u64,
     pub abort: bool,
     pub close_early: bool,
+    pub acts: Vec<Act>,
+    /// The moods that servers get into.
+    pub moods: Vec<Mood>,
+    /// One that stays, also when all other faults have ended: from when on, and whose.
+    pub lasting: Option<(u64, i32, Mood)>,
 }
 
 impl Plan {
@@ -242,6 +287,28 @@ impl Plan {
         f.job_dropped = chance(own, &[3, 20]);
         f.job_failed = chance(own, &[3, 20]);
         f.job_late = chance(own, &[3, 20]);
+        let age = options.iter().find(|(name, _)| *name == "metadata.max.age.ms");
+        let age: u64 = age.map_or(300_000, |(_, value)| value.parse().expect("a number"));
+        let own = &mut Dice::new(seed ^ 0x00ac_7500);
+        let mut acts = Vec::new();
+        if own.once_in(3) {
+            for _ in 0..own.range(1, 2) {
+                acts.push(match own.range(0, 4) {
+                    // Hours, but no more than a few hundred refreshes.
+                    0 | 1 => Act::Idle(own.pick(&[3000, 70_000, 400_000, 2_000_000, 20_000_000]).min(100 * age)),
+                    2 => Act::Outage(own.pick(&[1000, 5000, 30_000, 200_000])),
+                    3 => Act::Move,
+                    _ => Act::Forget,
+                });
+            }
+        }
+        let own = &mut Dice::new(seed ^ 0x5e7e);
+        let moods: Vec<Mood> = MOODS.iter().filter(|(kind, _)| !not_yet(kind)).map(|(_, mood)| *mood).collect();
+        // Two at most a seed, so that each is met by itself.
+        let moods = if moods.is_empty() { moods } else { vec![own.pick(&moods), own.pick(&moods)] };
+        f.moods = if moods.is_empty() { 0 } else { chance(own, &[200, 1000]) };
+        let lasting = nodes > 1 && !moods.is_empty() && own.once_in(4);
+        let lasting = lasting.then(|| (own.range(0, 190), own.range(1, nodes as u64) as i32, own.pick(&moods)));
         // A broker can't answer within less than the network and its followers take.
         let slow = 20 * (f.delay + cluster.replication_lag.as_millis() as u64) + 50;
         for (name, value) in &mut options {
@@ -268,6 +335,9 @@ impl Plan {
             value: d.pick(&[8, 40, 300]),
             abort: d.once_in(12),
             close_early: d.once_in(8),
+            acts,
+            moods,
+            lasting,
         }
     }
 }

@@ -3,14 +3,15 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use crate::connection::Role;
+use crate::connection::{Entry, Role};
 use crate::error::{ConnectionError, DeliveryErrorKind, ErrorCode};
 use crate::event::{Event, PartitionInfo, TopicListing};
 use crate::ids::{ConnId, TopicIndex};
+use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::delivery::idempotence::Standing as Identity;
 use crate::producer::records::batches::State;
-use crate::producer::records::topics::Standing;
+use crate::producer::records::topics::{IdTold, Standing};
 use crate::producer::timers::Timer;
 use crate::time::Instant;
 use crate::wire::metadata::{self, Response, Topic};
@@ -18,8 +19,14 @@ use crate::wire::metadata::{self, Response, Topic};
 /// `REBOOTSTRAP_REQUIRED`: forget the cluster, and ask the bootstrap servers (KIP-1102).
 const REBOOTSTRAP: i16 = 129;
 
+/// What a batch fails with that may stand under an id which its topic had left and has again.
+const UNKNOWN_TOPIC_ID: ErrorCode = ErrorCode(100);
+
 /// How often in a row an older leader epoch is taken for old metadata, where brokers tell no topic ids.
 const OLDER_EPOCHS: u32 = 3;
+
+/// So often where only a hint told the newer one.
+const OLDER_THAN_A_HINT: u32 = 2;
 
 impl Producer {
     /// A metadata response.
@@ -119,12 +126,22 @@ impl Producer {
         }
         let mut news = topic.standing != Standing::Known;
         topic.standing = Standing::Known;
-        let recreated = topic.id != [0; 16] && told.id != [0; 16] && topic.id != told.id;
-        if told.id != [0; 16] {
-            topic.id = told.id;
-        }
+        let recreated = match topic.id_told(told.id) {
+            IdTold::Same => false,
+            IdTold::Another { back } => {
+                if back {
+                    self.came_back(index);
+                }
+                true
+            }
+            IdTold::Left => {
+                log::debug!("old metadata of topic {index}: an id that it has left");
+                self.records.topics.refresh.want();
+                return false;
+            }
+        };
         let count = told.partitions.len();
-        if recreated || count > topic.count {
+        if recreated || count > self.records.topics[index].count {
             news = true;
             self.resize(index, count, recreated);
         }
@@ -161,11 +178,32 @@ impl Producer {
             }
             self.records.partitions[at].leader_epoch = -1;
             self.unlist(at);
+            if self.identity.standing != Identity::Off {
+                self.records.partitions[at].sequencing.new_topic();
+            }
             if number >= count {
                 self.partition_gone(at);
-            } else if self.identity.standing != Identity::Off {
-                self.records.partitions[at].sequencing.new_topic();
+            } else {
                 self.bump_if_needed(at);
+            }
+        }
+    }
+
+    /// The topic has an id again that it had left: what may stand under that one from then is not sent there again.
+    fn came_back(&mut self, index: u32) {
+        for number in 0..self.records.topics[index].partitions.len() {
+            let at = self.records.topics[index].partitions[number];
+            let partition = &self.records.partitions[at];
+            let mut may_stand = Vec::new();
+            let mut next = partition.sent.first();
+            while let Some(slot) = next {
+                if partition.sequencing.may_stand_elsewhere(&self.records.batches[slot]) {
+                    may_stand.push(slot);
+                }
+                next = self.records.batches.next_in_partition(slot);
+            }
+            for slot in may_stand {
+                self.fail(slot, DeliveryErrorKind::Refused(UNKNOWN_TOPIC_ID), None);
             }
         }
     }
@@ -184,10 +222,15 @@ impl Producer {
         }
     }
 
-    /// A leader hint in a Produce response (KIP-951): taken if it is newer than what is known, and names a known broker.
-    pub(in crate::producer) fn leader_hint(&mut self, at: u32, leader: i32, epoch: i32) {
-        if epoch > self.records.partitions[at].leader_epoch && self.control.brokers.find(leader).is_some() {
+    /// A leader hint in a Produce response (KIP-951): taken if it is newer than what is known, names a known broker, and is
+    /// about the topic that has the name now.
+    pub(in crate::producer) fn leader_hint(&mut self, entry: &Entry, leader: i32, epoch: i32) {
+        let at = entry.partition;
+        let of_now = entry.topic_id == self.records.topics[entry.topic].id || planted("hint-of-old-topic-believed");
+        let newer = epoch > self.records.partitions[at].leader_epoch || planted("older-hint-believed");
+        if of_now && newer && self.control.brokers.find(leader).is_some() {
             self.leader_known(at, leader, epoch, false);
+            self.records.partitions[at].hinted = true;
         }
     }
 
@@ -198,18 +241,25 @@ impl Producer {
             // Where brokers tell no topic ids, a re-created topic looks like one whose metadata is old, but stays so.
             partition.older_epochs += 1;
             let no_ids = self.records.topics[partition.topic].id == [0; 16];
-            if !(no_ids && partition.older_epochs > OLDER_EPOCHS) {
+            let stays_so = no_ids && partition.older_epochs > OLDER_EPOCHS;
+            // A hint comes from one broker, which may have been wrong.
+            let wrong_hint = partition.hinted && partition.older_epochs > OLDER_THAN_A_HINT;
+            if !stays_so && !wrong_hint && !planted("older-epoch-believed") {
                 self.records.topics.refresh.want_if(!partition.is_idle());
                 return false;
             }
         }
         partition.older_epochs = 0;
+        partition.hinted = false;
         let newer = epoch != partition.leader_epoch;
         partition.leader_epoch = epoch;
         let leader = self.control.brokers.find(leader);
         let moved = leader != partition.leader;
         if newer && partition.is_idle() {
             partition.sequencing.distrust();
+        }
+        if newer || moved {
+            partition.sequencing.ask_no_more();
         }
         if moved {
             let before = core::mem::replace(&mut partition.leader, leader);
@@ -218,7 +268,9 @@ impl Producer {
             partition.backoff = None;
             self.timers.clear(Timer::Partition(at));
             self.unlist(at);
-            if let (Some(leader), true) = (leader, self.identity.standing != Identity::Off) {
+            if let (Some(leader), true) =
+                (leader, self.identity.standing != Identity::Off && !planted("no-supersession"))
+            {
                 self.supersede(at, leader);
             }
         }
@@ -240,7 +292,7 @@ impl Producer {
             };
             let role = self.sessions.connections.get(&conn).map(|connection| connection.role);
             if role != Some(Role::Broker(leader)) {
-                self.records.batches[slot].tainted = true;
+                self.records.batches[slot].tainted |= !planted("superseded-without-doubt");
                 self.records.batches[slot].state = State::Waiting;
                 self.records.partitions[at].on_wire -= 1;
             }

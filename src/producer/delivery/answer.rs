@@ -8,6 +8,7 @@ use crate::batch::{Class, Compression, Reserve, header};
 use crate::connection::{Entry, Request};
 use crate::error::{DeliveryError, DeliveryErrorKind, ErrorCode, FatalError};
 use crate::event::{Event, Written};
+use crate::ids::ConnId;
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::delivery::idempotence::{self, Standing};
@@ -55,6 +56,11 @@ pub(crate) fn meaning(code: i16, idempotent: bool) -> Meaning {
 pub(crate) fn proves_unwritten(code: i16) -> bool {
     matches!(code, 2 | 10 | 17 | 18 | 19 | 21 | 29 | 31 | 32 | 35 | 43 | 45 | 47 | 59 | 76 | 87)
         || (code == 6 && planted("six-means-not-written"))
+}
+
+/// Whether an answer about a topic that is another one by now says something nevertheless.
+fn counts_for_any_topic(meaning: Meaning) -> bool {
+    matches!(meaning, Meaning::Duplicate | Meaning::Fatal) || planted("errors-of-old-topic-count")
 }
 
 impl Producer {
@@ -144,7 +150,7 @@ impl Producer {
         let current = self.take_current(entry);
         log::trace!("{} is answered {} (current: {current})", self.describe(entry.slot), ErrorCode(answer.error));
         if let (6 | 74, Some((leader, epoch))) = (answer.error, answer.leader) {
-            self.leader_hint(entry.partition, leader, epoch);
+            self.leader_hint(entry, leader, epoch);
         }
         let mut slot = entry.slot;
         if planted("answer-to-the-oldest") {
@@ -155,7 +161,13 @@ impl Producer {
         if superseded {
             return;
         }
+        let topic = &mut self.records.topics[entry.topic];
+        // It is about the topic that had the name when the batch left.
+        let of_before = entry.topic_id != topic.id && entry.topic_id != [0; 16];
         if answer.error == 0 {
+            if !of_before {
+                topic.acknowledged();
+            }
             let known = |value: i64| (value >= 0).then_some(value);
             let base_offset = known(answer.base_offset);
             self.succeed(now, slot, Written { base_offset, log_append_time: known(answer.log_append_time) });
@@ -166,8 +178,15 @@ impl Producer {
             self.records.batches[slot].tainted = true;
         }
         let message = answer.error_message.or(answer.first_record_error.and_then(|(_, message)| message));
+        let State::InFlight(conn) = self.records.batches[slot].state else {
+            return;
+        };
         self.off_the_wire(slot);
-        self.act(now, slot, answer.error, message);
+        if of_before && !counts_for_any_topic(meaning(answer.error, self.identity.standing != Standing::Off)) {
+            self.retry(now, slot, false);
+        } else {
+            self.act(now, conn, slot, answer.error, message);
+        }
         self.settle(entry.partition);
     }
 
@@ -196,7 +215,7 @@ impl Producer {
     }
 
     /// Does what the broker's error asks for.
-    fn act(&mut self, now: Instant, slot: u32, code: i16, message: Option<&str>) {
+    fn act(&mut self, now: Instant, conn: ConnId, slot: u32, code: i16, message: Option<&str>) {
         let index = self.records.batches[slot].partition;
         let message = message.map(Box::from);
         let refused = DeliveryErrorKind::Refused(ErrorCode(code));
@@ -219,15 +238,25 @@ impl Producer {
             }
             Meaning::OutOfOrder if self.records.batches[slot].proven => self.succeed_waiting(now, slot),
             Meaning::OutOfOrder => {
-                let lowest = self.records.partitions[index].sent.first() == Some(slot);
-                if lowest && !self.records.batches[slot].tainted {
-                    self.records.partitions[index].sequencing.open_gap();
+                let partition = &mut self.records.partitions[index];
+                let lowest = partition.sent.first() == Some(slot);
+                let tainted = self.records.batches[slot].tainted;
+                if planted("believed-without-asking") && lowest && tainted {
+                    return self.succeed_waiting(now, slot);
                 }
-                self.retry(now, slot, false);
+                if (lowest || planted("bump-from-any")) && (!tainted || planted("bump-in-doubt")) {
+                    partition.sequencing.open_gap();
+                } else if code == 45 && idempotence::ask(partition, &mut self.records.batches, slot, conn) {
+                    self.stats.retries += 1;
+                    return;
+                }
+                self.retry(now, slot, planted("out-of-order-counts"));
             }
             Meaning::OldEpoch if self.records.batches[slot].proven => self.succeed_waiting(now, slot),
             // It keeps its epoch, which no broker takes any more: nothing can be learnt about it by asking again.
-            Meaning::OldEpoch if self.records.batches[slot].tainted => self.fail(slot, refused, message),
+            Meaning::OldEpoch if self.records.batches[slot].tainted && !planted("old-epoch-tried-again") => {
+                self.fail(slot, refused, message);
+            }
             Meaning::OldEpoch => {
                 self.records.partitions[index].sequencing.open_gap();
                 self.retry(now, slot, false);
@@ -270,13 +299,28 @@ impl Producer {
             self.deliver(slot, Ok(written));
             return;
         }
-        if let Some(stamp) = self.records.batches[slot].stamp {
-            self.records.partitions[index].sequencing.acknowledged(now, stamp);
+        let partition = &mut self.records.partitions[index];
+        partition.sequencing.acknowledged(now, &self.records.batches[slot]);
+        let proves = idempotence::prove_earlier(partition, &mut self.records.batches, slot, written.base_offset);
+        if partition.sequencing.ask_no_more() && proves {
+            self.resolve_proven(index);
         }
-        idempotence::prove_earlier(&self.records.partitions[index], &mut self.records.batches, slot);
         self.records.batches[slot].records.release(&mut self.records.pool);
         self.tell_writable();
         self.records.batches[slot].state = State::Resolved(Ok(written));
+    }
+
+    /// What waits to be sent again and proves to be written is done: a broker that was asked has forgotten where it is.
+    fn resolve_proven(&mut self, index: u32) {
+        let mut next = self.records.partitions[index].sent.first();
+        while let Some(slot) = next {
+            let batch = &mut self.records.batches[slot];
+            if batch.proven && batch.state == State::Waiting {
+                batch.records.release(&mut self.records.pool);
+                batch.state = State::Resolved(Ok(Written { base_offset: None, log_append_time: None }));
+            }
+            next = self.records.batches.next_in_partition(slot);
+        }
     }
 
     /// Sends the batch again later. `counted`: against `retries`.
@@ -294,6 +338,7 @@ impl Producer {
         self.stats.retries += 1;
         let index = batch.partition;
         let partition = &mut self.records.partitions[index];
+        partition.sequencing.ask_no_more();
         if partition.backoff.is_none_or(|until| until <= now) {
             let until = now + self.retry_backoff.after(failures, &mut self.random);
             partition.backoff = Some(until);
@@ -305,7 +350,8 @@ impl Producer {
     pub(in crate::producer) fn fail(&mut self, slot: u32, kind: DeliveryErrorKind, message: Option<Box<str>>) {
         let batch = &self.records.batches[slot];
         let index = batch.partition;
-        let possibly_written = batch.in_doubt() || batch.maybe_written || batch.proven;
+        let gone = kind == DeliveryErrorKind::PartitionGone && planted("gone-is-not-written");
+        let possibly_written = (batch.in_doubt() || batch.maybe_written || batch.proven) && !gone;
         let error = DeliveryError { kind, message, possibly_written, attempts: batch.attempt };
         log::debug!("batch of {} records failed: {error}", batch.records.count());
         match batch.state {
@@ -350,12 +396,9 @@ impl Producer {
                 break;
             };
             let outcome = core::mem::replace(outcome, Ok(Written { base_offset: None, log_append_time: None }));
-            self.records.partitions[index].remove_sent(&mut self.records.batches, slot);
-            if let (Err(DeliveryError { possibly_written: false, .. }), Some(stamp)) =
-                (&outcome, self.records.batches[slot].stamp)
-            {
-                self.records.partitions[index].sequencing.refused_is_gone(stamp);
-            }
+            let partition = &mut self.records.partitions[index];
+            partition.remove_sent(&mut self.records.batches, slot);
+            partition.sequencing.settled(&self.records.batches[slot], &outcome);
             self.deliver(slot, outcome);
         }
         self.bump_if_needed(index);

@@ -11,13 +11,16 @@ use crate::producer::Producer;
 use crate::producer::control::brokers::Link;
 use crate::producer::delivery::idempotence::{self, Bump, Next, Sequencing, Standing};
 use crate::producer::records::batches::{Stage, State};
-use crate::producer::records::partitions::Ready;
+use crate::producer::records::partitions::{Partition, Ready};
 use crate::producer::timers::Timer;
 use crate::time::Instant;
 use crate::wire::produce;
 
 /// A record section up to this size is copied into the request's head: cheaper than a segment of its own.
 const COPIED_UP_TO: usize = 1024;
+
+/// The last version of Produce that names topics by their names.
+const NEWEST_BY_NAME: i16 = 12;
 
 /// The first version of Produce in which brokers take zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
@@ -45,6 +48,9 @@ impl Producer {
     pub(in crate::producer) fn next_of(&self, index: u32) -> Next {
         let partition = &self.records.partitions[index];
         if self.identity.standing != Standing::Off {
+            if let Some(next) = self.next_asked(partition) {
+                return next;
+            }
             return Sequencing::next(partition, &self.records.batches, self.now, self.identity.standing);
         }
         let muted = self.config.max_in_flight == 1 && !partition.sent.is_empty();
@@ -52,6 +58,20 @@ impl Producer {
         match partition.queued.first() {
             Some(slot) if !muted && !backing_off && self.records.batches[slot].may_leave() => Next::Fresh(slot),
             _ => Next::Nothing,
+        }
+    }
+
+    /// What is sent again to learn what is written, while that goes on: on the connection on which it began, no other.
+    fn next_asked(&self, partition: &Partition) -> Option<Next> {
+        let conn = partition.sequencing.asks_on()?;
+        let link = self.control.brokers[partition.leader?].attempts.link;
+        if link != Link::Up(conn) && !planted("asked-on-another-connection") {
+            return None;
+        }
+        match idempotence::next_asked(partition, &self.records.batches) {
+            Some(slot) => Some(Next::Retry(slot)),
+            None if partition.on_wire > 0 => Some(Next::Nothing),
+            None => None,
         }
     }
 
@@ -188,7 +208,9 @@ impl Producer {
         let Some(versions) = self.sessions.connections.get(&conn).map(|connection| connection.versions) else {
             return;
         };
-        let Some(mut version) = versions.produce else { return };
+        let Some(newest) = versions.produce else { return };
+        // Of a request's topics either all go by id or all by name.
+        let mut version = newest;
         let mut entries = self.sessions.spare_entries.pop().unwrap_or_default();
         let mut size = produce::head_size(self.config.client_id.len());
         while let Some(index) = self.control.brokers[broker].ready.first() {
@@ -200,6 +222,21 @@ impl Producer {
                     continue;
                 }
             };
+            let partition = &self.records.partitions[index];
+            let topic = &self.records.topics[partition.topic];
+            let unknown_id = topic.id == [0; 16];
+            if unknown_id && newest > NEWEST_BY_NAME && !versions.produce_by_name {
+                // The broker takes ids only, and this topic's is not known yet.
+                self.unlist(index);
+                self.records.topics.refresh.want();
+                continue;
+            }
+            let fits = if unknown_id { newest.min(NEWEST_BY_NAME) } else { newest };
+            if entries.is_empty() {
+                version = fits;
+            } else if version != fits {
+                break;
+            }
             self.make_ready(slot, version);
             let partition = &self.records.partitions[index];
             let topic = &self.records.topics[partition.topic];
@@ -209,16 +246,6 @@ impl Producer {
                 break;
             }
             size += more;
-            let unknown_id = topic.id == [0; 16];
-            if unknown_id && version > 12 {
-                if !versions.produce_by_name {
-                    // The broker takes ids only, and this topic's is not known yet.
-                    self.unlist(index);
-                    self.records.topics.refresh.want();
-                    continue;
-                }
-                version = 12;
-            }
             let (topic_index, topic_id, number) = (partition.topic, topic.id, partition.number);
             self.unlist(index);
             self.leave(conn, index, slot);
@@ -245,8 +272,7 @@ impl Producer {
             let batch = &mut self.records.batches[entry.slot];
             let sequencing = &mut self.records.partitions[entry.partition].sequencing;
             if self.identity.standing != Standing::Off {
-                batch.stamp =
-                    Some(sequencing.stamp(self.identity.standing, batch.stamp, batch.records.count(), version < 13));
+                sequencing.stamp(self.identity.standing, batch, version <= NEWEST_BY_NAME);
             }
             log::trace!("{} leaves on {conn}", self.describe(entry.slot));
             self.stats.batches_sent += 1;

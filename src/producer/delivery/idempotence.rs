@@ -5,8 +5,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::batch::header::Stamp;
+use crate::error::DeliveryError;
+use crate::event::Written;
+use crate::ids::ConnId;
 use crate::planted::planted;
-use crate::producer::records::batches::{Batches, State};
+use crate::producer::records::batches::{Batch, Batches, State};
 use crate::producer::records::partitions::Partition;
 use crate::time::Instant;
 
@@ -54,14 +57,19 @@ pub(crate) struct Sequencing {
     identity: Option<Identity>,
     /// The sequence of the next record.
     next: i32,
+    /// Counts the topics that had the name one after the other: a stamp belongs to one of them.
+    incarnation: u32,
     /// A batch was acknowledged under this producer id and topic id: more than one may be in flight (rule 3).
     acknowledged: bool,
     /// When the last batch was acknowledged.
     last_acknowledged: Instant,
     /// What the partition waits for before anything else leaves.
     gap: Gap,
-    /// The last batches went out by topic name (Produce below 13).
-    by_name: bool,
+    /// The lowest is in doubt and was refused as out of order on this connection: what is behind it is sent again there, to
+    /// learn what is written (rule 9).
+    asks_on: Option<ConnId>,
+    /// The offset behind the last batch that was delivered, of those whose place was told.
+    end: Option<i64>,
 }
 
 /// Whether a sequence was spent that the log will never hold, so that the epoch has to be bumped (rule 4).
@@ -95,7 +103,8 @@ impl Sequencing {
         if sequencing.gap != Gap::None {
             return Next::Nothing; // the bump comes first
         }
-        let acknowledged = |identity: Identity| sequencing.acknowledged && sequencing.identity == Some(identity);
+        let same = |identity: Identity| sequencing.identity == Some(identity) || planted("epoch-taken-in-flight");
+        let acknowledged = |identity: Identity| sequencing.acknowledged && same(identity);
         let window = |identity: Identity| if acknowledged(identity) || planted("gate-open") { WINDOW } else { 1 };
         let mut at = partition.sent.first();
         while let Some(slot) = at {
@@ -132,33 +141,30 @@ impl Sequencing {
         let Standing::Known(identity) = standing else {
             return Next::Nothing;
         };
-        if batches[slot].may_leave() && partition.sent_count < window(identity) {
-            Next::Fresh(slot)
-        } else {
-            Next::Nothing
-        }
+        let window = if planted("nine-in-the-window") { 9 } else { window(identity) };
+        if batches[slot].may_leave() && partition.sent_count < window { Next::Fresh(slot) } else { Next::Nothing }
     }
 
-    /// The stamp with which a batch leaves: its old one, or the next of the partition.
-    pub(crate) fn stamp(&mut self, standing: Standing, old: Option<Stamp>, count: u32, by_name: bool) -> Stamp {
-        self.by_name = by_name;
-        if let Some(stamp) = old {
-            return stamp;
-        }
-        let Standing::Known(identity) = standing else {
-            return Stamp::NONE;
+    /// A batch leaves, with its old stamp or the next of the partition.
+    pub(crate) fn stamp(&mut self, standing: Standing, batch: &mut Batch, by_name: bool) {
+        batch.by_name |= by_name;
+        let (None, Standing::Known(identity)) = (batch.stamp, standing) else {
+            return;
         };
         if self.identity != Some(identity) {
             self.adopt(identity);
         }
         let sequence = self.next;
-        self.next = after(sequence, count);
-        Stamp { producer_id: identity.producer_id, epoch: identity.epoch, sequence }
+        self.next = after(sequence, batch.records.count());
+        batch.stamp = Some(Stamp { producer_id: identity.producer_id, epoch: identity.epoch, sequence });
+        batch.incarnation = self.incarnation;
     }
 
-    /// A batch was acknowledged.
-    pub(crate) fn acknowledged(&mut self, now: Instant, stamp: Stamp) {
-        if self.identity.is_some_and(|identity| identity.producer_id == stamp.producer_id) {
+    /// A batch was acknowledged: by the topic that has the name now, or by one before.
+    pub(crate) fn acknowledged(&mut self, now: Instant, batch: &Batch) {
+        let producer_id = batch.stamp.map(|stamp| stamp.producer_id);
+        let of_now = batch.incarnation == self.incarnation || planted("gate-open-after-re-creation");
+        if of_now && self.identity.is_some_and(|identity| Some(identity.producer_id) == producer_id) {
             self.acknowledged = true;
         }
         self.last_acknowledged = now;
@@ -179,30 +185,101 @@ impl Sequencing {
 
     /// A batch that had spent a sequence failed, or was refused as out of order although nothing before it is missing.
     pub(crate) fn open_gap(&mut self) {
+        self.asks_on = None;
         if self.gap == Gap::None {
             self.gap = Gap::Batch { refused: None };
         }
     }
 
-    /// A failed batch that was certainly not written leaves the list, as its first.
-    pub(crate) fn refused_is_gone(&mut self, stamp: Stamp) {
-        if let Gap::Batch { refused } = &mut self.gap {
-            *refused = Some(identity_of(stamp));
+    /// A batch leaves the list, as its first.
+    pub(crate) fn settled(&mut self, batch: &Batch, outcome: &Result<Written, DeliveryError>) {
+        match outcome {
+            Ok(Written { base_offset: Some(base), .. }) => {
+                self.end = Some(base.saturating_add(i64::from(batch.records.count())));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                if let (false, Gap::Batch { refused }) = (error.possibly_written, &mut self.gap) {
+                    *refused = identity_by_id(batch).or(*refused);
+                }
+            }
         }
     }
 
-    /// The topic has a new id: sequences begin anew (rule 7).
+    /// The topic has a new id: sequences begin anew (rule 7), and so does rule 3.
     pub(crate) fn new_topic(&mut self) {
+        self.incarnation = self.incarnation.wrapping_add(1);
+        (self.asks_on, self.end) = (None, None);
         if self.identity.is_some() {
             self.gap = Gap::Topic;
         }
-        self.acknowledged = false;
+        self.acknowledged &= planted("gate-open-after-re-creation");
+    }
+
+    /// Whether the batch may be in the log of an earlier topic of the name.
+    pub(crate) fn may_stand_elsewhere(&self, batch: &Batch) -> bool {
+        match batch.state {
+            State::InFlight(_) | State::Waiting => {
+                batch.maybe_written || (batch.in_doubt() && batch.incarnation != self.incarnation)
+            }
+            State::Free
+            | State::Open
+            | State::Due
+            | State::Closed
+            | State::Resolved(_)
+            | State::Delivering
+            | State::Split => false,
+        }
+    }
+
+    /// The connection on which it is asked what is written, while that goes on.
+    pub(crate) fn asks_on(&self) -> Option<ConnId> {
+        self.asks_on
+    }
+
+    /// What was learnt by asking holds no longer, or nothing is left to be asked. Whether that went on.
+    pub(crate) fn ask_no_more(&mut self) -> bool {
+        self.asks_on.take().is_some()
     }
 
     /// Whether the partition waits for a bump.
     pub(crate) fn has_gap(&self) -> bool {
         self.gap != Gap::None
     }
+}
+
+/// A batch in doubt was refused as out of order, so its broker knows the producer. As the lowest it makes the partition ask: what is
+/// behind it is sent again too, in order, on the same connection (rule 9). Returns whether something is still to be learnt so.
+pub(crate) fn ask(partition: &mut Partition, batches: &mut Batches, slot: u32, conn: ConnId) -> bool {
+    if partition.sent.first() == Some(slot) {
+        let mut at = Some(slot);
+        while let Some(slot) = at {
+            batches[slot].refused = false;
+            at = batches.next_in_partition(slot);
+        }
+        partition.sequencing.asks_on = Some(conn);
+    } else if partition.sequencing.asks_on != Some(conn) {
+        return false;
+    }
+    batches[slot].refused = true;
+    partition.on_wire > 0 || next_asked(partition, batches).is_some()
+}
+
+/// What is sent again next while a partition asks: the lowest that was not refused as out of order yet, of the same identity.
+pub(crate) fn next_asked(partition: &Partition, batches: &Batches) -> Option<u32> {
+    let mut at = partition.sent.first();
+    let identity = batches[at?].stamp.map(identity_of)?;
+    while let Some(slot) = at {
+        let batch = &batches[slot];
+        if batch.stamp.map(identity_of) != Some(identity) || batch.attempt == 0 {
+            return None;
+        }
+        if batch.state == State::Waiting && !batch.refused {
+            return Some(slot);
+        }
+        at = batches.next_in_partition(slot);
+    }
+    None
 }
 
 /// Bumps the epoch for a partition with a gap, as soon as nothing of it is on the wire (rule 4), and takes the numbers
@@ -228,25 +305,28 @@ pub(crate) fn bump(partition: &mut Partition, batches: &mut Batches, standing: &
         Gap::Batch { refused } => refused,
         Gap::Topic | Gap::None => None,
     };
-    let new_topic = sequencing.gap == Gap::Topic && !sequencing.by_name;
+    let new_topic = sequencing.gap == Gap::Topic;
     let mut at = partition.sent.first();
     while let Some(slot) = at {
         let batch = &mut batches[slot];
-        let identity = batch.stamp.map(identity_of);
+        let identity = identity_by_id(batch);
         match &batch.state {
-            State::Waiting if new_topic => {
-                batch.maybe_written |= batch.tainted;
-                (batch.tainted, batch.stamp) = (false, None);
+            // It was stamped under an id that the topic has left, and never sent by name: it is not in the log of this one.
+            State::Waiting
+                if new_topic
+                    && batch.incarnation != sequencing.incarnation
+                    && (!batch.by_name || planted("renumbered-by-name")) =>
+            {
+                batch.maybe_written |= (batch.tainted || batch.proven) && !planted("earlier-id-forgotten");
+                batch.renumber();
             }
             State::Waiting if !batch.tainted || planted("in-doubt-renumbered") => {
                 refused = identity.or(refused);
-                batch.stamp = None;
+                batch.renumber();
             }
             // It is behind one that was not written, so it was refused too: brokers take sequences in order. That
-            // holds for one topic id only, so not where batches go by name.
-            State::Waiting if identity.is_some() && identity == refused && !sequencing.by_name => {
-                (batch.tainted, batch.stamp) = (false, None);
-            }
+            // holds for one topic id only, so not where a batch went by name.
+            State::Waiting if identity.is_some() && identity == refused => batch.renumber(),
             State::Resolved(Err(error)) if !error.possibly_written => refused = identity.or(refused),
             // In doubt: it keeps its number (rule 5). Resolved otherwise: it has no part in this.
             State::Waiting | State::Resolved(_) => {}
@@ -276,20 +356,40 @@ pub(crate) enum Bump {
     Done,
 }
 
-/// A success proves that what was sent before it under the same identity is written (rule 5). Not by name: there the topic
-/// may be another one than the earlier batches were sent to, and accept any first sequence.
-pub(crate) fn prove_earlier(partition: &Partition, batches: &mut Batches, slot: u32) {
-    let Some(stamp) = batches[slot].stamp.filter(|_| !partition.sequencing.by_name) else {
-        return;
-    };
+/// A success proves that what was sent before it under the same identity is written too (rule 5): brokers take sequences in order.
+/// Not beyond one that is certainly not written. Where one of them went by name, the topic may be another one than the earlier were
+/// sent to, which accepts any first sequence: there the offset has to leave room for all that is said to lie before it. Returns
+/// whether anything was proven.
+pub(crate) fn prove_earlier(partition: &Partition, batches: &mut Batches, slot: u32, base_offset: Option<i64>) -> bool {
+    let (mut from, mut by_name, mut records) = (None, batches[slot].by_name, 0);
+    let identity = batches[slot].stamp.map(identity_of);
     let mut at = partition.sent.first();
     while let Some(earlier) = at.filter(|earlier| *earlier != slot) {
+        let batch = &batches[earlier];
+        if identity.is_some() && batch.stamp.map(identity_of) == identity {
+            if batch.is_certainly_not_written() {
+                (from, by_name, records) = (None, batches[slot].by_name, 0);
+            } else {
+                from.get_or_insert(earlier);
+                by_name |= batch.by_name;
+                records += i64::from(batch.records.count());
+            }
+        }
+        at = batches.next_in_partition(earlier);
+    }
+    let room = |base: i64| partition.sequencing.end.is_some_and(|end| base.saturating_sub(records) >= end);
+    if by_name && !base_offset.is_some_and(room) && !planted("proven-by-name") {
+        return false;
+    }
+    let mut at = from;
+    while let Some(earlier) = at.filter(|earlier| *earlier != slot) {
         let batch = &mut batches[earlier];
-        if batch.stamp.map(identity_of) == Some(identity_of(stamp)) {
+        if batch.stamp.map(identity_of) == identity {
             batch.proven = true;
         }
         at = batches.next_in_partition(earlier);
     }
+    from.is_some()
 }
 
 /// The stamps of the parts of a split batch: consecutive parts of its sequences.
@@ -318,6 +418,11 @@ impl Sequencing {
 
 fn identity_of(stamp: Stamp) -> Identity {
     Identity { producer_id: stamp.producer_id, epoch: stamp.epoch }
+}
+
+/// The identity of a batch that never went by name.
+fn identity_by_id(batch: &Batch) -> Option<Identity> {
+    batch.stamp.map(identity_of).filter(|_| !batch.by_name || planted("refused-by-name-proves"))
 }
 
 /// The sequence `count` records after `sequence`: 2^31 − 1 is followed by 0.

@@ -8,6 +8,7 @@ use crate::batch::{Compression, Records};
 use crate::error::{DeliveryError, ErrorCode};
 use crate::event::Written;
 use crate::ids::{BatchId, ConnId};
+use crate::planted::planted;
 use crate::producer::list::{Links, List, Table};
 use crate::time::Instant;
 
@@ -91,6 +92,12 @@ pub(crate) struct Batch {
     parts: u32,
     /// Producer id, epoch and sequence, from the first sending on, until it is to be renumbered.
     pub(crate) stamp: Option<Stamp>,
+    /// Which of the topics that had the name one after the other the stamp belongs to: it was given under that one's id.
+    pub(crate) incarnation: u32,
+    /// An attempt under this stamp went by name (Produce below 13): nobody can say which of those topics got it.
+    pub(crate) by_name: bool,
+    /// While its partition is asked what is written: it was sent again, and refused as out of order.
+    pub(crate) refused: bool,
     /// Number of the current attempt, counted from 1; 0 before the first.
     pub(crate) attempt: u32,
     /// Attempts that counted against `retries`.
@@ -127,6 +134,28 @@ impl Batch {
     /// Its records, as places in the batch that the host knows.
     pub(crate) fn range(&self) -> Range<u32> {
         self.first_record..self.first_record + self.records.count()
+    }
+
+    /// It takes a new number when it is sent next.
+    pub(crate) fn renumber(&mut self) {
+        self.stamp = None;
+        (self.tainted, self.by_name, self.proven) = (false, false, false);
+    }
+
+    /// Whether every attempt under its stamp was answered with a proof that it was not written.
+    pub(crate) fn is_certainly_not_written(&self) -> bool {
+        match &self.state {
+            State::Waiting => !self.tainted && !self.proven,
+            State::Resolved(Err(error)) => !error.possibly_written,
+            State::Free
+            | State::Open
+            | State::Due
+            | State::Closed
+            | State::InFlight(_)
+            | State::Resolved(Ok(_))
+            | State::Delivering
+            | State::Split => false,
+        }
     }
 
     /// Whether some attempt may have been written: one is on the wire, or ended without a proof of the contrary.
@@ -205,11 +234,16 @@ impl Batches {
         let (retries, last_error) = (of.retries, of.last_error);
         // Where its parent is in doubt, its attempts go on from there: it leaves as a retry does, alone.
         let attempt = if of.tainted { of.attempt } else { 0 };
-        let (tainted, maybe_written) = (of.tainted, of.maybe_written);
+        let (tainted, maybe_written, by_name) = (of.tainted, of.maybe_written, of.by_name);
+        let incarnation = of.incarnation;
         let part = &mut self.slots[slot as usize];
         (part.origin, part.first_record) = (origin, first_record);
         (part.attempt, part.retries, part.last_error) = (attempt, retries, last_error);
-        (part.tainted, part.maybe_written) = (tainted, maybe_written);
+        (part.tainted, part.maybe_written, part.by_name) = (tainted, maybe_written, by_name);
+        part.incarnation = incarnation;
+        if planted("doubt-is-not-inherited") {
+            (part.attempt, part.tainted) = (0, false);
+        }
         let mut age = self.age;
         age.insert_before(self, Chain::Age, Some(parent), slot);
         self.age = age;
@@ -306,6 +340,9 @@ impl Batches {
                 first_record: 0,
                 parts: 0,
                 stamp: None,
+                incarnation: 0,
+                by_name: false,
+                refused: false,
                 attempt: 0,
                 retries: 0,
                 outstanding: 0,
@@ -324,6 +361,7 @@ impl Batches {
         (batch.state, batch.partition, batch.serial, batch.created) = (state, partition, serial, created);
         batch.stage = stage;
         (batch.first_record, batch.parts, batch.stamp) = (0, 1, None);
+        (batch.incarnation, batch.by_name, batch.refused) = (0, false, false);
         (batch.attempt, batch.retries, batch.outstanding) = (0, 0, 0);
         (batch.tainted, batch.maybe_written, batch.proven, batch.last_error) = (false, false, false, None);
         slot

@@ -29,6 +29,8 @@ pub(crate) struct Partition {
     pub(crate) leader_epoch: i32,
     /// How often in a row metadata told an older one.
     pub(crate) older_epochs: u32,
+    /// Only a hint has told that epoch, no metadata yet.
+    pub(crate) hinted: bool,
     /// Batches not sent yet, oldest first; the last may be open. Without idempotence also those to be sent again.
     pub(crate) queued: List,
     /// Batches that were sent and are not resolved, oldest first. With idempotence also those that are resolved but wait
@@ -96,6 +98,7 @@ impl Partitions {
             leader: None,
             leader_epoch: -1,
             older_epochs: 0,
+            hinted: false,
             queued: List::EMPTY,
             sent: List::EMPTY,
             sent_count: 0,

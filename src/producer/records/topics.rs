@@ -9,10 +9,28 @@ use hashbrown::HashTable;
 use crate::batch::codec::Ratio;
 use crate::batch::header;
 use crate::error::ErrorCode;
+use crate::planted::planted;
 use crate::producer::backoff::Backoff;
 use crate::producer::random::Random;
 use crate::time::Instant;
 use crate::wire::Uuid;
+
+/// How many ids that it has left a topic remembers.
+const MOST_LEFT: usize = 16;
+
+/// How often in a row an id that the topic has left is taken for old metadata.
+const TOLD_LEFT: u32 = 10;
+
+/// What an id in a metadata answer says of the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdTold {
+    /// It is the topic that is known.
+    Same,
+    /// It is another one of the same name. `back`: one that was left before, so that batches may stand there from that time.
+    Another { back: bool },
+    /// It is one that was left: the answer is older than what is known.
+    Left,
+}
 
 /// What is known of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +49,10 @@ pub(crate) struct Topic {
     pub(crate) name: String,
     /// Zero while unknown (or if no broker tells).
     pub(crate) id: Uuid,
+    /// Ids that it had before, the newest last.
+    left: Vec<Uuid>,
+    /// How often in a row metadata told one of those, while nothing succeeded under its id.
+    left_told: u32,
     pub(crate) standing: Standing,
     /// Indices of its partitions; the place is the partition's number. Those at and beyond `count` are gone: the topic
     /// was re-created with fewer.
@@ -141,6 +163,8 @@ impl Topics {
         self.entries.push(Topic {
             name: name.to_string(),
             id: Uuid::default(),
+            left: Vec::new(),
+            left_told: 0,
             standing: Standing::Unknown,
             partitions: Vec::new(),
             count: 0,
@@ -242,6 +266,42 @@ impl Topic {
     #[inline]
     pub(crate) fn touch(&mut self, now: Instant) {
         self.last_used = now;
+    }
+
+    /// Metadata tell the topic's id. One that it has left is old news, unless nothing else is heard any more: then clients were
+    /// moved to another cluster, and back.
+    pub(crate) fn id_told(&mut self, id: Uuid) -> IdTold {
+        if id == Uuid::default() {
+            return IdTold::Same; // brokers before 2.8 tell none
+        }
+        if id == self.id {
+            self.left_told = 0;
+            return IdTold::Same;
+        }
+        if self.id == Uuid::default() {
+            self.id = id;
+            return IdTold::Same;
+        }
+        let back = self.left.contains(&id) && !planted("old-topic-id-believed");
+        if back {
+            self.left_told += 1;
+            if self.left_told <= TOLD_LEFT {
+                return IdTold::Left;
+            }
+            self.left.retain(|left| *left != id);
+        }
+        if self.left.len() == MOST_LEFT {
+            self.left.remove(0);
+        }
+        self.left.push(core::mem::replace(&mut self.id, id));
+        self.left_told = 0;
+        IdTold::Another { back }
+    }
+
+    /// A batch was acknowledged under the id that is known.
+    #[inline]
+    pub(crate) fn acknowledged(&mut self) {
+        self.left_told = 0;
     }
 
     /// The partition that records without key stick to.

@@ -1,0 +1,12 @@
+//! The machine against a scripted cluster: servers that answer what the test says, in virtual time.
+
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "tests look at what they are about")]
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+
+mod line;
+mod script;
+
+mod identity;
+mod probe;
+mod usual;

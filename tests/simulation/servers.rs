@@ -1,0 +1,225 @@
+//! What goes wrong at the servers, on the dice; and moods, in which one answers in its own way for a while.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use core::time::Duration;
+
+use milena::Instant;
+use milena::cluster::{Mischief, ProduceAttempt, Request, Treatment, Verdict};
+
+use crate::plan::{Dice, Faults};
+
+/// Codes of the Produce table that concern a producer without transactions, as a broker may refuse a batch with them.
+/// (0 and the sequence errors 45 and 47 come from the cluster itself.)
+pub const REFUSALS: &[i16] = &[
+    -1, 2, 3, 5, 6, 7, 9, 10, 13, 14, 15, 16, 17, 18, 19, 21, 29, 32, 43, 51, 56, 74, 75, 76, 87, 89, 100, 103, 48,
+    120, 999,
+];
+
+/// Codes that a broker may answer although it has appended.
+const AFTER_APPEND: &[i16] = &[-1, 3, 5, 6, 7, 13, 20, 56, 74, 75, 100, 103, 999];
+
+/// Codes of topics in metadata answers; 17 and 29 are definite.
+const OF_TOPICS: &[i16] = &[3, 5, 72, -1];
+
+/// Codes for whole Metadata and InitProducerId answers.
+const OF_CONTROL: &[i16] = &[7, 14, 15, 16, 129];
+
+/// The codes that a large set of seeds must have answered.
+pub const CODES: &[i16] = &[
+    -1, 2, 3, 5, 6, 7, 9, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 29, 32, 43, 45, 48, 51, 56, 72, 74, 75, 76, 87, 89,
+    100, 103, 120, 999,
+];
+
+/// How a server answers Metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// As they were once: it is cut off.
+    Lagging,
+    /// Without brokers.
+    Nobody,
+    /// Without the topics that were asked about.
+    Nothing,
+    /// All topics with this error.
+    Topics(i16),
+    /// With this error.
+    Fails(i16),
+    /// With a pause of so many milliseconds for whoever asks.
+    Throttles(i32),
+}
+
+/// How a server answers InitProducerId.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ids {
+    Fails(i16),
+    Hangs,
+    HangsUp,
+}
+
+/// How one server is for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    View(View),
+    Ids(Ids),
+}
+
+/// The moods that there are, with the names of those that may be held back.
+pub const MOODS: &[(&str, Mood)] = &[
+    ("lagging", Mood::View(View::Lagging)),
+    ("lagging", Mood::View(View::Lagging)),
+    ("nobody", Mood::View(View::Nobody)),
+    ("nothing", Mood::View(View::Nothing)),
+    ("refusing", Mood::View(View::Topics(17))),
+    ("refusing", Mood::View(View::Topics(29))),
+    ("topics-failing", Mood::View(View::Topics(3))),
+    ("topics-failing", Mood::View(View::Topics(5))),
+    ("metadata-failing", Mood::View(View::Fails(7))),
+    ("throttling", Mood::View(View::Throttles(60_000))),
+    ("throttling", Mood::View(View::Throttles(150_000))),
+    ("no-ids", Mood::Ids(Ids::Fails(14))),
+    ("no-ids", Mood::Ids(Ids::Fails(15))),
+    ("no-ids", Mood::Ids(Ids::Fails(-1))),
+    ("no-ids", Mood::Ids(Ids::Hangs)),
+    ("no-ids", Mood::Ids(Ids::HangsUp)),
+];
+
+/// What the world tells its servers.
+#[derive(Debug, Default)]
+pub struct Orders {
+    /// The faults have ended.
+    pub calm: bool,
+    pub now: Instant,
+    /// Moods of servers.
+    pub moods: BTreeMap<i32, Vec<Mood>>,
+    /// Until when servers have asked for pauses of minutes.
+    pub throttled: BTreeMap<i32, Instant>,
+    /// What became of all that, for the table.
+    pub met: BTreeMap<&'static str, u64>,
+}
+
+/// Shared by the world and its servers.
+pub type Shared = Arc<Mutex<Orders>>;
+
+/// The cluster's mischief.
+#[derive(Debug)]
+pub struct Gremlin {
+    pub faults: Faults,
+    pub dice: Dice,
+    pub orders: Shared,
+    /// Who was asked last.
+    pub node: i32,
+}
+
+impl Gremlin {
+    fn is_on(&self) -> bool {
+        !self.orders.lock().expect("nobody panics with it").calm
+    }
+
+    fn view(&self) -> Option<View> {
+        let orders = self.orders.lock().expect("nobody panics with it");
+        orders
+            .moods
+            .get(&self.node)?
+            .iter()
+            .find_map(|mood| if let Mood::View(view) = mood { Some(*view) } else { None })
+    }
+
+    /// What the server's mood makes of a request.
+    fn mood(&self, request: Request) -> Option<Treatment> {
+        let mut orders = self.orders.lock().expect("nobody panics with it");
+        let moods = orders.moods.get(&self.node)?.clone();
+        let (treatment, what) = moods.iter().find_map(|mood| match (request, mood) {
+            (Request::Metadata, Mood::View(view)) => Some(match view {
+                View::Lagging => (Treatment::Serve, "a server lagged"),
+                View::Nobody => (Treatment::Nobody, "a server named no brokers"),
+                View::Nothing => (Treatment::Nothing, "a server left topics out"),
+                View::Topics(17 | 29) => (Treatment::Serve, "a server refused topics"),
+                View::Topics(_) => (Treatment::Serve, "a server did not know topics"),
+                View::Fails(code) => (Treatment::Error(*code), "a server had no metadata"),
+                View::Throttles(_) => (Treatment::Serve, "a server throttled for minutes"),
+            }),
+            (Request::InitProducerId, Mood::Ids(ids)) => Some(match ids {
+                Ids::Fails(code) => (Treatment::Error(*code), "a server had no producer ids"),
+                Ids::Hangs => (Treatment::Hang, "a server said nothing of producer ids"),
+                Ids::HangsUp => (Treatment::HangUp, "a server hung up when asked for a producer id"),
+            }),
+            _ => None,
+        })?;
+        *orders.met.entry(what).or_default() += 1;
+        Some(treatment)
+    }
+}
+
+impl Mischief for Gremlin {
+    fn request(&mut self, node: i32, request: Request) -> Treatment {
+        self.node = node;
+        let odd = self.faults.odd_versions && request == Request::ApiVersions;
+        if odd && self.dice.once_in(2) {
+            return Treatment::Odd; // not a fault that ends
+        }
+        if let Some(treatment) = self.mood(request) {
+            return treatment;
+        }
+        if !self.is_on() {
+            return Treatment::Serve;
+        }
+        let (f, d) = (&self.faults, &mut self.dice);
+        let control = matches!(request, Request::Metadata | Request::InitProducerId);
+        if d.once_in(f.hang) {
+            Treatment::Hang
+        } else if d.once_in(f.hang_up) {
+            Treatment::HangUp
+        } else if d.once_in(f.hang_up_after) {
+            Treatment::HangUpAfter
+        } else if d.once_in(f.garbage) {
+            if d.once_in(2) { Treatment::Garbage } else { Treatment::WrongCorrelation }
+        } else if control && d.once_in(f.control_error) {
+            Treatment::Error(d.pick(OF_CONTROL))
+        } else if request == Request::Metadata && d.once_in(f.stale_metadata) {
+            Treatment::Odd
+        } else {
+            Treatment::Serve
+        }
+    }
+
+    fn produce(&mut self, attempt: &ProduceAttempt<'_>) -> Verdict {
+        if !self.is_on() {
+            return Verdict::Serve;
+        }
+        let (f, d) = (&self.faults, &mut self.dice);
+        if d.once_in(f.refuse_code) {
+            match d.pick(REFUSALS) {
+                // What a broker has taken it does not find too large when it comes again.
+                10 | 18 if attempt.known => Verdict::Serve,
+                code => Verdict::Refuse(code),
+            }
+        } else if d.once_in(f.apply_then) {
+            Verdict::ApplyThen(d.pick(AFTER_APPEND))
+        } else if d.once_in(f.leave_out) {
+            Verdict::LeaveOut
+        } else if d.once_in(f.twice) {
+            Verdict::AnswerTwice
+        } else {
+            Verdict::Serve
+        }
+    }
+
+    fn topic(&mut self, _: &str) -> Option<i16> {
+        if let Some(View::Topics(code)) = self.view() {
+            return Some(code);
+        }
+        (self.is_on() && self.dice.once_in(self.faults.control_error)).then(|| self.dice.pick(OF_TOPICS))
+    }
+
+    fn throttle(&mut self, request: Request) -> i32 {
+        if let (Request::Metadata | Request::InitProducerId, Some(View::Throttles(millis))) = (request, self.view()) {
+            let mut orders = self.orders.lock().expect("nobody panics with it");
+            let until = orders.now + Duration::from_millis(millis as u64);
+            orders.throttled.insert(self.node, until);
+            return millis;
+        }
+        let throttled = self.is_on() && self.dice.once_in(self.faults.throttle);
+        if throttled { self.dice.range(1, 200) as i32 } else { 0 }
+    }
+}

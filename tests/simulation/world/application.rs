@@ -1,0 +1,150 @@
+//! The application: what is sent, flushed and closed.
+
+use core::time::Duration;
+
+use milena::{FlushId, Record, SendError};
+
+use super::World;
+use crate::laws::Accepted;
+
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) id: FlushId,
+    /// Records accepted before it.
+    pub(super) covers: u64,
+    /// Failures before it.
+    pub(super) failed: u64,
+}
+
+/// What `send` said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Taken,
+    Later,
+    Never,
+}
+
+impl World {
+    /// The application: sends records as they come, tries again what was refused, flushes now and then.
+    pub(super) fn work(&mut self) -> Result<(), String> {
+        if self.ending {
+            return Ok(());
+        }
+        let over = self.sent >= self.plan.records || (self.plan.close_early && self.calm.is_some());
+        if over && self.calm.is_some() {
+            if !self.plan.close_early && !self.act()? {
+                if self.producer.take_wake() {
+                    self.drain()?;
+                }
+                return Ok(());
+            }
+            self.ending = true;
+            self.note(|| "the application ends".into());
+            if self.plan.abort {
+                self.producer.abort(self.now)
+            } else {
+                self.producer.close(self.now)
+            }
+            return Ok(());
+        }
+        if over || self.now < self.next_send {
+            return Ok(());
+        }
+        let span = self.plan.fault_phase / self.plan.records.max(1) * self.plan.burst;
+        self.next_send = self.now + Duration::from_millis(self.dice.range(0, span * 2 + 1));
+        for _ in 0..self.plan.burst {
+            if self.sent >= self.plan.records || !self.send_one()? {
+                break;
+            }
+        }
+        if self.dice.once_in(30) {
+            let id = self.producer.flush(self.now);
+            let (covers, failed) = (self.books.records.len() as u64, self.books.failed);
+            self.flushes.push(Pending { id, covers, failed });
+        }
+        if self.producer.take_wake() {
+            self.drain()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_one(&mut self) -> Result<bool, String> {
+        let topic = format!("topic-{}", self.dice.range(0, self.plan.topics - 1));
+        if self.must_wait(&topic) {
+            return Ok(false);
+        }
+        let size = self.dice.range(8, 8 + self.plan.value) as usize;
+        let key = self.dice.once_in(2).then(|| self.dice.range(0, 20).to_be_bytes().to_vec());
+        let partition =
+            self.dice.once_in(4).then(|| self.dice.range(0, self.plan.cluster.default_partitions as u64 - 1) as i32);
+        let sent = self.send_sized(&topic, size, key, partition, false)?;
+        self.sent += u64::from(sent == Told::Taken);
+        Ok(sent != Told::Later)
+    }
+
+    fn must_wait(&self, topic: &str) -> bool {
+        self.waits_for_room || self.waits_for_topic.get(topic).is_some_and(|until| *until > self.now)
+    }
+
+    /// Sends a small record, if nobody has said that there is something to wait for. Returns whether it was taken.
+    pub(super) fn send_to(
+        &mut self,
+        topic: &str,
+        key: Option<Vec<u8>>,
+        partition: Option<i32>,
+        soon: bool,
+    ) -> Result<bool, String> {
+        Ok(!self.must_wait(topic) && self.send_sized(topic, 8, key, partition, soon)? == Told::Taken)
+    }
+
+    fn send_sized(
+        &mut self,
+        topic: &str,
+        size: usize,
+        key: Option<Vec<u8>>,
+        partition: Option<i32>,
+        soon: bool,
+    ) -> Result<Told, String> {
+        let topic = topic.to_string();
+        let number = self.books.records.len() as u64;
+        let mut value = number.to_be_bytes().to_vec();
+        value.resize(size, number as u8);
+        let mut record = Record::new(&topic).value(&value);
+        record.key = key.as_deref();
+        record.partition = partition;
+        match self.producer.send(self.now, &record) {
+            Ok(sent) => {
+                let accepted = Accepted {
+                    topic: topic.clone(),
+                    partition: sent.partition,
+                    sent: self.now,
+                    timestamp: sent.timestamp,
+                    key,
+                    value,
+                    soon,
+                    outcome: None,
+                };
+                self.books.accepted(&sent, accepted)?;
+                if self.producer.in_flight() > 1 {
+                    self.sometimes("several batches of a partition were in flight");
+                }
+                Ok(Told::Taken)
+            }
+            Err(SendError::NotReady { .. }) => {
+                self.waits_for_topic.insert(topic, self.now + Duration::from_secs(3600));
+                Ok(Told::Later)
+            }
+            Err(SendError::BufferFull { .. }) => {
+                self.waits_for_room = true;
+                Ok(Told::Later)
+            }
+            Err(SendError::TopicFailed(_)) => {
+                self.waits_for_topic.insert(topic, self.now + Duration::from_millis(100));
+                Ok(Told::Later)
+            }
+            Err(SendError::UnknownPartition { .. }) => Ok(Told::Never),
+            Err(SendError::TooLarge { .. }) => Ok(Told::Never),
+            Err(other) => Err(format!("send: {other}")),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Time: how far it goes on at once.
+
+use core::time::Duration;
+
+use super::World;
+
+impl World {
+    /// Time goes on to the next moment at which something may happen.
+    pub(super) fn step_time(&mut self) -> bool {
+        let tick = self.now + Duration::from_millis(1);
+        if self.calm.is_none() {
+            self.now = tick;
+            return true;
+        }
+        let wires = self.wires.values().flat_map(|wire| {
+            let queues = [wire.to_broker.front(), wire.to_client.front()].into_iter().flatten().map(|(at, _)| *at);
+            queues.chain((!wire.announced).then_some(wire.up_at)).chain(wire.blocked_until)
+        });
+        let waits = [self.wait, self.cluster.next_deadline()].into_iter().flatten();
+        let sends = (!self.ending && !self.acts.begun).then_some(self.next_send);
+        let acts = (!self.ending).then(|| self.act_deadline()).flatten();
+        let jobs = self.jobs.iter().map(|(at, _)| *at);
+        let next = wires.chain(waits).chain(sends).chain(acts).chain(jobs).min();
+        match next {
+            Some(at) => {
+                self.now = at.max(tick);
+                true
+            }
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The driver: as lazy as the contract allows. It drains when it is told to, writes when it is told to, wakes at the deadline.
+
+use core::time::Duration;
+
+use milena::{ConnId, Event, Input, Job, Output};
+
+use super::World;
+use crate::plan::not_yet;
+
+impl World {
+    /// The driver: hands in what came, says when time is over, drains when it is told to, writes when it is told to.
+    pub(super) fn drive(&mut self) -> Result<(), String> {
+        self.read();
+        self.finish_jobs();
+        if self.wait.is_some_and(|at| at <= self.now) {
+            self.producer.handle_input(self.now, Input::Timeout);
+        }
+        let told = self.producer.take_wake();
+        let due = self.wait.is_some_and(|at| at <= self.now);
+        if told || due {
+            self.drain()?;
+        } else if !not_yet("asleep") {
+            self.look_again()?;
+        }
+        let unblocked: Vec<ConnId> = self
+            .wires
+            .iter()
+            .filter(|(_, wire)| wire.blocked_until.is_some_and(|until| until <= self.now))
+            .map(|(conn, _)| *conn)
+            .collect();
+        for conn in unblocked {
+            self.write(conn)?;
+            if self.producer.take_wake() {
+                self.drain()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Who was not told to drain has nothing to gain by it.
+    fn look_again(&mut self) -> Result<(), String> {
+        match self.producer.poll_output() {
+            Output::Wait(wait) => {
+                let before = self.wait;
+                self.wait = wait;
+                if wait.is_some_and(|wait| before.is_none_or(|before| wait < before)) {
+                    return Err(format!(
+                        "ASLEEP: the driver was not told that it is to wake at {wait:?}, not {before:?}"
+                    ));
+                }
+                Ok(())
+            }
+            output => Err(format!("ASLEEP: the driver was not told of {output:?}")),
+        }
+    }
+
+    pub(super) fn drain(&mut self) -> Result<(), String> {
+        for _ in 0..100_000 {
+            match self.producer.poll_output() {
+                Output::Connect { conn, host, port, .. } => self.connect(conn, &host, port)?,
+                Output::Disconnect(conn) => {
+                    self.note(|| format!("disconnect {conn}"));
+                    let Some(wire) = self.wires.get_mut(&conn) else {
+                        return Err(format!("a disconnect for {conn}, which is gone"));
+                    };
+                    wire.client_gone = true;
+                    wire.to_client.clear();
+                    wire.blocked_until = None;
+                    self.wiretap.gone(conn);
+                }
+                Output::Transmit(conn) => {
+                    if self.wires.get(&conn).is_some_and(|wire| wire.blocked_until.is_none()) {
+                        self.write(conn)?;
+                    }
+                }
+                Output::Job(job) => self.start_job(job),
+                Output::Token { .. } => return Err("a token is wanted, without OAUTHBEARER".into()),
+                Output::Event(event) => self.event(event)?,
+                Output::Wait(wait) => {
+                    self.wait = wait;
+                    if wait.is_some_and(|at| at <= self.now) {
+                        self.idle_drains += 1;
+                        if self.idle_drains > 3 {
+                            return Err(format!(
+                                "BUSY: {} drains in a row end in a wait that is over",
+                                self.idle_drains
+                            ));
+                        }
+                    } else {
+                        self.idle_drains = 0;
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        Err("a drain without end".into())
+    }
+
+    /// A job goes to its thread, where it may meet with an accident.
+    pub(super) fn start_job(&mut self, job: Job) {
+        let faults = &self.plan.faults;
+        let on = self.calm.is_none();
+        let (dropped, failed, late) = (faults.job_dropped, faults.job_failed, faults.job_late);
+        if on && self.dice.once_in(dropped) {
+            self.note(|| "a job is dropped".into());
+            self.sometimes("a compression job was dropped");
+            drop(job);
+        } else if on && self.dice.once_in(failed) {
+            self.note(|| "a job fails".into());
+            self.producer.handle_input(self.now, Input::Done(job.give_up()));
+        } else {
+            let most = if on && self.dice.once_in(late) { 30_000 } else { 20 };
+            let at = self.now + Duration::from_millis(self.dice.range(0, most));
+            self.note(|| format!("a job takes until {at:?}"));
+            self.jobs.push((at, job));
+        }
+    }
+
+    pub(super) fn finish_jobs(&mut self) {
+        while let Some(place) = self.jobs.iter().position(|(at, _)| *at <= self.now) {
+            let (_, job) = self.jobs.swap_remove(place);
+            self.note(|| "a job is done".into());
+            self.producer.handle_input(self.now, Input::Done(job.run(&mut self.compressor)));
+        }
+    }
+
+    pub(super) fn event(&mut self, event: Event) -> Result<(), String> {
+        self.note(|| format!("{event:?}"));
+        match event {
+            Event::Delivered(delivery) => {
+                let aborted = self.plan.abort && self.ending;
+                match &delivery.outcome {
+                    Ok(written) if written.base_offset.is_none() && self.plan.acks() == "all" => {
+                        self.sometimes("a success without an offset");
+                    }
+                    Err(error) if error.possibly_written => self.sometimes("a record failed, possibly written"),
+                    _ => {}
+                }
+                if let (true, Err(error)) = (self.calm.is_some(), &delivery.outcome) {
+                    self.check_late_failure(&delivery, error)?;
+                }
+                let numbers = self.books.delivery(self.now, &self.plan, &delivery, aborted)?;
+                self.wiretap.delivered(&numbers);
+                let unconfirmed = self.plan.acks() == "0" && self.plan.option("compression.type").is_none();
+                if unconfirmed && delivery.outcome.is_ok() {
+                    if let Some(number) = numbers.first().filter(|first| !self.wiretap.left_whole(**first)) {
+                        return Err(format!("EARLY: record {number} is delivered before its request is written"));
+                    }
+                }
+            }
+            Event::Flushed { id, failed } => {
+                let place = self.flushes.iter().position(|pending| pending.id == id);
+                let pending = self.flushes.remove(place.ok_or("a flush that nobody asked for")?);
+                if !self.books.all_delivered_before(pending.covers) {
+                    return Err("FLUSH: ended before everything accepted before it was delivered".into());
+                }
+                if failed > self.books.failed - pending.failed {
+                    return Err(format!("FLUSH: {failed} failures, more than there were"));
+                }
+                self.sometimes("a flush ended");
+            }
+            Event::TopicReady { topic } | Event::TopicFailed { topic, .. } => {
+                let name = self.producer.topic_name(topic).to_string();
+                self.names.insert(topic.get(), name.clone());
+                self.waits_for_topic.remove(&name);
+            }
+            Event::Writable { .. } => self.waits_for_room = false,
+            Event::Throttled { .. } => self.sometimes("a broker throttled"),
+            Event::Closed => self.closed = true,
+            Event::Fatal(error) => return Err(format!("fatal: {error}")),
+            _ => {}
+        }
+        Ok(())
+    }
+}

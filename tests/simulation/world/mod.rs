@@ -1,0 +1,353 @@
+//! The world: everything around the producer, in virtual time. What each part does is in the file of its name.
+
+mod acts;
+mod application;
+mod clock;
+mod driver;
+mod network;
+mod nodes;
+mod wiretap;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use core::time::Duration;
+
+use milena::cluster::{Cluster, Request, TopicId, TopicSettings};
+use milena::{Compressor, Config, ConnId, Instant, Job, Producer, UnixTime};
+
+use crate::laws::Books;
+use crate::plan::{Dice, Plan};
+use crate::servers::{Gremlin, Mood, Orders, Shared};
+use acts::Acts;
+use application::Pending;
+use network::Wire;
+use wiretap::{Limits, Wiretap};
+
+/// What must happen on some seed of a large set.
+pub const SOMETIMES: &[&str] = &[
+    "a record was delivered",
+    "a record failed",
+    "a record failed, possibly written",
+    "a batch was retried",
+    "a batch was split",
+    "a batch was compressed",
+    "a compression job went out",
+    "a compression job was dropped",
+    "an epoch was bumped",
+    "a send found the buffer full",
+    "an answer came too late",
+    "a success without an offset",
+    "several batches of a partition were in flight",
+    "a flush ended",
+    "a connection failed",
+    "a broker throttled",
+    "all was well after an act",
+    "the producer was idle for long",
+    "all nodes were away",
+    "leaders moved in idleness",
+    "brokers forgot the producer",
+    "a server lagged",
+    "a server named no brokers",
+    "a server left topics out",
+    "a server refused topics",
+    "a server did not know topics",
+    "a server had no metadata",
+    "a server throttled for minutes",
+    "a server had no producer ids",
+    "a server said nothing of producer ids",
+    "a server hung up when asked for a producer id",
+];
+
+/// Whether a broker may work off bytes of a connection that the client has given up.
+pub fn has_late_copies(plan: &Plan) -> bool {
+    let f = &plan.faults;
+    f.half_open
+        + f.reset
+        + f.pause
+        + f.crash
+        + f.move_leader
+        + f.blackhole
+        + f.apply_then
+        + f.hang_up_after
+        + f.leave_out
+        > 0
+        || f.delay > 0
+}
+
+#[derive(Debug)]
+pub struct World {
+    plan: Plan,
+    verbose: bool,
+    now: Instant,
+    dice: Dice,
+    pub producer: Producer,
+    pub cluster: Cluster,
+    orders: Shared,
+    /// Which servers answer in their own way, and until when.
+    moods: Vec<(Instant, i32, Mood)>,
+    wires: BTreeMap<ConnId, Wire>,
+    wiretap: Wiretap,
+    pub books: Books,
+    /// Compression jobs that are out, with the time of their end.
+    jobs: Vec<(Instant, Job)>,
+    compressor: Compressor,
+    wait: Option<Instant>,
+    /// How many drains in a row ended in a wait that was over already.
+    idle_drains: u32,
+    flushes: Vec<Pending>,
+    names: BTreeMap<usize, String>,
+    /// Every id that each topic had.
+    pub ids: BTreeMap<String, Vec<TopicId>>,
+    sent: u64,
+    next_send: Instant,
+    stalled_until: Instant,
+    back_at: BTreeMap<i32, Instant>,
+    tell_at: Option<Instant>,
+    calm: Option<Instant>,
+    /// When the last fault ended.
+    trouble_until: Instant,
+    acts: Acts,
+    /// Dice for what came later, so that seeds still mean what they meant.
+    odd: Dice,
+    ending: bool,
+    closed: bool,
+    connects: VecDeque<Instant>,
+    sometimes: BTreeMap<&'static str, u64>,
+    fingerprint: u64,
+    events: VecDeque<String>,
+    waits_for_room: bool,
+    waits_for_topic: BTreeMap<String, Instant>,
+}
+
+impl World {
+    pub fn new(plan: Plan, verbose: bool) -> Self {
+        let nodes = (0..plan.cluster.nodes).map(|node| format!("node{}:{}", node + 1, 9092 + node)).collect::<Vec<_>>();
+        let servers = ("bootstrap.servers", nodes.join(","));
+        let options = plan.options.iter().cloned().chain([servers]);
+        let config = Config::from_properties(options).expect("the plan draws valid options");
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&plan.seed.to_be_bytes());
+        let mut cluster = Cluster::new(plan.cluster.clone());
+        for node in cluster.nodes() {
+            cluster.set_address(node, &format!("node{node}"), 9092 + node as u16 - 1);
+        }
+        let orders: Shared = Arc::new(Mutex::new(Orders::default()));
+        let (faults, dice) = (plan.faults.clone(), Dice::new(plan.seed ^ 77));
+        let gremlin = Gremlin { faults, dice, orders: Arc::clone(&orders), node: 0 };
+        cluster.set_mischief(Box::new(gremlin));
+        let mut ids = BTreeMap::new();
+        for topic in 0..plan.topics {
+            let name = format!("topic-{topic}");
+            let settings = TopicSettings::default().max_message_bytes(plan.max_message_bytes);
+            let id = cluster.create_topic_with(&name, plan.cluster.default_partitions, settings);
+            ids.insert(name, vec![id]);
+        }
+        let limits = Limits {
+            in_flight: plan.millis("max.in.flight.requests.per.connection", 5) as usize,
+            idempotent: plan.idempotent(),
+            acks: plan.acks().parse().unwrap_or(-1),
+            backoff: Duration::from_millis(plan.millis("retry.backoff.ms", 100)),
+        };
+        let unix = UnixTime::from_millis(plan.cluster.unix_time);
+        Self {
+            producer: Producer::new(Instant::ZERO, Some(unix), config, seed),
+            dice: Dice::new(plan.seed ^ 0xabcd),
+            odd: Dice::new(plan.seed ^ 0x0dd),
+            plan,
+            verbose,
+            now: Instant::ZERO,
+            cluster,
+            orders,
+            moods: Vec::new(),
+            wires: BTreeMap::new(),
+            wiretap: Wiretap::new(limits),
+            books: Books::default(),
+            jobs: Vec::new(),
+            compressor: Compressor::default(),
+            wait: Some(Instant::ZERO),
+            idle_drains: 0,
+            flushes: Vec::new(),
+            names: BTreeMap::new(),
+            ids,
+            sent: 0,
+            next_send: Instant::ZERO,
+            stalled_until: Instant::ZERO,
+            back_at: BTreeMap::new(),
+            tell_at: None,
+            calm: None,
+            trouble_until: Instant::ZERO,
+            acts: Acts::new(),
+            ending: false,
+            closed: false,
+            connects: VecDeque::new(),
+            sometimes: BTreeMap::new(),
+            fingerprint: 0xcbf2_9ce4_8422_2325,
+            events: VecDeque::new(),
+            waits_for_room: false,
+            waits_for_topic: BTreeMap::new(),
+        }
+    }
+
+    pub fn outcome(&mut self) -> (BTreeMap<i16, u64>, BTreeMap<&'static str, u64>, u64) {
+        (self.cluster.counters().errors.clone(), self.sometimes.clone(), self.fingerprint)
+    }
+
+    pub fn last_events(&self) -> Vec<String> {
+        self.events.iter().cloned().collect()
+    }
+
+    fn note(&mut self, event: impl FnOnce() -> String) {
+        let event = format!("{:>9.3} {}", self.now.as_nanos() as f64 / 1e6, event());
+        for byte in event.bytes() {
+            self.fingerprint = (self.fingerprint ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if self.verbose {
+            println!("{event}");
+        }
+        self.events.push_back(event);
+        if self.events.len() > 60 {
+            self.events.pop_front();
+        }
+    }
+
+    fn sometimes(&mut self, what: &'static str) {
+        *self.sometimes.entry(what).or_default() += 1;
+    }
+
+    /// From the first send to the audit.
+    pub fn run(&mut self) -> Result<(), String> {
+        let fault_phase = Instant::from_millis(self.plan.fault_phase);
+        let patience = self.plan.delivery_timeout() + Duration::from_secs(60);
+        let mut end = None;
+        for step in 0..400_000u64 {
+            self.orders.lock().expect("nobody panics with it").now = self.now;
+            self.deliver()?;
+            if self.now >= fault_phase && self.calm.is_none() {
+                self.calm_down();
+                end = Some(self.now + patience);
+            }
+            if self.calm.is_none() {
+                self.misbehave();
+            }
+            if self.now >= self.stalled_until {
+                self.work()?;
+                self.drive()?;
+            }
+            self.cluster.advance(self.now);
+            self.deliver()?; // what it answers now is on its way before time goes on
+            self.check_steps()?;
+            if self.closed {
+                return self.finish();
+            }
+            if let (Some(end), Some(last)) = (&mut end, self.books.records.last()) {
+                let acts = self.act_deadline().unwrap_or(Instant::ZERO);
+                *end = (*end).max(last.sent.max(acts) + patience);
+            }
+            if end.is_some_and(|end| self.now > end) {
+                return Err(format!(
+                    "STALL: still open long after the faults ended: {} of {} delivered, {} failed",
+                    self.books.delivered,
+                    self.books.records.len(),
+                    self.books.failed
+                ));
+            }
+            if !self.step_time() {
+                return Err(format!("STUCK: nothing will ever happen again (step {step})"));
+            }
+        }
+        Err("too many steps".into())
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        if self.books.is_open() {
+            return Err("closed with open records".into());
+        }
+        if !self.flushes.is_empty() {
+            return Err(format!("flushes never ended: {:?}", self.flushes));
+        }
+        self.jobs.clear(); // the latest of all; they held memory
+        self.producer.poll_output();
+        if self.producer.buffered() > 0 {
+            return Err(format!("{} bytes of memory never came back", self.producer.buffered()));
+        }
+        let stats = self.producer.stats();
+        let counted = (stats.records_accepted, stats.records_delivered, stats.records_failed);
+        if counted != (self.books.records.len() as u64, self.books.delivered, self.books.failed) {
+            return Err(format!("the counters {counted:?} are wrong"));
+        }
+        for (count, what) in [
+            (stats.records_delivered, "a record was delivered"),
+            (stats.records_failed, "a record failed"),
+            (stats.retries, "a batch was retried"),
+            (stats.splits, "a batch was split"),
+            (stats.batches_compressed, "a batch was compressed"),
+            (stats.jobs, "a compression job went out"),
+            (stats.epoch_bumps, "an epoch was bumped"),
+            (stats.buffer_full, "a send found the buffer full"),
+            (stats.late_answers, "an answer came too late"),
+            (stats.connection_failures, "a connection failed"),
+        ] {
+            if count > 0 {
+                self.sometimes(what);
+            }
+        }
+        for (what, times) in core::mem::take(&mut self.orders.lock().expect("nobody panics with it").met) {
+            *self.sometimes.entry(what).or_default() += times;
+        }
+        self.books.audit(&self.plan, &self.cluster, &self.ids, self.trouble_until)
+    }
+
+    /// What the laws say of every moment.
+    fn check_steps(&mut self) -> Result<(), String> {
+        if self.now >= self.stalled_until {
+            self.wiretap.check()?;
+        }
+        let memory = self.plan.millis("buffer.memory", 33_554_432) as usize;
+        // The parts of split batches may take a little more than their parents, and so may batches that hardly shrink.
+        let stats = self.producer.stats();
+        let reserve = if stats.splits + stats.batches_compressed > 0 { 256 * self.books.records.len() } else { 0 };
+        if self.producer.buffered() > memory + reserve {
+            return Err(format!("{} bytes buffered, of {memory}", self.producer.buffered()));
+        }
+        Ok(())
+    }
+
+    /// After the faults have ended, what is open succeeds, unless its time was up soon after or an earlier batch of the
+    /// partition failed in doubt.
+    fn check_late_failure(&mut self, delivery: &milena::Delivery, error: &milena::DeliveryError) -> Result<(), String> {
+        use milena::DeliveryErrorKind as Kind;
+        let calm = self.trouble_until;
+        // A broker that tells no topic ids can't make the client see that a topic is another one, with fewer partitions.
+        let blind = self.plan.faults.recreate > 0 && self.plan.newest(Request::Metadata) < 10;
+        // Decided while there were faults, told when the batches before it were resolved.
+        // Old versions have no words with an error.
+        let wordless = self.plan.newest(Request::Produce) < 8 && matches!(error.kind, Kind::Refused(_));
+        let decided = error.message.as_deref() == Some("on demand") || wordless;
+        // By name, what stands behind a refused batch can't be known not to be written.
+        let by_name = !self.plan.by_id() && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
+        // A broker that was restarted remembers one batch of each producer: earlier ones in doubt can't be acknowledged.
+        let forgotten =
+            self.plan.faults.crash > 0 && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
+        let excused = blind
+            || forgotten
+            || decided
+            || by_name
+            || match &error.kind {
+                Kind::TimedOut(_) => {
+                    let soon = self.now < calm + Duration::from_secs(15);
+                    let place = (self.producer.topic_name(delivery.topic).to_string(), delivery.partition);
+                    soon || self.books.doubtful.contains(&place)
+                }
+                // The topic was created again with fewer; that may be seen late.
+                Kind::PartitionGone => self.plan.faults.recreate > 0,
+                Kind::Aborted => self.ending,
+                // Too large for the topic, each record by itself.
+                Kind::Refused(code) => {
+                    matches!(code.code(), 10 | 47 | 17 | 29) || self.now < calm + Duration::from_secs(15)
+                }
+                _ => self.now < calm + Duration::from_secs(15),
+            };
+        if excused { Ok(()) } else { Err(format!("AVOIDABLE: {delivery:?} long after the faults ended")) }
+    }
+}

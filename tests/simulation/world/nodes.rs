@@ -1,0 +1,206 @@
+//! What happens to connections, nodes, leaders and topics, on the dice, until it ends.
+
+use core::time::Duration;
+
+use milena::cluster::TopicSettings;
+use milena::{Cause, ConnId, Input, Instant, UnixTime};
+
+use super::World;
+use crate::servers::{Mood, View};
+
+impl World {
+    /// Faults of the network and of nodes.
+    pub(super) fn misbehave(&mut self) {
+        let f = self.plan.faults.clone();
+        let now = self.now;
+        let conns: Vec<ConnId> =
+            self.wires.iter().filter(|(_, w)| !w.client_gone && w.announced).map(|(c, _)| *c).collect();
+        for conn in conns {
+            let (reset, half_open) = (self.dice.once_in(f.reset), self.dice.once_in(f.half_open));
+            if reset || half_open {
+                let Some(wire) = self.wires.get_mut(&conn) else {
+                    continue;
+                };
+                if reset {
+                    if let Some(peer) = wire.peer.take() {
+                        self.cluster.disconnect(peer);
+                    }
+                    self.wires.remove(&conn);
+                } else {
+                    wire.client_gone = true;
+                    wire.to_client.clear();
+                    wire.blocked_until = None;
+                    // What is on its way may take long.
+                    let late = Duration::from_millis(self.dice.range(0, 2000));
+                    for (at, _) in &mut wire.to_broker {
+                        *at = *at + late;
+                    }
+                }
+                self.input(conn, Input::Disconnected(conn, Cause::Io("reset")));
+            } else if self.dice.once_in(f.blackhole) {
+                if let Some(wire) = self.wires.get_mut(&conn) {
+                    wire.blackhole = true;
+                }
+            }
+        }
+        let nodes = self.cluster.nodes();
+        let node = self.dice.pick(&nodes);
+        let alone = nodes.iter().filter(|node| self.cluster.is_up(**node)).count() <= 1;
+        if self.dice.once_in(f.crash) && self.cluster.is_up(node) && !(alone && f.lose_tail) {
+            self.crash(node);
+            self.back_at.insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
+        }
+        if self.dice.once_in(f.pause) && self.cluster.is_up(node) {
+            self.note(|| format!("node {node} pauses"));
+            self.cluster.pause(node);
+            self.back_at.insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
+        }
+        self.change_moods();
+        let back: Vec<i32> = self.back_at.iter().filter(|(_, at)| **at <= now).map(|(node, _)| *node).collect();
+        for node in back {
+            self.back(node);
+        }
+        let topic = format!("topic-{}", self.dice.range(0, self.plan.topics - 1));
+        let partition = self.dice.range(0, 4) as i32;
+        if self.dice.once_in(f.move_leader) {
+            let told = !(f.untold && self.dice.once_in(2));
+            if self.cluster.move_leader(&topic, partition, node, told) {
+                self.note(|| format!("{topic}-{partition} is led by {node}, told {told}"));
+                self.tell_at.get_or_insert(now + Duration::from_millis(self.dice.range(10, 1500)));
+            }
+        }
+        if self.tell_at.is_some_and(|at| at <= now) {
+            self.tell_at = None;
+            self.cluster.tell_zombies(now);
+        }
+        if self.dice.once_in(f.recreate) {
+            let partitions = self.cluster.partitions(&topic).max(1);
+            let fewer = if self.dice.once_in(4) { (partitions - 1).max(1) } else { partitions };
+            self.note(|| format!("{topic} is re-created with {fewer} partitions"));
+            let settings = TopicSettings::default().max_message_bytes(self.plan.max_message_bytes);
+            let id = self.cluster.create_topic_with(&topic, fewer, settings);
+            self.ids.entry(topic.clone()).or_default().push(id);
+        }
+        if self.dice.once_in(f.grow) {
+            let partitions = self.cluster.partitions(&topic);
+            self.cluster.add_partitions(&topic, (partitions + 1).min(8));
+        }
+        if self.dice.once_in(f.stall) {
+            self.stalled_until = now + Duration::from_millis(self.dice.range(1, 1000));
+        }
+        if self.dice.once_in(f.clock_step) {
+            let step = self.dice.range(0, 3_000_000) as i64 - 1_500_000;
+            let time = self.plan.cluster.unix_time + (now.as_nanos() / 1_000_000) as i64 + step;
+            self.producer.handle_input(now, Input::WallClock(UnixTime::from_millis(time)));
+        }
+    }
+
+    /// A server begins or ends to answer in its own way.
+    fn change_moods(&mut self) {
+        let over: Vec<(i32, Mood)> =
+            self.moods.iter().filter(|(until, ..)| *until <= self.now).map(|(_, node, mood)| (*node, *mood)).collect();
+        self.moods.retain(|(until, ..)| *until > self.now);
+        for (node, mood) in over {
+            self.end_mood(node, mood);
+        }
+        if self.odd.once_in(self.plan.faults.moods) {
+            let (nodes, moods) = (self.cluster.nodes(), self.plan.moods.clone());
+            let (node, mood) = (self.odd.pick(&nodes), self.odd.pick(&moods));
+            let until = self.now + Duration::from_millis(self.odd.range(50, 5000));
+            if self.orders.lock().expect("nobody panics with it").moods.get(&node).is_none_or(Vec::is_empty) {
+                self.begin_mood(node, mood);
+                self.moods.push((until, node, mood));
+            }
+        }
+        if let Some((at, node, mood)) = self.plan.lasting.filter(|(at, ..)| Instant::from_millis(*at) == self.now) {
+            self.note(|| format!("for good, from {at} on:"));
+            self.begin_mood(node, mood);
+        }
+    }
+
+    fn begin_mood(&mut self, node: i32, mood: Mood) {
+        self.note(|| format!("node {node} is in a mood: {mood:?}"));
+        self.orders.lock().expect("nobody panics with it").moods.entry(node).or_default().push(mood);
+        if mood == Mood::View(View::Lagging) {
+            self.cluster.set_lagging(node, true);
+        }
+    }
+
+    fn end_mood(&mut self, node: i32, mood: Mood) {
+        self.note(|| format!("node {node} is in no mood any more: {mood:?}"));
+        let mut orders = self.orders.lock().expect("nobody panics with it");
+        let moods = orders.moods.entry(node).or_default();
+        if let Some(place) = moods.iter().position(|known| *known == mood) {
+            moods.remove(place);
+        }
+        if !moods.contains(&Mood::View(View::Lagging)) {
+            self.cluster.set_lagging(node, false);
+        }
+    }
+
+    fn end_moods(&mut self) {
+        for (_, node, mood) in core::mem::take(&mut self.moods) {
+            self.end_mood(node, mood);
+        }
+    }
+
+    pub(super) fn crash(&mut self, node: i32) {
+        self.note(|| format!("node {node} crashes"));
+        self.cluster.crash(node);
+        for (_, wire) in self.wires.iter_mut().filter(|(_, wire)| wire.node == node) {
+            if wire.peer.take().is_some() {
+                wire.to_broker.clear();
+            }
+        }
+        let gone: Vec<ConnId> =
+            self.wires.iter().filter(|(_, w)| w.node == node && w.announced).map(|(c, _)| *c).collect();
+        for conn in gone {
+            let wire = self.wires.remove(&conn).expect("it was listed");
+            if !wire.client_gone {
+                self.input(conn, Input::Disconnected(conn, Cause::Io("reset")));
+            }
+        }
+        for wire in self.wires.values_mut().filter(|wire| wire.node == node) {
+            wire.refused = true;
+        }
+    }
+
+    pub(super) fn back(&mut self, node: i32) {
+        self.back_at.remove(&node);
+        self.note(|| format!("node {node} is back"));
+        let lose_tail = self.plan.faults.lose_tail && self.calm.is_none() && self.dice.once_in(2);
+        self.cluster.resume(self.now, node);
+        if !self.cluster.is_up(node) {
+            self.cluster.restart(node, lose_tail);
+        }
+    }
+
+    /// The faults end.
+    pub(super) fn calm_down(&mut self) {
+        self.note(|| "calm".into());
+        self.calm = Some(self.now);
+        // Where all servers ask for a pause, there is none to go to.
+        let nodes = self.cluster.nodes();
+        let throttled = self.orders.lock().expect("nobody panics with it").throttled.clone();
+        let pause = nodes.iter().map(|node| throttled.get(node).copied().unwrap_or_default()).min();
+        self.trouble_until = self.now.max(pause.unwrap_or_default());
+        self.orders.lock().expect("nobody panics with it").calm = true;
+        self.end_moods();
+        let away: Vec<i32> = self.cluster.nodes().into_iter().filter(|node| !self.cluster.is_up(*node)).collect();
+        for node in away {
+            self.back(node);
+        }
+        self.cluster.tell_zombies(self.now);
+        let time = self.plan.cluster.unix_time + (self.now.as_nanos() / 1_000_000) as i64;
+        self.producer.handle_input(self.now, Input::WallClock(UnixTime::from_millis(time)));
+        self.stalled_until = self.now;
+        for (at, _) in &mut self.jobs {
+            *at = (*at).min(self.now);
+        }
+        for wire in self.wires.values_mut() {
+            if let Some(until) = &mut wire.blocked_until {
+                *until = (*until).min(self.now);
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! What can be heard on the wires: which requests go to whom, how often, how many at a time, and under which numbers batches
+//! go out. Laws that need no more than that are checked here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use core::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::{
+    ApiKey, MetadataRequest, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader,
+};
+use kafka_protocol::protocol::Decodable;
+use milena::cluster::{Cluster, TopicId};
+use milena::{ConnId, Instant};
+
+/// Answers after which a batch is certainly not written.
+const NOT_WRITTEN: &[i16] = &[2, 10, 17, 18, 19, 21, 29, 31, 32, 35, 43, 45, 47, 59, 76, 87];
+
+/// Batches of a partition, from the oldest that is not delivered to the newest, that brokers know when they come again.
+const WINDOW: usize = 5;
+
+/// Producer id, epoch, first sequence and number of records of a batch.
+type Stamp = (i64, i16, i32, i32);
+
+/// A partition, as requests name it.
+type Place = (TopicId, i32);
+
+/// A batch on its way.
+#[derive(Clone, Debug)]
+struct Batch {
+    place: Place,
+    /// Over its records, as they were sent.
+    fingerprint: u64,
+    /// The number of its first record, where that can be read.
+    first: Option<u64>,
+    stamp: Stamp,
+}
+
+/// A request that was written whole and is not answered.
+#[derive(Debug)]
+struct Unanswered {
+    correlation: i32,
+    api: i16,
+    version: i16,
+    batches: Vec<Batch>,
+}
+
+/// One connection.
+#[derive(Debug, Default)]
+struct Line {
+    node: i32,
+    said: Vec<u8>,
+    heard: Vec<u8>,
+    unanswered: VecDeque<Unanswered>,
+}
+
+/// What is known of a batch that went out.
+#[derive(Clone, Debug, Default)]
+struct Sent {
+    stamp: Stamp,
+    /// Attempts that are not answered on a connection that stands.
+    on_wire: u32,
+    /// An attempt may have been written, for all that the client can know.
+    in_doubt: bool,
+}
+
+/// What the laws are about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) in_flight: usize,
+    pub(super) idempotent: bool,
+    pub(super) acks: i16,
+    /// The least time between two metadata requests.
+    pub(super) backoff: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Wiretap {
+    limits: Limits,
+    lines: BTreeMap<ConnId, Line>,
+    batches: BTreeMap<(Place, u64), Sent>,
+    /// For each partition and identity, the sequences that were used, with their numbers of records.
+    sequences: BTreeMap<(Place, i64, i16), BTreeMap<i32, i32>>,
+    /// First records of batches that were sent, may be written, and are not delivered.
+    open: BTreeMap<Place, BTreeSet<u64>>,
+    /// First records of batches in whole requests that want no answer.
+    unconfirmed: BTreeSet<u64>,
+    /// When control requests were sent, and to whom.
+    control: VecDeque<(Instant, i32)>,
+    /// When metadata of each topic were asked for last.
+    pub(super) asked: BTreeMap<String, Instant>,
+    /// Requests to each node, by their kind.
+    pub(super) counts: BTreeMap<(i32, i16), u64>,
+}
+
+impl Wiretap {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            lines: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            open: BTreeMap::new(),
+            unconfirmed: BTreeSet::new(),
+            control: VecDeque::new(),
+            asked: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn connected(&mut self, conn: ConnId, node: i32) {
+        self.lines.insert(conn, Line { node, ..Line::default() });
+    }
+
+    /// The connection is gone: what is unanswered on it may have been written.
+    pub(super) fn gone(&mut self, conn: ConnId) {
+        let Some(line) = self.lines.remove(&conn) else { return };
+        for batch in line.unanswered.iter().flat_map(|request| &request.batches) {
+            if let Some(sent) = self.batches.get_mut(&(batch.place, batch.fingerprint)) {
+                sent.on_wire = sent.on_wire.saturating_sub(1);
+                sent.in_doubt |= sent.stamp == batch.stamp;
+            }
+        }
+    }
+
+    /// The client has written.
+    pub(super) fn said(&mut self, now: Instant, conn: ConnId, bytes: &[u8], cluster: &Cluster) -> Result<(), String> {
+        let Some(line) = self.lines.get_mut(&conn) else { return Ok(()) };
+        line.said.extend_from_slice(bytes);
+        loop {
+            let Some(line) = self.lines.get_mut(&conn) else { return Ok(()) };
+            let Some(frame) = take_frame(&mut line.said) else { return Ok(()) };
+            self.request(now, conn, frame, cluster)?;
+        }
+    }
+
+    fn request(&mut self, now: Instant, conn: ConnId, mut frame: Bytes, cluster: &Cluster) -> Result<(), String> {
+        const UNREADABLE: &str = "a request that can't be read";
+        let (api, version) = (i16::from_be_bytes([frame[0], frame[1]]), i16::from_be_bytes([frame[2], frame[3]]));
+        let key = ApiKey::try_from(api).map_err(|()| "a request that there is not")?;
+        let header = key.request_header_version(version);
+        let header = RequestHeader::decode(&mut frame, header).map_err(|_| UNREADABLE)?;
+        let node = self.lines.get(&conn).map_or(-1, |line| line.node);
+        *self.counts.entry((node, api)).or_default() += 1;
+        let mut batches = Vec::new();
+        match key {
+            ApiKey::Produce => {
+                let request = ProduceRequest::decode(&mut frame, version).map_err(|_| UNREADABLE)?;
+                for topic in request.topic_data {
+                    let id = if version >= 13 {
+                        *topic.topic_id.as_bytes()
+                    } else {
+                        cluster.topic_id(&topic.name).unwrap_or_default()
+                    };
+                    for data in topic.partition_data {
+                        let section = data.records.unwrap_or_default();
+                        batches.push(batch_of((id, data.index), &section).ok_or("a batch that can't be read")?);
+                    }
+                }
+                for batch in &batches {
+                    self.batch(batch, version >= 13, cluster)?;
+                }
+            }
+            ApiKey::Metadata => {
+                let request = MetadataRequest::decode(&mut frame, version).map_err(|_| UNREADABLE)?;
+                for name in request.topics.into_iter().flatten().filter_map(|topic| topic.name) {
+                    self.asked.insert(name.to_string(), now);
+                }
+                self.control(now, node)?;
+            }
+            ApiKey::InitProducerId => self.control(now, node)?,
+            _ => {}
+        }
+        if api == 0 && self.limits.acks == 0 {
+            return Ok(()); // no answer will come
+        }
+        let correlation = header.correlation_id;
+        let Some(line) = self.lines.get_mut(&conn) else { return Ok(()) };
+        line.unanswered.push_back(Unanswered { correlation, api, version, batches });
+        let in_flight = line.unanswered.iter().filter(|request| request.api == 0).count();
+        if in_flight > self.limits.in_flight {
+            return Err(format!("{in_flight} requests in flight on {conn}, of {}", self.limits.in_flight));
+        }
+        Ok(())
+    }
+
+    /// A batch went out.
+    fn batch(&mut self, batch: &Batch, by_id: bool, cluster: &Cluster) -> Result<(), String> {
+        let (id, partition) = batch.place;
+        if self.limits.acks == 0 {
+            if let Some(first) = batch.first {
+                if !self.unconfirmed.insert(first) {
+                    return Err(format!("TWICE: the batch of record {first} was written whole in two requests"));
+                }
+            }
+        }
+        if !self.limits.idempotent {
+            return Ok(());
+        }
+        let (producer_id, epoch, sequence, count) = batch.stamp;
+        let sent = self.batches.entry((batch.place, batch.fingerprint)).or_default();
+        let before = core::mem::replace(&mut sent.stamp, batch.stamp);
+        let first_time = before == Stamp::default();
+        if !first_time && before != batch.stamp {
+            let stands = |stamp: &(i64, i64, i16, i32, i32)| (stamp.1, stamp.2, stamp.3, stamp.4) == before;
+            if cluster.stamps(id, partition).iter().any(stands) {
+                return Err(format!("RENUMBERED: {before:?} stands in the log, and goes out as {:?}", batch.stamp));
+            }
+            // What stands behind a batch that is not written is not written either, where topics have ids.
+            let earlier = self.sequences.get(&(batch.place, before.0, before.1));
+            let stamps = cluster.stamps(id, partition);
+            let written = |sequence: &i32, count: &i32| {
+                stamps.iter().any(|it| (it.1, it.2, it.3, it.4) == (before.0, before.1, *sequence, *count))
+            };
+            let behind = earlier
+                .is_some_and(|earlier| earlier.range(..before.2).any(|(sequence, count)| !written(sequence, count)));
+            if (sent.in_doubt || sent.on_wire > 0) && !(behind && by_id) {
+                return Err(format!("RENUMBERED: {before:?} is in doubt, and goes out as {:?}", batch.stamp));
+            }
+            sent.in_doubt = false;
+        }
+        sent.on_wire += 1;
+        self.sequences.entry((batch.place, producer_id, epoch)).or_default().insert(sequence, count);
+        if let Some(first) = batch.first {
+            self.open.entry(batch.place).or_default().insert(first);
+        }
+        Ok(())
+    }
+
+    /// What holds whenever the driver has drained.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self.open.iter().find(|(_, open)| open.len() > WINDOW) {
+            Some(((_, partition), open)) => Err(format!(
+                "WINDOW: {} batches of partition {partition} are under way, more than brokers remember",
+                open.len()
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// A request for metadata or a producer id.
+    fn control(&mut self, now: Instant, node: i32) -> Result<(), String> {
+        self.control.push_back((now, node));
+        while self.control.front().is_some_and(|(at, _)| *at + Duration::from_secs(1) < now) {
+            self.control.pop_front();
+        }
+        // Twice as often as one that never learns anything new, and a few for what is new.
+        let bound = 2 * (1000 / self.limits.backoff.as_millis().max(1)) as usize + 20;
+        if self.control.len() > bound {
+            return Err(format!("HAMMERING: {} control requests in a second", self.control.len()));
+        }
+        Ok(())
+    }
+
+    /// The client was handed bytes.
+    pub(super) fn heard(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some(line) = self.lines.get_mut(&conn) else { return };
+        line.heard.extend_from_slice(bytes);
+        while let Some(line) = self.lines.get_mut(&conn) {
+            let Some(frame) = take_frame(&mut line.heard) else { return };
+            let correlation = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
+            if line.unanswered.front().is_none_or(|request| request.correlation != correlation) {
+                return; // nonsense; the client breaks the connection off
+            }
+            let request = line.unanswered.pop_front().expect("it was looked at");
+            if request.api == 0 && self.limits.idempotent {
+                self.answered(&request, frame);
+            }
+        }
+    }
+
+    fn answered(&mut self, request: &Unanswered, mut frame: Bytes) {
+        let header = ApiKey::Produce.response_header_version(request.version);
+        let response = ResponseHeader::decode(&mut frame, header)
+            .and_then(|_| ProduceResponse::decode(&mut frame, request.version));
+        let answers: Vec<(TopicId, String, i32, i16)> = response.map_or(Vec::new(), |response| {
+            let topic = |topic: kafka_protocol::messages::produce_response::TopicProduceResponse| {
+                let (id, name) = (*topic.topic_id.as_bytes(), topic.name.to_string());
+                topic.partition_responses.into_iter().map(move |it| (id, name.clone(), it.index, it.error_code))
+            };
+            response.responses.into_iter().flat_map(topic).collect()
+        });
+        for batch in &request.batches {
+            let Some(sent) = self.batches.get_mut(&(batch.place, batch.fingerprint)) else { continue };
+            sent.on_wire = sent.on_wire.saturating_sub(1);
+            // By name the answers for equal partitions of two topics can't be told apart here: then all count.
+            let for_it = |answer: &&(TopicId, String, i32, i16)| {
+                answer.2 == batch.place.1 && (request.version < 13 || answer.0 == batch.place.0)
+            };
+            let mut codes = answers.iter().filter(for_it).map(|answer| answer.3).peekable();
+            let refused = codes.peek().is_some() && codes.all(|code| NOT_WRITTEN.contains(&code));
+            if sent.stamp == batch.stamp && !refused && request.version >= 13 {
+                sent.in_doubt = true;
+            }
+            if let (true, Some(first), Some(open)) = (refused, batch.first, self.open.get_mut(&batch.place)) {
+                open.remove(&first);
+            }
+        }
+    }
+
+    /// Records of a partition were delivered.
+    pub(super) fn delivered(&mut self, numbers: &[u64]) {
+        for open in self.open.values_mut().filter(|open| !open.is_empty()) {
+            for number in numbers {
+                open.remove(number);
+            }
+        }
+    }
+
+    /// Whether the batch that begins with this record left in a whole request that wants no answer.
+    pub(super) fn left_whole(&self, first: u64) -> bool {
+        self.unconfirmed.contains(&first)
+    }
+}
+
+/// A frame without its length, if it is whole.
+fn take_frame(bytes: &mut Vec<u8>) -> Option<Bytes> {
+    let length = i32::from_be_bytes(*bytes.first_chunk::<4>()?);
+    let end = 4 + usize::try_from(length).ok()?;
+    if bytes.len() < end || length < 4 {
+        return None;
+    }
+    let rest = bytes.split_off(end);
+    Some(Bytes::from(core::mem::replace(bytes, rest)).slice(4..))
+}
+
+/// Reads the head of a batch, and of its first record if nothing is compressed.
+fn batch_of(place: Place, section: &[u8]) -> Option<Batch> {
+    let number = |at: usize| Some(u64::from_be_bytes(*section.get(at..)?.first_chunk::<8>()?));
+    let producer_id = number(43)? as i64;
+    let epoch = i16::from_be_bytes(*section.get(51..)?.first_chunk()?);
+    let sequence = i32::from_be_bytes(*section.get(53..)?.first_chunk()?);
+    let count = i32::from_be_bytes(*section.get(57..)?.first_chunk()?);
+    let records = section.get(61..)?;
+    let mut fingerprint = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in records {
+        fingerprint = (fingerprint ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    let compressed = section.get(22)? & 7 != 0;
+    let first = if compressed { None } else { first_number(records) };
+    Some(Batch { place, fingerprint, first, stamp: (producer_id, epoch, sequence, count) })
+}
+
+/// The number that the first record's value begins with.
+fn first_number(records: &[u8]) -> Option<u64> {
+    let mut rest = records;
+    let mut varint = |skip: usize| {
+        let mut value = 0u64;
+        for place in 0..10 {
+            let (byte, behind) = rest.split_first()?;
+            rest = behind;
+            value |= u64::from(byte & 0x7f) << (7 * place);
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let value = ((value >> 1) as i64) ^ -((value & 1) as i64);
+        rest = rest.get(skip..)?;
+        Some(value)
+    };
+    varint(1)?; // length, and attributes behind it
+    varint(0)?; // timestamp
+    varint(0)?; // offset
+    let key = varint(0)?;
+    rest = rest.get(usize::try_from(key.max(0)).ok()?..)?;
+    let mut behind = rest;
+    while let Some((byte, more)) = behind.split_first() {
+        behind = more;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    Some(u64::from_be_bytes(*behind.first_chunk::<8>()?))
+}
