@@ -27,7 +27,9 @@ struct Inside {
     refusal: AtomicI16,
     /// How often it was.
     refused: AtomicU64,
-    /// Answers to Produce that were held back when the node went away.
+    /// Answers to Produce that are held back.
+    held: AtomicU64,
+    /// Those that were when the node went away.
     lost: AtomicU64,
     /// Sockets of the connections that are open.
     sockets: Mutex<Vec<TcpStream>>,
@@ -88,6 +90,11 @@ impl Gate {
     /// Holds answers back for so long. Those that wait when the node goes away are lost.
     pub fn hold_answers(&self, span: Duration) {
         self.inside.delay.store(span.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// How many answers to Produce are held back now.
+    pub fn held_answers(&self) -> u64 {
+        self.inside.held.load(Ordering::SeqCst)
     }
 
     /// How many answers to Produce were lost so far.
@@ -176,7 +183,10 @@ impl Inside {
                 self.refused.fetch_add(1, Ordering::SeqCst);
             }
             let due = now() + Duration::from_millis(self.delay.load(Ordering::SeqCst));
-            if held.send((due, asked.is_some_and(|asked| asked.key == PRODUCE), frame)).is_err() {
+            let produced = asked.is_some_and(|asked| asked.key == PRODUCE);
+            self.held.fetch_add(u64::from(produced), Ordering::SeqCst);
+            if held.send((due, produced, frame)).is_err() {
+                self.held.fetch_sub(u64::from(produced), Ordering::SeqCst);
                 break;
             }
         }
@@ -193,8 +203,11 @@ impl Inside {
                 Some((due, ..)) => match held.recv_timeout(due.saturating_duration_since(now())) {
                     Ok(answer) => Some(answer),
                     Err(_) => {
-                        let written = waiting.pop_front().is_none_or(|(.., frame)| client.write_all(&frame).is_ok());
+                        let written = waiting.front().is_some_and(|(.., frame)| client.write_all(frame).is_ok());
                         if written {
+                            let written = waiting.pop_front();
+                            let produced = written.is_some_and(|(_, produced, _)| produced);
+                            self.held.fetch_sub(u64::from(produced), Ordering::SeqCst);
                             continue;
                         }
                         None
@@ -207,9 +220,10 @@ impl Inside {
                 None => break,
             }
         }
-        let lost = waiting.iter().filter(|(_, produced, _)| *produced).count();
-        self.lost.fetch_add(lost as u64, Ordering::SeqCst);
         let _ = client.shutdown(Shutdown::Both);
+        let lost = waiting.into_iter().chain(held.try_iter()).filter(|(_, produced, _)| *produced).count() as u64;
+        self.lost.fetch_add(lost, Ordering::SeqCst);
+        self.held.fetch_sub(lost, Ordering::SeqCst);
     }
 }
 

@@ -154,8 +154,13 @@ fn only_replica_once(kafka: &mut Kafka, topic: &str, end: fn(&mut Kafka, usize))
     let (sent, up) = while_streaming(&producer, topic, 1, 4000, || {
         std::thread::sleep(Duration::from_secs(1));
         kafka.gate(0).hold_answers(Duration::from_millis(400));
-        std::thread::sleep(Duration::from_secs(2));
-        eprintln!("in flight {} {:?}", producer.in_flight(), producer.stats());
+        std::thread::sleep(Duration::from_secs(1));
+        for _ in 0..5000 {
+            if kafka.gate(0).held_answers() == 5 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         end(kafka, 0);
         kafka.gate(0).hold_answers(Duration::ZERO);
         kafka.restart_quickly(0);
@@ -168,7 +173,8 @@ fn only_replica_once(kafka: &mut Kafka, topic: &str, end: fn(&mut Kafka, usize))
     let silence = first.map_or(f64::INFINITY, |first| (first - up).as_secs_f64());
     let seen = format!("silence {silence:.2} s, {lost} answers lost");
     let sent = all_acknowledged(sent).map_err(|words| format!("{seen}; {words}"))?;
-    let words = nothing_lost_doubled_or_reordered(kafka, topic, 1, &sent).map_err(|words| format!("{seen}; {words}"))?;
+    let words =
+        nothing_lost_doubled_or_reordered(kafka, topic, 1, &sent).map_err(|words| format!("{seen}; {words}"))?;
     let fine = silence < 1.5 && lost > 1;
     if fine { Ok(format!("{seen}; {words}")) } else { Err(format!("{seen}; {words}")) }
 }
