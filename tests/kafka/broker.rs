@@ -119,12 +119,6 @@ impl Kafka {
         for n in 0..layout.nodes {
             kafka.wait_for(n);
         }
-        if jars.needs_zookeeper() && !layout.listeners.is_empty() {
-            let server = format!("127.0.0.1:{keeper}");
-            let secrets = "SCRAM-SHA-256=[password=secret],SCRAM-SHA-512=[password=secret]";
-            let what = ["--alter", "--add-config", secrets, "--entity-type", "users", "--entity-name", "bob"];
-            kafka.broker_class("kafka.admin.ConfigCommand", &[&["--zookeeper", &server][..], &what].concat());
-        }
         kafka
     }
 
@@ -447,7 +441,14 @@ impl Kafka {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
         Command::new("java")
             .args(options)
-            .args(["-XX:TieredStopAtLevel=1", "-cp", &format!("{}/*", self.jars.broker), class, properties])
+            .args([
+                "-XX:TieredStopAtLevel=1",
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                "-cp",
+                &format!("{}/*", self.jars.broker),
+                class,
+                properties,
+            ])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)

@@ -382,7 +382,7 @@ fn rights_taken_and_given(kafka: &mut Kafka) -> Result<String, String> {
 /// leader when the next record comes.
 fn idle_with_a_record(kafka: &mut Kafka) -> Result<String, String> {
     let (waiting, idle) = ("idle-waiting", "idle-moved");
-    kafka.create_topic_with(waiting, 1, 1, &[]);
+    kafka.create_topic_with(waiting, 1, 1, &["min.insync.replicas=1"]);
     kafka.create_topic(idle, 1, &[]);
     let home = kafka.leader(waiting, 0);
     let other = (home + 1) % 3;
