@@ -181,6 +181,25 @@ impl fmt::Display for ErrorCode {
     }
 }
 
+/// What to do about a code, where that is not plain from its name.
+struct Hint<'a>(&'a ErrorCode);
+
+const ALLOW_IDEMPOTENCE: &str = "allow this user IdempotentWrite on the cluster (or Write on the topic, from Kafka 2.8), or set enable.idempotence=false";
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match self.0.0 {
+            29 => "this user needs Write (with Describe) on it; if the topic is not there yet, it is Create that lacks",
+            31 => ALLOW_IDEMPOTENCE,
+            32 => {
+                "too far from the time on the broker's clock; are both clocks right, and are timestamps in milliseconds?"
+            }
+            _ => return Ok(()),
+        };
+        write!(f, ": {words}")
+    }
+}
+
 /// Why [`send`](crate::Producer::send) did not take a record. Nothing was kept of it; the variant says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -220,7 +239,7 @@ pub enum SendError {
     #[error("the timestamp {0} is negative")]
     InvalidTimestamp(i64),
     /// The cluster refuses the topic: its name is not valid, or the user may not write to it.
-    #[error("the cluster refuses the topic: {0}")]
+    #[error("the cluster refuses the topic: {0}{hint}", hint = Hint(.0))]
     TopicFailed(ErrorCode),
     /// No server lets this client in: authentication or TLS fails. The topic is still asked for, slowly; a later send tells
     /// whether that has changed.
@@ -283,7 +302,7 @@ impl fmt::Display for Detail<'_> {
 #[non_exhaustive]
 pub enum DeliveryErrorKind {
     /// A broker refused the records for good.
-    #[error("refused by the broker: {0}")]
+    #[error("refused by the broker: {0}{hint}", hint = Hint(.0))]
     Refused(ErrorCode),
     /// `retries` are used up; the code of the last answer, or `None` if the connection was lost.
     #[error("retries are used up{}", LastAnswer(.0))]
@@ -327,20 +346,16 @@ pub struct FatalError {
 impl FatalError {
     pub(crate) const fn new(code: ErrorCode) -> Self {
         let hint = match code.0 {
-            31 => {
-                "allow this user IdempotentWrite on the cluster (or Write on the topic, from Kafka 2.8), or set enable.idempotence=false"
-            }
+            31 => ALLOW_IDEMPOTENCE,
             35 => "the brokers are too old for this configuration",
             _ => "close this producer and make a new one",
         };
         Self { code, hint }
     }
 
-    /// The brokers give no producer ids.
-    pub(crate) const NO_PRODUCER_IDS: Self = Self {
-        code: ErrorCode(35),
-        hint: "the broker offers no InitProducerId that this producer speaks: set enable.idempotence=false",
-    };
+    /// The brokers give no producer ids, or in no version that this producer speaks.
+    pub(crate) const NO_PRODUCER_IDS: Self =
+        Self { code: ErrorCode(35), hint: "no InitProducerId: set enable.idempotence=false" };
 
     /// Kafka's name for the broker's answer.
     pub const fn name(&self) -> &'static str {
@@ -364,6 +379,15 @@ pub enum ConnectionError {
     /// The other side closed it.
     #[error("closed by the other side")]
     Closed,
+    /// The other side closed it just after a request that was larger than any that it has answered: as a broker does that finds
+    /// it too large.
+    #[error(
+        "closed after a request of {bytes} bytes: is max.request.size above the server's socket.request.max.bytes?"
+    )]
+    ClosedAtLargeRequest {
+        /// The request's size.
+        bytes: usize,
+    },
     /// The other side closed it at the first request after the versions: as a broker does that wants SASL.
     #[error("closed by the other side at the first request; does the port want SASL (security.protocol)?")]
     ClosedEarly,

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use bytes::{BufMut, Bytes, BytesMut};
 
 pub use codec::{Compression, Compressor};
-pub(crate) use pool::{Class, Pool};
+pub(crate) use pool::{Class, ENTRY, Pool};
 
 use crate::record::Header;
 

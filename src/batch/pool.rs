@@ -41,6 +41,10 @@ impl Class {
     }
 }
 
+/// What a batch takes besides its chunks, in bytes: its entry in the table of batches, the table of its chunks, the heads of
+/// these.
+pub(crate) const ENTRY: usize = 512;
+
 /// All chunks of a producer. What is in use plus what lies free never exceeds the capacity, but for splits (see
 /// [`Pool::take_reserve`]).
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub(crate) struct Pool {
     capacity: usize,
     /// Bytes of chunks in use: in batches, or still held by a writer.
     used: usize,
+    /// Bytes of the batches' entries.
+    entries: usize,
     /// Bytes of chunks in `free`.
     idle: usize,
     free: [Vec<BytesMut>; SIZES.len()],
@@ -57,12 +63,12 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, used: 0, idle: 0, free: Default::default(), lent: VecDeque::new() }
+        Self { capacity, used: 0, entries: 0, idle: 0, free: Default::default(), lent: VecDeque::new() }
     }
 
     /// A chunk, or `None` if that would exceed the capacity.
     pub(crate) fn take(&mut self, class: Class) -> Option<BytesMut> {
-        if self.used + class.size() > self.capacity {
+        if self.used() + class.size() > self.capacity {
             return None;
         }
         Some(self.take_reserve(class))
@@ -77,7 +83,7 @@ impl Pool {
             self.idle -= size;
             return chunk;
         }
-        while self.used + self.idle > self.capacity && self.drop_one_idle() {}
+        while self.used() + self.idle > self.capacity && self.drop_one_idle() {}
         // A byte more than asked for: splitting it off makes the buffer reference-counted from the start, so that
         // freezing, cloning and taking it back never allocate.
         let mut chunk = BytesMut::with_capacity(size + 1);
@@ -127,19 +133,32 @@ impl Pool {
         !self.lent.is_empty()
     }
 
+    /// So many batches are in their table.
+    pub(crate) fn count_entries(&mut self, batches: usize) {
+        self.entries = batches * ENTRY;
+    }
+
     /// Bytes in use.
+    #[inline]
     pub(crate) fn used(&self) -> usize {
-        self.used
+        self.used + self.entries
     }
 
     /// Bytes that may still be taken.
     pub(crate) fn available(&self) -> usize {
-        self.capacity.saturating_sub(self.used)
+        self.capacity.saturating_sub(self.used())
+    }
+
+    /// All that there are.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// The largest record that chunks can hold, in bytes.
     pub(crate) fn largest(&self) -> usize {
-        self.capacity - self.capacity % SIZES[0]
+        let chunks = self.capacity.saturating_sub(ENTRY);
+        chunks - chunks % SIZES[0]
     }
 
     fn drop_one_idle(&mut self) -> bool {

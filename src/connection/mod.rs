@@ -15,11 +15,18 @@ use bytes::{Buf, Bytes, BytesMut};
 use sasl::Exchange;
 
 use crate::error::ConnectionError;
+use crate::planted::planted;
 use crate::time::Instant;
 use crate::wire::{self, Api, api_versions};
 
 /// What a broker calls this client (KIP-511).
 const SOFTWARE_NAME: &str = "milena";
+
+/// Requests below are not taken for too large by any server.
+const LARGE: usize = 16 << 10;
+
+/// How soon a server that finds a request too large closes the connection.
+const JUST: Duration = Duration::from_secs(1);
 
 /// The largest frame that is believed before the broker proved to be one.
 const FIRST_FRAME_MAX: usize = 1 << 20;
@@ -63,6 +70,9 @@ pub(crate) struct Request {
     correlation: i32,
     pub(crate) kind: RequestKind,
     pub(crate) version: i16,
+    /// Its bytes, and where they end, counted from the connection's first.
+    pub(crate) size: usize,
+    end: u64,
     /// When its last byte was written.
     written: Option<Instant>,
     /// How long it may stay unanswered.
@@ -90,6 +100,13 @@ pub(crate) enum RequestKind {
     Produce,
     /// Batches with acks=0: over when written.
     ProduceUnanswered,
+}
+
+impl RequestKind {
+    /// Whether it is one of those that make a connection ready.
+    pub(crate) fn makes_ready(self) -> bool {
+        matches!(self, Self::ApiVersions | Self::SaslHandshake | Self::SaslAuthenticate)
+    }
 }
 
 /// One batch in a Produce request.
@@ -123,6 +140,9 @@ pub(crate) struct Connection {
     /// The broker asked for a pause until then (KIP-219).
     pub(crate) throttled_until: Option<Instant>,
     setup_deadline: Instant,
+    /// For a connection that was ready before: how long a renewal of its session may take, from where the broker can have
+    /// read of it.
+    renewal_patience: Option<Duration>,
     /// While authenticating.
     pub(crate) exchange: Option<Exchange>,
     /// It can't go on without a token from the host.
@@ -139,6 +159,15 @@ pub(crate) struct Connection {
     /// When the last byte was written.
     progress: Instant,
     segments: VecDeque<Bytes>,
+    /// How many bytes were put in line, and how many of them were written.
+    laid_out: u64,
+    passed: u64,
+    /// Where the last request in line ends.
+    requests_end: u64,
+    /// With acks=0: the last request that was written whole, and when. Nobody says whether it was read.
+    last_unanswered: Option<(Instant, usize)>,
+    /// The largest of those before that the connection has survived.
+    survived: usize,
     /// Where request heads are written; its memory is used again when the segments cut from it are gone.
     pub(crate) head: BytesMut,
     requests: VecDeque<Request>,
@@ -167,6 +196,7 @@ impl Connection {
             armed: false,
             throttled_until: None,
             setup_deadline: now + setup_timeout,
+            renewal_patience: None,
             exchange: None,
             wants_token: false,
             session_lifetime_ms: 0,
@@ -176,6 +206,11 @@ impl Connection {
             last_used: now,
             progress: now,
             segments: VecDeque::new(),
+            laid_out: 0,
+            passed: 0,
+            requests_end: 0,
+            last_unanswered: None,
+            survived: 0,
             head: BytesMut::new(),
             requests: VecDeque::new(),
             next_correlation: 0,
@@ -221,12 +256,14 @@ impl Connection {
     /// Puts bytes in line to be written. Empty ones would never pass.
     pub(crate) fn push_segment(&mut self, segment: Bytes) {
         if !segment.is_empty() {
+            self.laid_out += segment.len() as u64;
             self.segments.push_back(segment);
         }
     }
 
     /// Puts bytes before all others: the beginning of a request, nothing of which was shown yet.
     pub(crate) fn push_segment_first(&mut self, segment: Bytes) {
+        self.laid_out += segment.len() as u64;
         self.segments.push_front(segment);
     }
 
@@ -240,7 +277,9 @@ impl Connection {
         timeout: Duration,
         entries: Vec<Entry>,
     ) {
-        self.requests.push_back(Request { correlation, kind, version, written: None, timeout, entries });
+        let end = self.laid_out;
+        let size = (end - core::mem::replace(&mut self.requests_end, end)) as usize;
+        self.requests.push_back(Request { correlation, kind, version, size, end, written: None, timeout, entries });
         (self.last_used, self.progress) = (now, now);
     }
 
@@ -249,27 +288,77 @@ impl Connection {
         &self.segments
     }
 
-    /// `n` bytes were written. Returns an acks=0 request whose last byte is among them.
+    /// `n` bytes were written. Returns an acks=0 request whose last byte is among them, wherever in line it is.
     pub(crate) fn written(&mut self, now: Instant, mut n: usize) -> Option<Request> {
-        self.progress = now;
+        let before = self.passed;
         while n > 0 {
             let Some(first) = self.segments.front_mut() else { break };
             let step = n.min(first.len());
             first.advance(step);
             n -= step;
+            self.passed += step as u64;
             if first.is_empty() {
                 self.segments.pop_front();
             }
         }
-        if !self.segments.is_empty() {
+        if self.passed == before {
             return None;
         }
-        for request in self.requests.iter_mut().rev().take_while(|request| request.written.is_none()) {
+        self.progress = now;
+        let passed = self.passed;
+        let mut unanswered = None;
+        let first = self.requests.partition_point(|request| request.written.is_some());
+        for place in first..self.requests.len() {
+            let request = &mut self.requests[place];
+            if request.end > passed {
+                break;
+            }
             request.written = Some(now);
+            if request.kind == RequestKind::ProduceUnanswered {
+                unanswered = Some(place); // such requests are laid out one at a time, so it is the only one
+            } else if request.kind == RequestKind::SaslHandshake {
+                self.renewal_may_begin(now);
+            }
         }
-        // Produce requests are laid out one at a time, so the last is the one that is now complete.
-        let unanswered = self.requests.back()?.kind == RequestKind::ProduceUnanswered;
-        if unanswered { self.requests.pop_back() } else { None }
+        let last = self.requests.len().checked_sub(1);
+        if planted("renewal-cuts-a-request") && unanswered.is_some() && unanswered != last {
+            return None;
+        }
+        let request = self.requests.remove(unanswered?)?;
+        self.renewal_may_begin(now);
+        if let Some((at, size)) = self.last_unanswered.replace((now, request.size)) {
+            if now.saturating_since(at) > JUST {
+                self.survived = self.survived.max(size);
+            }
+        }
+        Some(request)
+    }
+
+    /// The size of the request that the other side was at when it closed the connection just now, if that may be the reason:
+    /// it is large, was written a moment ago, and none of its size was answered before (`answered`).
+    pub(crate) fn closed_at(&self, now: Instant, answered: usize) -> Option<usize> {
+        let size = match self.requests.front() {
+            Some(first) if matches!(first.kind, RequestKind::Produce | RequestKind::ProduceUnanswered) => first.size,
+            Some(_) => return None,
+            None => self.last_unanswered?.1,
+        };
+        let just_now = now.saturating_since(self.progress) <= JUST;
+        (just_now && size >= LARGE && size > answered.max(self.survived)).then_some(size)
+    }
+
+    /// The session is to be renewed, which takes so long at most from where the broker can have read of it.
+    pub(crate) fn begin_renewal(&mut self, now: Instant, patience: Duration) {
+        self.renewal_patience = Some(patience);
+        self.setup_deadline = now + patience; // what has to be done here first counts, too
+    }
+
+    /// If a renewal's first request is all that is left, the broker can read it from now on.
+    fn renewal_may_begin(&mut self, now: Instant) {
+        let Some(patience) = self.renewal_patience.filter(|_| self.phase == Phase::Authenticating) else { return };
+        let first = self.requests.front();
+        if first.is_none_or(|first| first.kind == RequestKind::SaslHandshake && first.written.is_some()) {
+            self.setup_deadline = self.setup_deadline.max(now + patience);
+        }
     }
 
     /// Whether requests may be sent: it is ready, no pause was asked for, and its session does not end soon.
@@ -303,31 +392,41 @@ impl Connection {
     /// answered, or because it is not used.
     pub(crate) fn deadline(&self, max_idle: Option<Duration>) -> Option<Instant> {
         if self.phase != Phase::Ready {
-            return Some(self.setup_deadline);
+            return Some(match self.requests.front().filter(|_| self.renewal_waits()) {
+                Some(first) => self.late(first),
+                None => self.renewal_patience.map_or(self.setup_deadline, |patience| {
+                    // What the broker asked us to wait is not its failing (KIP-219).
+                    self.throttled_until.map_or(self.setup_deadline, |until| self.setup_deadline.max(until + patience))
+                }),
+            });
         }
         let late = match self.requests.front() {
-            Some(first) => {
-                let from = first.written.unwrap_or(self.progress);
-                // What the broker asked us to wait is not its failing (KIP-219).
-                let from = self.throttled_until.map_or(from, |until| until.max(from));
-                Some(from + first.timeout)
-            }
+            Some(first) => Some(self.late(first)),
             None => max_idle.map(|span| self.last_used + span),
         };
         [late, self.reauthenticate_at].into_iter().flatten().min()
     }
 
-    /// It has until then to be usable again.
-    pub(crate) fn set_up_until(&mut self, deadline: Instant) {
-        self.setup_deadline = deadline;
+    /// When the first request in line should have been answered.
+    fn late(&self, first: &Request) -> Instant {
+        let from = first.written.unwrap_or(self.progress);
+        self.throttled_until.map_or(from, |until| until.max(from)) + first.timeout
+    }
+
+    /// Whether a renewal has still to wait for the broker: what was asked before is not answered, or the socket takes no more.
+    fn renewal_waits(&self) -> bool {
+        self.renewal_patience.is_some()
+            && self.requests.front().is_some_and(|first| !first.kind.makes_ready() || first.written.is_none())
     }
 
     /// Why [`Connection::deadline`] has passed.
     pub(crate) fn why_late(&self) -> ConnectionError {
-        match (self.phase, self.requests.is_empty()) {
-            (Phase::Opening | Phase::Negotiating(_) | Phase::Authenticating, _) => ConnectionError::SetupTimeout,
-            (Phase::Ready, false) => ConnectionError::RequestTimeout,
-            (Phase::Ready, true) => ConnectionError::Idle,
+        if self.phase != Phase::Ready && !self.renewal_waits() {
+            ConnectionError::SetupTimeout
+        } else if self.requests.is_empty() {
+            ConnectionError::Idle
+        } else {
+            ConnectionError::RequestTimeout
         }
     }
 
@@ -381,7 +480,11 @@ impl Connection {
                 if first.written.is_none() && !self.segments.is_empty() && self.requests.len() == 1 {
                     return Err(ConnectionError::Protocol("a response before its request was written".to_string()));
                 }
-                Ok(self.requests.pop_front())
+                let request = self.requests.pop_front();
+                if request.as_ref().is_some_and(|request| !request.kind.makes_ready()) {
+                    self.renewal_may_begin(now);
+                }
+                Ok(request)
             }
             _ if self.requests.iter().any(|request| request.correlation == correlation) => {
                 Err(ConnectionError::Protocol("responses out of order".to_string()))

@@ -106,21 +106,23 @@ impl Producer {
     /// Takes no more records, delivers what is open, then closes all connections. [`Event::Closed`] follows.
     pub fn close(&mut self, now: Instant) {
         self.clock(now);
-        match self.life.phase {
+        match &self.life.phase {
             Phase::Running => {
                 self.records.due_below = self.records.batches.next_serial();
                 self.life.phase = Phase::Closing;
             }
-            Phase::Failed(_) => self.life.phase = Phase::Aborting,
-            Phase::Closing | Phase::Aborting | Phase::Closed => {}
+            Phase::Failed(fatal) => self.life.phase = Phase::Ending(fatal.clone()),
+            Phase::Closing | Phase::Aborting | Phase::Ending(_) | Phase::Closed => {}
         }
     }
 
     /// Takes no more records and fails what is open, then closes all connections. [`Event::Closed`] follows.
     pub fn abort(&mut self, now: Instant) {
         self.clock(now);
-        if self.life.phase != Phase::Closed {
-            self.life.phase = Phase::Aborting;
+        match &self.life.phase {
+            Phase::Running | Phase::Closing => self.life.phase = Phase::Aborting,
+            Phase::Failed(fatal) => self.life.phase = Phase::Ending(fatal.clone()),
+            Phase::Aborting | Phase::Ending(_) | Phase::Closed => {}
         }
     }
 
@@ -157,6 +159,8 @@ impl Producer {
                         outcome,
                     };
                     self.records.batches.delivered(slot);
+                    self.count_entries();
+                    self.tell_writable();
                     return Output::Event(Event::Delivered(delivery));
                 }
                 None if self.step() => {}
@@ -177,17 +181,17 @@ impl Producer {
         Transmit { producer: self, conn, now }
     }
 
-    /// `n` bytes of what [`transmit`](Self::transmit) showed were written: for hosts that wrote clones of its segments.
-    /// Does nothing for a connection that is gone.
+    /// `n` bytes of what [`transmit`](Self::transmit) showed were written: for hosts that wrote clones of its segments. Call
+    /// it for a connection that is gone, too, once the clones are dropped: their memory is looked for.
     pub fn written(&mut self, now: Instant, conn: ConnId, n: usize) {
         let now = self.clock(now);
-        let Some(connection) = self.sessions.connections.get_mut(&conn) else {
-            return;
-        };
-        let unanswered = connection.written(now, n);
-        self.watch(conn);
-        if let Some(request) = unanswered {
-            self.delivered_unanswered(now, request);
+        if let Some(connection) = self.sessions.connections.get_mut(&conn) {
+            let (unanswered, role) = (connection.written(now, n), connection.role);
+            self.watch(conn);
+            if let Some(request) = unanswered {
+                self.was_of_use(role); // nobody will say so
+                self.delivered_unanswered(now, request);
+            }
         }
         self.reclaim();
     }
@@ -207,15 +211,16 @@ impl Producer {
         self.awake
     }
 
-    /// The name of a topic.
+    /// The name of a topic. Indices are the producer's that gave them: one of another names nothing (then this is empty), or
+    /// some other topic.
     pub fn topic_name(&self, topic: TopicIndex) -> &str {
-        &self.records.topics[topic.0].name
+        self.records.topics.get(topic.0).map_or("", |topic| &topic.name)
     }
 
     /// The last error that the cluster answered for a topic, such as `UNKNOWN_TOPIC_OR_PARTITION` while it does not
     /// exist; `None` after a success.
     pub fn topic_error(&self, topic: TopicIndex) -> Option<ErrorCode> {
-        self.records.topics[topic.0].last_error
+        self.records.topics.get(topic.0)?.last_error
     }
 
     /// Why the cluster refuses a topic, if that was its last answer.
@@ -272,10 +277,10 @@ impl Producer {
         self.stats.records_accepted - self.stats.records_delivered - self.stats.records_failed
     }
 
-    /// Bytes that a record takes at most, of `buffer.memory` and of a request.
+    /// Bytes of `buffer.memory` that a record takes, if a batch has to be begun for it.
     #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
     pub(crate) fn size_at_most(record: &Record<'_>) -> usize {
-        crate::batch::Content::new(0, record.key, record.value, record.headers).alone_at_most()
+        crate::batch::ENTRY + crate::batch::Content::new(0, record.key, record.value, record.headers).alone_at_most()
     }
 
     /// Bytes of `buffer.memory` that are free.
@@ -288,7 +293,8 @@ impl Producer {
     #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
     pub(crate) fn await_memory(&mut self, bytes: usize) {
         self.records.due_below = self.records.batches.next_serial();
-        self.records.starved = Some(bytes.min(self.records.pool.largest()));
+        self.records.starved = Some(bytes.min(self.records.pool.capacity()));
+        self.look_again_for_memory();
     }
 
     /// The brokers of the newest metadata: node id, host, port.
@@ -317,7 +323,7 @@ impl Producer {
         match &self.life.phase {
             Phase::Running => Ok(()),
             Phase::Failed(fatal) => Err(SendError::Fatal(fatal.clone())),
-            Phase::Closing | Phase::Aborting | Phase::Closed => Err(SendError::Closed),
+            Phase::Closing | Phase::Aborting | Phase::Ending(_) | Phase::Closed => Err(SendError::Closed),
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) enum Phase {
     Closing,
     /// Takes no more records; what is open fails.
     Aborting,
+    /// Failed for good and was closed: what is open fails for that reason, and then it is over.
+    Ending(FatalError),
     /// Over.
     Closed,
 }

@@ -9,8 +9,9 @@ use core::time::Duration;
 use crate::batch::{Compression, Compressor, Pool};
 use crate::config::Config;
 use crate::connection::{Connection, Entry};
-use crate::error::ConnectionError;
+use crate::error::{ConnectionError, ErrorCode};
 use crate::ids::ConnId;
+use crate::planted::planted;
 use crate::producer::backoff::Backoff;
 use crate::producer::control::brokers::Brokers;
 use crate::producer::control::requests::{Listing, ProducerIdRequest};
@@ -84,6 +85,8 @@ pub struct Producer {
 pub(super) struct Life {
     pub(super) phase: Phase,
     pub(super) flushes: Flushes,
+    /// Batches with smaller serials fail with this code: there is no producer id for them.
+    pub(super) refused_below: (u64, ErrorCode),
 }
 
 /// What the records are in.
@@ -101,6 +104,8 @@ pub(super) struct Records {
     pub(super) largest_record: usize,
     /// Lingering batches with smaller serials are due: a flush, a close, or someone waits for memory.
     pub(super) due_below: u64,
+    /// How many brokers that were left alone (`partitioner.availability.timeout.ms`) took something again.
+    pub(super) recovered_brokers: u64,
     /// Someone waits for that many bytes of memory.
     pub(super) starved: Option<usize>,
     /// Jobs of compression that are out.
@@ -114,8 +119,17 @@ pub(super) struct Records {
 /// Under which producer id batches leave.
 pub(super) struct ProducerIdentity {
     pub(super) standing: Standing,
+    /// The producer id that was given last.
+    pub(super) given: Option<i64>,
     /// Partitions that can send as soon as there is a producer id.
     pub(super) without_identity: List,
+}
+
+impl ProducerIdentity {
+    /// Whether this producer id is another than the last: brokers give each once, and its epochs may be used up.
+    pub(super) fn is_new(&self, producer_id: i64) -> bool {
+        self.given != Some(producer_id) || planted("identity-loop")
+    }
 }
 
 /// What is asked of any server.
@@ -187,7 +201,7 @@ impl Producer {
             timeout_at: Instant::ZERO,
             wall: unix_time.map(|time| (now, time)),
             random,
-            life: Life { phase: Phase::Running, flushes: Flushes::default() },
+            life: Life { phase: Phase::Running, flushes: Flushes::default(), refused_below: (0, ErrorCode::new(0)) },
             records: Records {
                 topics: Topics::new(sizes, config.metadata_max_age, retry_backoff),
                 partitions: Partitions::default(),
@@ -197,6 +211,7 @@ impl Producer {
                 growth: growth_time(&config),
                 largest_record,
                 due_below: 0,
+                recovered_brokers: 0,
                 starved: None,
                 jobs: Jobs::new(jobs),
                 without_job: List::EMPTY,
@@ -204,6 +219,7 @@ impl Producer {
             },
             identity: ProducerIdentity {
                 standing: if config.idempotence { Standing::Needed } else { Standing::Off },
+                given: None,
                 without_identity: List::EMPTY,
             },
             retry_backoff,

@@ -10,6 +10,10 @@ use crate::producer::lifecycle::Phase;
 use crate::producer::timers::{Timer, Timers};
 use crate::time::Instant;
 
+/// While someone waits for memory that writers hold, they are looked at so often, and so many chunks at a time.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(10);
+const LOOKED_AT: usize = 64;
+
 impl Producer {
     /// The next moment at which something has to happen without an input.
     #[inline]
@@ -40,6 +44,11 @@ impl Producer {
                 }
                 Timer::Token => self.look_after_token(now),
                 Timer::Jobs => self.look_after_jobs(now),
+                Timer::Memory => {
+                    while self.records.pool.has_lent() && self.records.pool.reclaim(LOOKED_AT) {}
+                    self.tell_writable();
+                    self.look_again_for_memory();
+                }
                 // Seen by the next step.
                 Timer::Metadata | Timer::ProducerId | Timer::Control => {}
             }
@@ -64,11 +73,11 @@ impl Producer {
 
     /// Whether [`step`](Self::step) has something to do.
     pub(super) fn has_step(&self) -> bool {
-        let doomed = matches!(self.life.phase, Phase::Failed(_) | Phase::Aborting);
+        let doomed = matches!(self.life.phase, Phase::Failed(_) | Phase::Aborting | Phase::Ending(_));
         match self.records.batches.oldest() {
-            Some(slot) if doomed || self.expires(slot) <= self.timeout_at => return true,
+            Some(slot) if doomed || self.is_refused(slot) || self.expires(slot) <= self.timeout_at => return true,
             Some(_) => {}
-            None if matches!(self.life.phase, Phase::Closing | Phase::Aborting) => return true,
+            None if self.is_closing() => return true,
             None => {}
         }
         self.records.batches.oldest_lingering().is_some_and(|slot| self.is_due(slot))
@@ -81,8 +90,9 @@ impl Producer {
     pub(super) fn step(&mut self) -> bool {
         if let Some(slot) = self.records.batches.oldest() {
             let kind = match &self.life.phase {
-                Phase::Failed(fatal) => Some(DeliveryErrorKind::Fatal(fatal.clone())),
+                Phase::Failed(fatal) | Phase::Ending(fatal) => Some(DeliveryErrorKind::Fatal(fatal.clone())),
                 Phase::Aborting => Some(DeliveryErrorKind::Aborted),
+                _ if self.is_refused(slot) => Some(DeliveryErrorKind::Refused(self.life.refused_below.1)),
                 _ if self.expires(slot) <= self.timeout_at => {
                     Some(DeliveryErrorKind::TimedOut(self.records.batches[slot].last_error))
                 }
@@ -107,11 +117,21 @@ impl Producer {
             self.outbox.event(Event::Flushed { id, failed });
             return true;
         }
-        if oldest.is_none() && matches!(self.life.phase, Phase::Closing | Phase::Aborting) {
+        if oldest.is_none() && self.is_closing() {
             self.close_one();
             return true;
         }
         self.pursue_control()
+    }
+
+    /// Whether it is among those that no producer id was given for.
+    fn is_refused(&self, slot: u32) -> bool {
+        self.records.batches[slot].serial < self.life.refused_below.0
+    }
+
+    /// Whether it is over as soon as nothing is open.
+    fn is_closing(&self) -> bool {
+        matches!(self.life.phase, Phase::Closing | Phase::Aborting | Phase::Ending(_))
     }
 
     fn is_due(&self, lingering: u32) -> bool {
@@ -136,6 +156,13 @@ impl Producer {
                 self.timers = Timers::default();
                 self.outbox.event(Event::Closed);
             }
+        }
+    }
+
+    /// Nobody says when a writer lets go of a chunk: while someone waits for memory, it is looked for again and again.
+    pub(super) fn look_again_for_memory(&mut self) {
+        if self.records.starved.is_some() && self.records.pool.has_lent() {
+            self.timers.set_if_sooner(Timer::Memory, self.now + MEMORY_INTERVAL);
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) enum Timer {
     Token,
     /// The control connection may be tried again.
     Control,
+    /// It is to be seen whether writers have let go of memory that someone waits for.
+    Memory,
 }
 
 /// All timers that are set.

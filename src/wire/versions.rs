@@ -83,6 +83,16 @@ impl Api {
         }
     }
 
+    /// Whether brokers make the pause that they tell of before they answer (KIP-219: those of versions from before it do).
+    pub(crate) const fn pauses_itself(self, version: i16) -> bool {
+        match self {
+            Self::Produce | Self::Metadata => version < 6,
+            Self::ApiVersions => version < 2,
+            Self::InitProducerId => version < 1,
+            Self::SaslHandshake | Self::SaslAuthenticate => true, // they tell of none
+        }
+    }
+
     /// Whether the response's header has tagged fields. Never for ApiVersions: its reader does not know the version yet.
     pub(crate) const fn has_tagged_response_header(self, version: i16) -> bool {
         self.is_flexible(version) && !matches!(self, Self::ApiVersions)

@@ -4,8 +4,11 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "tests look at what they are about")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+mod bounds;
 mod line;
+mod renewal;
 mod script;
+mod truth;
 
 mod identity;
 mod probe;

@@ -221,6 +221,28 @@ fn by_name_a_topic_that_is_another_one_proves_nothing() {
 }
 
 #[test]
+fn a_proof_does_not_reach_beyond_what_was_certainly_refused() {
+    let mut line = Line::proven(Speaks::Ids);
+    // The first is not appended, although the answer leaves that open; the second is refused; then the broker loses all that it
+    // knows, and takes the third.
+    let (first, second, third) = (Cell::new(true), Cell::new(true), Cell::new(true));
+    line.script.answer(move |facts, asked| match number(asked) {
+        Some(1) if first.replace(false) => facts.refuse(asked, 7),
+        Some(2) if second.replace(false) => facts.refuse(asked, 19),
+        Some(3) if third.replace(false) => {
+            facts.logs.clear();
+            facts.usual(asked)
+        }
+        _ => facts.usual(asked),
+    });
+    line.put(3);
+    line.run(25_000);
+    assert_eq!(line.outcomes()[..2], [Ok(()), Err(true)]);
+    assert!(!line.log().contains(&1));
+    line.nothing_is_doubled();
+}
+
+#[test]
 fn other_producers_in_the_log_change_nothing() {
     for speaks in ALL {
         let mut line = Line::proven(speaks);

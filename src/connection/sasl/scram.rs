@@ -33,6 +33,7 @@ enum State {
     First,
     /// The keys are being derived, for this server-first message and nonce.
     Deriving {
+        of: Derivation,
         server_first: String,
         nonce: String,
     },
@@ -110,9 +111,10 @@ impl Client {
                         "the server asks for {iterations} iterations; {LEAST_ITERATIONS} to {MOST_ITERATIONS} are accepted"
                     ));
                 }
-                self.state = State::Deriving { server_first: text.to_string(), nonce: nonce.to_string() };
-                let password = self.password.clone();
-                Ok(Reply::Derive(Derivation { hash: self.hash, password, salt, iterations }))
+                let of = Derivation { hash: self.hash, password: self.password.clone(), salt, iterations };
+                let (server_first, nonce) = (text.to_string(), nonce.to_string());
+                self.state = State::Deriving { of: of.clone(), server_first, nonce };
+                Ok(Reply::Derive(of))
             }
             State::Final { signature } => {
                 let theirs = server_final(text)?;
@@ -126,9 +128,14 @@ impl Client {
         }
     }
 
+    /// Whether it waits for the keys of this derivation: they may come late, when another exchange is under way.
+    pub(crate) fn awaits(&self, derivation: &Derivation) -> bool {
+        matches!(&self.state, State::Deriving { of, .. } if of == derivation)
+    }
+
     /// The keys were derived: the client's last message.
     pub(crate) fn derived(&mut self, keys: &Keys) -> Result<Vec<u8>, String> {
-        let State::Deriving { server_first, nonce } = &self.state else {
+        let State::Deriving { server_first, nonce, .. } = &self.state else {
             return Err("keys that nobody waits for".to_string());
         };
         let without_proof = alloc::format!("c=biws,r={nonce}");
@@ -221,4 +228,26 @@ fn extensions<'a>(fields: impl Iterator<Item = &'a str>) -> Option<()> {
 /// A server's words, for an error text.
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deriving(iterations: u32) -> (Client, Derivation) {
+        let mut client = Client::new(ScramHash::Sha256, "user", Secret::new("password"), false, "nonce".to_string());
+        match client.respond(alloc::format!("r=nonceMore,s=c2FsdA==,i={iterations}").as_bytes()) {
+            Ok(Reply::Derive(derivation)) => (client, derivation),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn keys_of_another_exchange_are_not_waited_for() {
+        let (mut client, derivation) = deriving(4096);
+        let (_, of_another) = deriving(8192);
+        assert!(client.awaits(&derivation) && !client.awaits(&of_another));
+        client.derived(&derivation.run()).expect("the last message");
+        assert!(!client.awaits(&derivation), "they came");
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Attempts {
     pub(crate) refusals: u32,
     /// Set-up timeouts in a row.
     pub(crate) setup_timeouts: u32,
-    /// Connections that broke while negotiating, in a row.
+    /// Connections that broke, or were too slow, while negotiating.
     broken_negotiations: usize,
     /// Connections that were closed at their first request, since one was answered.
     closed_early: u32,
@@ -68,9 +68,9 @@ impl Attempts {
         self.closed_early
     }
 
-    /// The connection is ready.
+    /// The connection is ready. With which version of ApiVersions it was had is remembered.
     pub(crate) fn negotiated(&mut self) {
-        (self.setup_timeouts, self.broken_negotiations, self.refusals) = (0, 0, 0);
+        (self.setup_timeouts, self.refusals) = (0, 0);
     }
 
     /// A request was answered. Only this ends the backoff: a server that takes connections and breaks them at the first
@@ -96,6 +96,8 @@ pub(crate) struct Broker {
     pub(crate) stuck_since: Option<Instant>,
     /// What happened to its last connection, unless it has answered since.
     trouble: Option<Trouble>,
+    /// The size of the largest Produce request that it has answered.
+    pub(crate) largest_answered: usize,
 }
 
 /// What went wrong with a server, and when.
@@ -192,6 +194,7 @@ impl Brokers {
                 ready: List::EMPTY,
                 stuck_since: None,
                 trouble: None,
+                largest_answered: 0,
             });
             self.by_id.insert(id, index);
             return (index, None);

@@ -167,15 +167,14 @@ impl Producer {
             let at = self.records.partitions.add(index, number as i32);
             self.records.topics[index].partitions.push(at);
         }
+        self.records.topics[index].spread.leaders_changed();
         let before = core::mem::replace(&mut self.records.topics[index].count, count);
         if !recreated {
             return;
         }
         for number in 0..self.records.topics[index].partitions.len().min(before.max(count)) {
             let at = self.records.topics[index].partitions[number];
-            if self.records.partitions[at].leader.take().is_some() {
-                self.records.topics[index].led -= 1;
-            }
+            self.records.partitions[at].leader = None;
             self.records.partitions[at].leader_epoch = -1;
             self.unlist(at);
             if self.identity.standing != Identity::Off {
@@ -264,7 +263,9 @@ impl Producer {
         if moved {
             let before = core::mem::replace(&mut partition.leader, leader);
             let topic = &mut self.records.topics[partition.topic];
-            topic.led = topic.led + usize::from(leader.is_some()) - usize::from(before.is_some());
+            if leader.is_some() != before.is_some() {
+                topic.spread.leaders_changed();
+            }
             partition.backoff = None;
             self.timers.clear(Timer::Partition(at));
             self.unlist(at);

@@ -13,9 +13,11 @@ use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::delivery::idempotence::{self, Standing};
 use crate::producer::lifecycle::Phase;
-use crate::producer::records::batches::{Chain, State};
+use crate::producer::records::batches::State;
+use crate::producer::records::topics::Topics;
 use crate::producer::timers::Timer;
 use crate::time::Instant;
+use crate::wire::Uuid;
 use crate::wire::produce::{self, TopicRef};
 
 /// What a broker's error code asks for (Java's table, KIP-360, and the rules of docs/design.md).
@@ -58,6 +60,65 @@ pub(crate) fn proves_unwritten(code: i16) -> bool {
         || (code == 6 && planted("six-means-not-written"))
 }
 
+/// Finds the batches that a response speaks of, in time that depends on the response alone.
+#[derive(Default)]
+struct Places<'a> {
+    /// The topic that was last named, and which one it is.
+    last: Option<(&'a str, Option<u32>)>,
+    /// The entries by topic id and partition; made when it is first needed.
+    by_id: Option<Vec<usize>>,
+}
+
+/// A topic of a response.
+#[derive(Clone, Copy)]
+enum Named {
+    Index(Option<u32>),
+    Id(Uuid),
+}
+
+impl Named {
+    fn is_of(self, entry: &Entry) -> bool {
+        match self {
+            Self::Index(index) => index == Some(entry.topic),
+            Self::Id(id) => id == entry.topic_id,
+        }
+    }
+}
+
+impl<'a> Places<'a> {
+    /// Which topic is meant. All partitions of a topic come with the same piece of the response as its name.
+    fn topic(&mut self, topics: &Topics, topic: TopicRef<'a>) -> Named {
+        match (topic, self.last) {
+            (TopicRef::Id(id), _) => Named::Id(id),
+            (TopicRef::Name(name), Some((last, index))) if core::ptr::eq(name, last) => Named::Index(index),
+            (TopicRef::Name(name), _) => {
+                let index = topics.look(name);
+                self.last = Some((name, index));
+                Named::Index(index)
+            }
+        }
+    }
+
+    /// The place of a partition's batch among the entries, which are in order of topic index and partition.
+    fn find(&mut self, entries: &[Entry], topic: Named, number: i32) -> Option<usize> {
+        match topic {
+            Named::Index(index) => {
+                let wanted = (index?, number);
+                entries.binary_search_by_key(&wanted, |entry| (entry.topic, entry.number)).ok()
+            }
+            Named::Id(id) => {
+                let key = |place: &usize| (entries[*place].topic_id, entries[*place].number);
+                let by_id = self.by_id.get_or_insert_with(|| {
+                    let mut places: Vec<usize> = (0..entries.len()).collect();
+                    places.sort_unstable_by_key(key);
+                    places
+                });
+                by_id.binary_search_by_key(&(id, number), key).ok().map(|found| by_id[found])
+            }
+        }
+    }
+}
+
 /// Whether an answer about a topic that is another one by now says something nevertheless.
 fn counts_for_any_topic(meaning: Meaning) -> bool {
     matches!(meaning, Meaning::Duplicate | Meaning::Fatal) || planted("errors-of-old-topic-count")
@@ -78,22 +139,17 @@ impl Producer {
                 self.learn_broker(now, id, host, port);
             }
         });
-        let mut expected = 0;
+        let (mut expected, mut strangers) = (0, 0);
+        let mut places = Places::default();
         response.for_each(|partition| {
-            let is_for = |entry: &Entry| {
-                let topic = match partition.topic {
-                    TopicRef::Id(id) => entry.topic_id == id,
-                    TopicRef::Name(name) => self.records.topics[entry.topic].name == name,
-                };
-                topic && entry.number == partition.index
-            };
+            let topic = places.topic(&self.records.topics, partition.topic);
             // Brokers answer in the request's order, mostly.
             let found = match entries.get(expected) {
-                Some(entry) if is_for(entry) => Some(expected),
-                _ => entries.iter().position(is_for),
+                Some(entry) if topic.is_of(entry) && entry.number == partition.index => Some(expected),
+                _ => places.find(&entries, topic, partition.index),
             };
             let Some(place) = found else {
-                log::warn!("an answer for partition {} that was not asked about", partition.index);
+                strangers += 1;
                 return;
             };
             expected = place + 1;
@@ -103,6 +159,9 @@ impl Producer {
             let entry = entries[place];
             self.resolve(now, &entry, &partition);
         });
+        if strangers > 0 {
+            log::warn!("an answer for {strangers} partitions that were not asked about");
+        }
         for entry in entries.iter().filter(|entry| !entry.answered) {
             self.unanswered(now, entry);
         }
@@ -149,8 +208,13 @@ impl Producer {
     fn resolve(&mut self, now: Instant, entry: &Entry, answer: &produce::Partition<'_>) {
         let current = self.take_current(entry);
         log::trace!("{} is answered {} (current: {current})", self.describe(entry.slot), ErrorCode(answer.error));
+        if current && answer.error != 0 {
+            // Before a hint: it may supersede this very attempt.
+            self.records.batches[entry.slot].last_error = Some(ErrorCode(answer.error));
+        }
         if let (6 | 74, Some((leader, epoch))) = (answer.error, answer.leader) {
             self.leader_hint(entry, leader, epoch);
+            self.records.topics.refresh.want(); // the hint is of one partition
         }
         let mut slot = entry.slot;
         if planted("answer-to-the-oldest") {
@@ -173,7 +237,6 @@ impl Producer {
             self.succeed(now, slot, Written { base_offset, log_append_time: known(answer.log_append_time) });
             return;
         }
-        self.records.batches[slot].last_error = Some(ErrorCode(answer.error));
         if !proves_unwritten(answer.error) {
             self.records.batches[slot].tainted = true;
         }
@@ -241,7 +304,7 @@ impl Producer {
                 let partition = &mut self.records.partitions[index];
                 let lowest = partition.sent.first() == Some(slot);
                 let tainted = self.records.batches[slot].tainted;
-                if planted("believed-without-asking") && lowest && tainted {
+                if planted("probe-without-proof") && lowest && tainted {
                     return self.succeed_waiting(now, slot);
                 }
                 if (lowest || planted("bump-from-any")) && (!tainted || planted("bump-in-doubt")) {
@@ -261,7 +324,11 @@ impl Producer {
                 self.records.partitions[index].sequencing.open_gap();
                 self.retry(now, slot, false);
             }
-            Meaning::Refused => self.fail(slot, refused, message),
+            Meaning::Refused => {
+                let codec = self.records.batches[slot].records.codec();
+                let message = if code == -1 { suspect(codec, message) } else { message };
+                self.fail(slot, refused, message);
+            }
             Meaning::Fatal => {
                 let fatal = FatalError::new(ErrorCode(code));
                 self.fail(slot, DeliveryErrorKind::Fatal(fatal.clone()), message);
@@ -285,7 +352,7 @@ impl Producer {
         if self.identity.standing == Standing::Off {
             // Without idempotence it has gone back to the queue.
             let index = self.records.batches[slot].partition;
-            self.records.partitions[index].queued.remove(&mut self.records.batches, Chain::Partition, slot);
+            self.records.partitions[index].dequeue(&mut self.records.batches, slot);
             self.deliver(slot, Ok(Written { base_offset: None, log_append_time: None }));
             return;
         }
@@ -359,8 +426,7 @@ impl Producer {
                 if batch.state == State::Open {
                     self.records.batches.make_due(slot);
                 }
-                let queued = &mut self.records.partitions[index].queued;
-                queued.remove(&mut self.records.batches, Chain::Partition, slot);
+                self.records.partitions[index].dequeue(&mut self.records.batches, slot);
                 self.deliver(slot, Err(error));
                 self.settle(index);
             }
@@ -430,7 +496,10 @@ impl Producer {
         if matches!(self.life.phase, Phase::Running | Phase::Closing) {
             log::error!("{fatal}");
             let closing = self.life.phase == Phase::Closing;
-            self.life.phase = if closing { Phase::Aborting } else { Phase::Failed(fatal.clone()) };
+            self.life.phase = if closing { Phase::Ending(fatal.clone()) } else { Phase::Failed(fatal.clone()) };
+            if closing && planted("fatal-is-aborted") {
+                self.life.phase = Phase::Aborting;
+            }
             self.outbox.event(Event::Fatal(fatal));
         }
     }
@@ -480,8 +549,24 @@ impl Producer {
         whole.release(&mut self.records.pool);
         self.records.batches[parent].records = whole;
         self.records.batches.retire_parent(parent);
+        self.count_entries();
         self.tell_writable();
     }
+}
+
+/// A broker that can't unpack what a codec made says -1, and not why.
+fn suspect(codec: Compression, message: Option<Box<str>>) -> Option<Box<str>> {
+    if codec == Compression::None {
+        return message;
+    }
+    let name = codec.name();
+    let advice = alloc::format!(
+        "the records are compressed by {name}: if the broker can't unpack them, another compression.type (or none) helps"
+    );
+    Some(match message {
+        Some(message) => alloc::format!("{message} ({advice})").into(),
+        None => advice.into(),
+    })
 }
 
 #[cfg(test)]

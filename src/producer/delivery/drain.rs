@@ -78,10 +78,15 @@ impl Producer {
     /// Something about the partition has changed: if it can send now, its leader's connection learns of it.
     pub(in crate::producer) fn list_if_ready(&mut self, index: u32) {
         self.list_for_job(index);
-        if self.records.partitions[index].listed.is_some() {
-            return;
+        self.offer(index);
+        let nothing = self.next_of(index) == Next::Nothing;
+        match self.records.partitions[index].listed {
+            Some(WITHOUT_IDENTITY) if !self.waits_for_identity(index) => self.unlist(index),
+            Some(broker) if broker != WITHOUT_IDENTITY && nothing => self.unlist(index),
+            Some(_) => return,
+            None => {}
         }
-        if self.next_of(index) == Next::Nothing {
+        if nothing {
             self.list_without_identity(index);
             return;
         }
@@ -100,29 +105,58 @@ impl Producer {
     pub(in crate::producer) fn unlist(&mut self, index: u32) {
         match self.records.partitions[index].listed.take() {
             None => {}
-            Some(WITHOUT_IDENTITY) => self.identity.without_identity.remove(&mut self.records.partitions, Ready, index),
-            Some(broker) => self.control.brokers[broker].ready.remove(&mut self.records.partitions, Ready, index),
+            Some(WITHOUT_IDENTITY) => {
+                self.identity.without_identity.remove(&mut self.records.partitions, Ready, index);
+            }
+            Some(broker) => {
+                let broker = &mut self.control.brokers[broker];
+                broker.ready.remove(&mut self.records.partitions, Ready, index);
+                if broker.ready.is_empty() {
+                    let since = broker.stuck_since.take();
+                    self.recovered(since);
+                }
+            }
         }
+    }
+
+    /// Nothing waits for a broker any more, or something has left.
+    fn recovered(&mut self, stuck_since: Option<Instant>) {
+        let patience = self.config.partitioner_availability_timeout;
+        let silent = stuck_since.map(|since| self.now.saturating_since(since));
+        if !patience.is_zero() && silent.is_some_and(|silent| silent > patience) {
+            self.records.recovered_brokers += 1;
+        }
+    }
+
+    /// Whether the partition has something that can't leave without a producer id.
+    fn waits_for_identity(&self, index: u32) -> bool {
+        let partition = &self.records.partitions[index];
+        let first = partition.queued.first();
+        self.identity.standing == Standing::Needed
+            && (partition.sequencing.has_gap()
+                || !partition.sent.is_empty()
+                || first.is_some_and(|slot| self.records.batches[slot].state != State::Open))
     }
 
     /// If the partition waits for nothing but a producer id, it is remembered until there is one.
     fn list_without_identity(&mut self, index: u32) {
-        let partition = &self.records.partitions[index];
-        let waits = partition.sequencing.has_gap()
-            || !partition.sent.is_empty()
-            || partition.queued.first().is_some_and(|slot| self.records.batches[slot].state != State::Open);
-        if self.identity.standing == Standing::Needed && waits {
+        if self.waits_for_identity(index) {
             self.records.partitions[index].listed = Some(WITHOUT_IDENTITY);
             self.identity.without_identity.push_back(&mut self.records.partitions, Ready, index);
         }
     }
 
-    /// There is a producer id: whoever waited for one goes on.
+    /// There is a producer id: whoever waited for one goes on. Those that need another one at once wait again.
     pub(in crate::producer) fn identity_known(&mut self) {
+        let last = self.identity.without_identity.last();
         while let Some(index) = self.identity.without_identity.first() {
             self.unlist(index);
             self.bump_if_needed(index);
             self.list_if_ready(index);
+            let all = Some(index) == last || matches!(self.identity.standing, Standing::Needed | Standing::Off);
+            if all && !planted("identity-loop") {
+                return;
+            }
         }
     }
 
@@ -265,7 +299,8 @@ impl Producer {
             self.sessions.spare_entries.push(entries);
             return;
         }
-        self.control.brokers[broker].stuck_since = None;
+        let since = self.control.brokers[broker].stuck_since.take();
+        self.recovered(since);
         // A request has each topic once.
         entries.sort_unstable_by_key(|entry| (entry.topic, entry.number));
         for entry in &entries {

@@ -147,7 +147,7 @@ impl Sequencing {
 
     /// A batch leaves, with its old stamp or the next of the partition.
     pub(crate) fn stamp(&mut self, standing: Standing, batch: &mut Batch, by_name: bool) {
-        batch.by_name |= by_name;
+        batch.by_name = by_name || (batch.by_name && !planted("last-attempt-tells-names"));
         let (None, Standing::Known(identity)) = (batch.stamp, standing) else {
             return;
         };
@@ -367,7 +367,7 @@ pub(crate) fn prove_earlier(partition: &Partition, batches: &mut Batches, slot: 
     while let Some(earlier) = at.filter(|earlier| *earlier != slot) {
         let batch = &batches[earlier];
         if identity.is_some() && batch.stamp.map(identity_of) == identity {
-            if batch.is_certainly_not_written() {
+            if batch.is_certainly_not_written() && !planted("proven-beyond-a-refused") {
                 (from, by_name, records) = (None, batches[slot].by_name, 0);
             } else {
                 from.get_or_insert(earlier);
@@ -433,6 +433,28 @@ fn after(sequence: i32, count: u32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::producer::records::batches::{Chain, Stage};
+    use crate::producer::records::partitions::Partitions;
+
+    #[test]
+    fn five_of_a_partition_are_in_the_window() {
+        let (mut partitions, mut batches) = (Partitions::default(), Batches::new(Stage::Ready));
+        let index = partitions.add(0, 0);
+        let standing = Standing::Known(Identity { producer_id: 7, epoch: 0 });
+        for sent in 0..=WINDOW {
+            let slot = batches.open(Instant::ZERO, index);
+            batches.make_due(slot);
+            let partition = &mut partitions[index];
+            partition.queued.push_back(&mut batches, Chain::Partition, slot);
+            let next = Sequencing::next(partition, &batches, Instant::ZERO, standing);
+            assert_eq!(next, if sent < WINDOW { Next::Fresh(slot) } else { Next::Nothing });
+            partition.move_to_sent(&mut batches, slot);
+            partition.sequencing.stamp(standing, &mut batches[slot], false);
+            partition.sequencing.acknowledged(Instant::ZERO, &batches[slot]); // of those before: the gate is open
+            (batches[slot].state, batches[slot].attempt) = (State::InFlight(ConnId(1)), 1);
+            partition.on_wire += 1;
+        }
+    }
 
     #[test]
     fn sequences_wrap_to_zero() {

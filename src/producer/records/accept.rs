@@ -1,20 +1,25 @@
 //! A record comes in: its topic, its partition, its place in a batch.
 
-use crate::batch::{Content, NoRoom, Reserve};
+use crate::batch::{Content, ENTRY, NoRoom, Reserve};
 use crate::error::{ErrorCode, SendError};
 use crate::event::Sent;
 use crate::ids::{RecordId, TopicIndex};
+use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::lifecycle::Phase;
 use crate::producer::records::batches::State;
 use crate::producer::records::partitioner::{HasLeader, TopicView, partition_for_key};
 use crate::producer::records::partitions::Partitions;
+use crate::producer::records::spread::Found;
 use crate::producer::records::topics::{Standing, Topic};
 use crate::record::Record;
 use crate::time::Instant;
 
-/// How often a random partition is drawn before the next available one is taken.
+/// How many partitions are compared where something waits to leave in each.
 const DRAWS: usize = 8;
+
+/// How many of the chunks that writers hold are looked at when there is no memory.
+const RECLAIMED: usize = 8;
 
 impl Producer {
     #[inline]
@@ -61,9 +66,14 @@ impl Producer {
             let batch = &mut self.records.batches[slot];
             let fit = batch.records.fit(content);
             if batch.size() + fit.size <= limit && now < batch.created + self.records.growth {
-                let appended =
-                    batch.records.append(content, fit, &mut self.records.pool, partition.first_chunk, Reserve::Kept);
-                appended.map_err(|no_room| self.starve(no_room))?;
+                let first_chunk = partition.first_chunk;
+                while let Err(no_room) =
+                    batch.records.append(content, fit, &mut self.records.pool, first_chunk, Reserve::Kept)
+                {
+                    if !self.records.pool.reclaim(RECLAIMED) {
+                        return Err(self.starve(no_room));
+                    }
+                }
                 return Ok(self.appended(topic, slot, fit.size, sticky));
             }
             self.seal(slot);
@@ -80,23 +90,27 @@ impl Producer {
         content: &Content<'_>,
         sticky: bool,
     ) -> Result<RecordId, SendError> {
-        let partition = &mut self.records.partitions[index];
         let slot = self.records.batches.open(now, index);
-        let records = &mut self.records.batches[slot].records;
-        let fit = records.fit(content);
-        if let Err(no_room) = records.append(content, fit, &mut self.records.pool, partition.first_chunk, Reserve::Kept)
-        {
-            self.records.batches.undo_open(slot);
-            return Err(self.starve(no_room));
+        self.count_entries();
+        let first_chunk = self.records.partitions[index].first_chunk;
+        let fit = self.records.batches[slot].records.fit(content);
+        loop {
+            let records = &mut self.records.batches[slot].records;
+            match records.append(content, fit, &mut self.records.pool, first_chunk, Reserve::Kept) {
+                Ok(()) => break,
+                Err(_) if self.records.pool.reclaim(RECLAIMED) => {}
+                Err(NoRoom { needed }) => {
+                    self.records.batches.undo_open(slot);
+                    self.count_entries();
+                    return Err(self.starve(NoRoom { needed: needed + ENTRY }));
+                }
+            }
         }
+        let partition = &mut self.records.partitions[index];
         if partition.is_idle() {
             partition.sequencing.awake(now);
         }
-        partition.queued.push_back(
-            &mut self.records.batches,
-            crate::producer::records::batches::Chain::Partition,
-            slot,
-        );
+        partition.enqueue(&mut self.records.batches, slot);
         let id = self.appended(topic, slot, fit.size + crate::batch::header::SIZE, sticky);
         if self.config.linger.is_zero() && self.records.batches[slot].state == State::Open {
             self.make_due(slot);
@@ -134,7 +148,14 @@ impl Producer {
         self.stats.buffer_full += 1;
         self.records.due_below = self.records.batches.next_serial();
         self.records.starved = Some(self.records.starved.map_or(needed, |before| before.min(needed)));
+        self.look_again_for_memory();
         SendError::BufferFull { needed }
+    }
+
+    /// Batches came or went: what they take besides their chunks.
+    pub(in crate::producer) fn count_entries(&mut self) {
+        let entries = if planted("entries-are-free") { 0 } else { self.records.batches.in_use() };
+        self.records.pool.count_entries(entries);
     }
 
     /// The partition's number, and whether it is the one that records without key stick to.
@@ -152,9 +173,13 @@ impl Producer {
                 }
             };
         }
+        if self.records.partitioner.is_some() {
+            self.look_for_leaders(index);
+        }
+        let topic = &self.records.topics[index];
         if let Some(partitioner) = &mut self.records.partitioner {
             let leaders = Leaders { topic, partitions: &self.records.partitions };
-            let view = TopicView { partitions: count, has_leader: &leaders };
+            let view = TopicView { partitions: count, available: topic.spread.led(), has_leader: &leaders };
             let partition = partitioner.partition(record, &view);
             return match u32::try_from(partition) {
                 Ok(number) if (number as usize) < count => Ok((number, false)),
@@ -172,53 +197,65 @@ impl Producer {
         Ok((number, true))
     }
 
-    /// A partition for records without key. Java weighs all partitions by the lengths of their queues (KIP-794), which
-    /// takes a walk over all of them; here two are drawn and the one with less queued is taken, which spreads as well and
-    /// costs the same for any number of partitions.
+    /// A partition for records without key: any of those from which nothing waits to leave, so that brokers which hang or are
+    /// slow are left alone. If something waits everywhere, the one with the least of several that are drawn. Java weighs all
+    /// partitions by the lengths of their queues (KIP-794), which takes a walk over all of them.
     fn draw_partition(&mut self, now: Instant, index: u32) -> u32 {
-        let first = self.draw_available(now, index);
+        self.look_for_leaders(index);
+        let records = &mut self.records;
+        let recovered = records.recovered_brokers;
+        let (topic, partitions, random) = (&mut records.topics[index], &mut records.partitions, &mut self.random);
+        let led = topic.spread.led();
+        if led.is_empty() {
+            return random.below(topic.count as u32);
+        }
         if !self.config.adaptive_partitioning {
-            return first;
+            return led[random.below(led.len() as u32) as usize] as u32;
         }
-        let second = self.draw_available(now, index);
-        let load = |number: u32| {
-            let partition = &self.records.partitions[self.records.topics[index].partitions[number as usize]];
-            let queued = partition.queued.first().map_or(0, |slot| self.records.batches[slot].size());
-            let several = partition.queued.first() != partition.queued.last();
-            (several, partition.sent_count, queued)
-        };
-        if load(second) < load(first) { second } else { first }
-    }
-
-    fn draw_available(&mut self, now: Instant, index: u32) -> u32 {
-        let topic = &self.records.topics[index];
-        let count = topic.count as u32;
-        let mut number = self.random.below(count);
-        if topic.led == 0 {
-            return number;
-        }
-        for _ in 0..DRAWS {
-            if self.is_available(now, index, number) {
-                return number;
-            }
-            number = self.random.below(count);
-        }
-        for step in 0..count {
-            let next = (number + step) % count;
-            if self.is_available(now, index, next) {
-                return next;
-            }
-        }
-        number
-    }
-
-    /// Whether the partition has a leader that was not silent for `partitioner.availability.timeout.ms`.
-    fn is_available(&self, now: Instant, topic: u32, number: u32) -> bool {
-        let partition = &self.records.partitions[self.records.topics[topic].partitions[number as usize]];
-        let Some(leader) = partition.leader else { return false };
+        let (brokers, batches, count) = (&self.control.brokers, &records.batches, topic.count);
         let patience = self.config.partitioner_availability_timeout;
-        patience.is_zero()
-            || self.control.brokers[leader].stuck_since.is_none_or(|since| now.saturating_since(since) <= patience)
+        let is_stuck = |leader: u32| {
+            let silent = brokers[leader].stuck_since.map(|since| now.saturating_since(since));
+            !patience.is_zero() && silent.is_some_and(|silent| silent > patience)
+        };
+        let find = |partitions: &Partitions, at: u32| {
+            let partition = &partitions[at];
+            match partition.leader {
+                Some(leader) if is_stuck(leader) => Found::Stuck,
+                Some(_) if (partition.number as usize) < count && !partition.is_burdened(batches) => Found::Light,
+                Some(_) | None => Found::Burdened,
+            }
+        };
+        if let Some(at) = topic.spread.draw(partitions, recovered, |count| random.below(count), find) {
+            return partitions[at].number as u32;
+        }
+        let led = topic.spread.led();
+        let start = random.below(led.len() as u32) as usize;
+        let drawn = (0..led.len().min(DRAWS)).map(|step| {
+            let few = led.len() <= DRAWS;
+            led[if few { (start + step) % led.len() } else { random.below(led.len() as u32) as usize }]
+        });
+        let load = |number: &i32| {
+            let partition = &partitions[topic.partitions[*number as usize]];
+            (partition.leader.is_none_or(is_stuck), partition.queued_count, partition.sent_count)
+        };
+        drawn.min_by_key(load).unwrap_or(0) as u32
+    }
+
+    /// Which partitions of the topic have a leader.
+    fn look_for_leaders(&mut self, index: u32) {
+        let (topics, partitions) = (&mut self.records.topics, &self.records.partitions);
+        let topic = &mut topics[index];
+        topic.spread.look(topic.count, |number| partitions[topic.partitions[number]].leader.is_some());
+    }
+
+    /// Something about the partition has changed: perhaps it may take records without key again.
+    pub(in crate::producer) fn offer(&mut self, index: u32) {
+        let partition = &self.records.partitions[index];
+        if !partition.offered && partition.leader.is_some() && !partition.is_burdened(&self.records.batches) {
+            let topic = partition.topic;
+            self.records.topics[topic].spread.offer(&mut self.records.partitions, index);
+        }
     }
 
     /// The time of day in milliseconds; −1 if the host never told it.

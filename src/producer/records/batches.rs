@@ -139,7 +139,8 @@ impl Batch {
     /// It takes a new number when it is sent next.
     pub(crate) fn renumber(&mut self) {
         self.stamp = None;
-        (self.tainted, self.by_name, self.proven) = (false, false, false);
+        (self.tainted, self.by_name) = (false, false);
+        self.proven &= planted("proof-outlives-its-topic");
     }
 
     /// Whether every attempt under its stamp was answered with a proof that it was not written.
@@ -296,6 +297,11 @@ impl Batches {
     /// Tells apart the batches that use a slot one after the other.
     pub(crate) fn generation(&self, slot: u32) -> u32 {
         self.slots[slot as usize].generation
+    }
+
+    /// How many entries are taken: by live batches, and by those whose outcome the host has not taken.
+    pub(crate) fn in_use(&self) -> usize {
+        self.slots.len() - self.free.len()
     }
 
     /// The oldest live batch.

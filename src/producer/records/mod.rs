@@ -6,4 +6,5 @@ pub(crate) mod compress;
 pub(crate) mod jobs;
 pub(crate) mod partitioner;
 pub(crate) mod partitions;
+pub(crate) mod spread;
 pub(crate) mod topics;

@@ -20,6 +20,7 @@ pub trait Partitioner: Debug + Send {
 #[derive(Debug)]
 pub struct TopicView<'a> {
     pub(crate) partitions: usize,
+    pub(crate) available: &'a [i32],
     pub(crate) has_leader: &'a dyn HasLeader,
 }
 
@@ -27,6 +28,11 @@ impl TopicView<'_> {
     /// How many partitions the topic has.
     pub fn partitions(&self) -> usize {
         self.partitions
+    }
+
+    /// The partitions that have a leader now, in order (Java's `availablePartitionsForTopic`).
+    pub fn available(&self) -> &[i32] {
+        self.available
     }
 
     /// Whether the partition has a leader now; without one its records wait.
@@ -54,11 +60,9 @@ impl Partitioner for RoundRobinPartitioner {
         };
         let turn = *counter & 0x7fff_ffff;
         *counter = counter.wrapping_add(1);
-        let all = || 0..topic.partitions() as i32;
-        let available = || all().filter(|partition| topic.is_available(*partition));
-        match available().count() {
-            0 => (turn % topic.partitions().max(1) as u32) as i32,
-            count => available().nth(turn as usize % count).unwrap_or(0),
+        match topic.available() {
+            [] => (turn % topic.partitions().max(1) as u32) as i32,
+            available => available[turn as usize % available.len()],
         }
     }
 }

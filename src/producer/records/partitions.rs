@@ -33,6 +33,8 @@ pub(crate) struct Partition {
     pub(crate) hinted: bool,
     /// Batches not sent yet, oldest first; the last may be open. Without idempotence also those to be sent again.
     pub(crate) queued: List,
+    /// How many batches are in `queued`.
+    pub(crate) queued_count: usize,
     /// Batches that were sent and are not resolved, oldest first. With idempotence also those that are resolved but wait
     /// for earlier ones: the list is in order of sequence.
     pub(crate) sent: List,
@@ -48,6 +50,8 @@ pub(crate) struct Partition {
     /// Whether it is in line for a job.
     pub(crate) waits_for_job: bool,
     waiting: Links,
+    /// Whether its topic has it among those that may take records without key.
+    pub(crate) offered: bool,
     /// The class of the first chunk of its next batch: as large as the last batch was.
     pub(crate) first_chunk: Class,
     /// Producer id, epoch and sequence.
@@ -100,6 +104,7 @@ impl Partitions {
             older_epochs: 0,
             hinted: false,
             queued: List::EMPTY,
+            queued_count: 0,
             sent: List::EMPTY,
             sent_count: 0,
             on_wire: 0,
@@ -108,6 +113,7 @@ impl Partitions {
             ready: Links::UNLINKED,
             waits_for_job: false,
             waiting: Links::UNLINKED,
+            offered: false,
             first_chunk: Class::FIRST,
             sequencing: Sequencing::default(),
         });
@@ -121,6 +127,11 @@ impl Partition {
         self.queued.is_empty() && self.sent.is_empty()
     }
 
+    /// Whether something of it waits to leave: it goes out more slowly than it comes in.
+    pub(crate) fn is_burdened(&self, batches: &Batches) -> bool {
+        self.queued.first().is_some_and(|slot| batches[slot].state != State::Open)
+    }
+
     /// The batch that takes records, if there is one.
     #[inline]
     pub(crate) fn open_batch(&self, batches: &Batches) -> Option<u32> {
@@ -128,9 +139,21 @@ impl Partition {
         matches!(batches[last].state, State::Open | State::Due).then_some(last)
     }
 
+    /// A new batch is the last in the queue.
+    pub(crate) fn enqueue(&mut self, batches: &mut Batches, slot: u32) {
+        self.queued.push_back(batches, Chain::Partition, slot);
+        self.queued_count += 1;
+    }
+
+    /// Takes a batch out of the queue.
+    pub(crate) fn dequeue(&mut self, batches: &mut Batches, slot: u32) {
+        self.queued.remove(batches, Chain::Partition, slot);
+        self.queued_count -= 1;
+    }
+
     /// A batch leaves for the first time, or (without idempotence) again: from the queue to the sent ones.
     pub(crate) fn move_to_sent(&mut self, batches: &mut Batches, slot: u32) {
-        self.queued.remove(batches, Chain::Partition, slot);
+        self.dequeue(batches, slot);
         self.sent.push_back(batches, Chain::Partition, slot);
         self.sent_count += 1;
     }
@@ -152,6 +175,7 @@ impl Partition {
             next = batches.next_in_partition(queued);
         }
         self.queued.insert_before(batches, Chain::Partition, next, slot);
+        self.queued_count += 1;
     }
 
     /// Puts the parts of a split batch in its place; they are in order.
@@ -160,14 +184,12 @@ impl Partition {
         for part in parts {
             let list = if in_sent { &mut self.sent } else { &mut self.queued };
             list.insert_before(batches, Chain::Partition, Some(parent), *part);
-            if in_sent {
-                self.sent_count += 1;
-            }
+            *(if in_sent { &mut self.sent_count } else { &mut self.queued_count }) += 1;
         }
         if in_sent {
             self.remove_sent(batches, parent);
         } else {
-            self.queued.remove(batches, Chain::Partition, parent);
+            self.dequeue(batches, parent);
         }
     }
 }

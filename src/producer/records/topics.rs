@@ -12,6 +12,7 @@ use crate::error::ErrorCode;
 use crate::planted::planted;
 use crate::producer::backoff::Backoff;
 use crate::producer::random::Random;
+use crate::producer::records::spread::Spread;
 use crate::time::Instant;
 use crate::wire::Uuid;
 
@@ -59,8 +60,8 @@ pub(crate) struct Topic {
     pub(crate) partitions: Vec<u32>,
     /// How many partitions it has.
     pub(crate) count: usize,
-    /// How many of them have a leader.
-    pub(crate) led: usize,
+    /// Which of them may take records without key.
+    pub(crate) spread: Spread,
     /// Someone was told `NotReady`, and waits for `TopicReady` or `TopicFailed`.
     pub(crate) awaited: bool,
     /// The last error that the cluster answered for it.
@@ -149,6 +150,11 @@ impl Topics {
         Some(found)
     }
 
+    /// The topic with this index, if it is one of this producer's.
+    pub(crate) fn get(&self, index: u32) -> Option<&Topic> {
+        self.entries.get(index as usize)
+    }
+
     /// As [`Topics::find`], for those who only look.
     pub(crate) fn look(&self, name: &str) -> Option<u32> {
         self.by_name.find(hash(name), |index| self.entries[*index as usize].name == name).copied()
@@ -168,7 +174,7 @@ impl Topics {
             standing: Standing::Unknown,
             partitions: Vec::new(),
             count: 0,
-            led: 0,
+            spread: Spread::default(),
             awaited: false,
             last_error: None,
             last_used: now,

@@ -69,7 +69,7 @@ impl Producer {
         let setup = self.config.connection_setup_timeout;
         let Some(connection) = self.sessions.connections.get_mut(&conn) else { return Ok(()) };
         if connection.phase == Phase::Ready {
-            connection.set_up_until(now + setup); // it may not be used any more: its session is about to end
+            connection.begin_renewal(now, setup); // it may not be used any more: its session is about to end
         }
         connection.phase = Phase::Authenticating;
         connection.authentication_began = now;
@@ -385,8 +385,9 @@ impl Producer {
     ) {
         let exchange = self.sessions.connections.get_mut(&conn).and_then(|connection| connection.exchange.as_mut());
         let said = match exchange {
-            Some(Exchange::Scram(client)) => client.derived(&keys),
-            Some(Exchange::Plain(_) | Exchange::OAuth(_) | Exchange::Custom(_)) | None => return,
+            Some(Exchange::Scram(client)) if client.awaits(&derivation) => client.derived(&keys),
+            // Another exchange is under way by now, or none.
+            Some(Exchange::Scram(_) | Exchange::Plain(_) | Exchange::OAuth(_) | Exchange::Custom(_)) | None => return,
         };
         self.sessions.scram.keys = Some((derivation, keys));
         match said {

@@ -25,9 +25,12 @@ const CONTROL_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a server may close a connection at its first request before that counts as a refusal.
 const CHANCE: u32 = 2;
 
-/// The codes after which a producer id is not asked for again: no rights, no such version, nonsense. After others, among
-/// them some that Java gives up on, it is, with backoff: the records that wait have their own deadline.
-const DEFINITE: [i16; 6] = [31, 35, 42, 49, 53, 90];
+/// The codes after which a producer id is not asked for again: no such version, nonsense. After others, among them some that
+/// Java gives up on, it is, with backoff: the records that wait have their own deadline.
+const DEFINITE: [i16; 5] = [35, 42, 49, 53, 90];
+
+/// `CLUSTER_AUTHORIZATION_FAILED`: no producer id for this user, until someone allows it.
+const NOT_ALLOWED: i16 = 31;
 
 impl Producer {
     /// Asks for a connection to a broker.
@@ -85,8 +88,13 @@ impl Producer {
     }
 
     pub(in crate::producer) fn disconnected(&mut self, now: Instant, conn: ConnId, cause: Cause<'_>) {
-        let error = match cause {
-            Cause::Closed => match self.sessions.connections.get(&conn) {
+        let at_large = self.sessions.connections.get(&conn).and_then(|connection| match connection.role {
+            Role::Broker(index) => connection.closed_at(now, self.control.brokers[index].largest_answered),
+            Role::Control => None,
+        });
+        let error = match (cause, at_large) {
+            (Cause::Closed | Cause::Io(_), Some(bytes)) => ConnectionError::ClosedAtLargeRequest { bytes },
+            (Cause::Closed, None) => match self.sessions.connections.get(&conn) {
                 Some(connection)
                     if connection.is_unproven()
                         && self.config.sasl.is_none()
@@ -96,11 +104,11 @@ impl Producer {
                 }
                 _ => ConnectionError::Closed,
             },
-            Cause::Resolve(words) => ConnectionError::Resolve(words.to_string()),
-            Cause::Connect(words) => ConnectionError::Connect(words.to_string()),
-            Cause::Io(words) => ConnectionError::Io(words.to_string()),
-            Cause::Tls(words) => ConnectionError::Tls(words.to_string()),
-            Cause::Local => ConnectionError::Io("closed by the host".to_string()),
+            (Cause::Resolve(words), _) => ConnectionError::Resolve(words.to_string()),
+            (Cause::Connect(words), _) => ConnectionError::Connect(words.to_string()),
+            (Cause::Io(words), _) => ConnectionError::Io(words.to_string()),
+            (Cause::Tls(words), _) => ConnectionError::Tls(words.to_string()),
+            (Cause::Local, _) => ConnectionError::Io("closed by the host".to_string()),
         };
         self.lose(now, conn, error, false);
     }
@@ -166,8 +174,9 @@ impl Producer {
             now
         } else {
             match phase {
-                Phase::Negotiating(_) if error != ConnectionError::SetupTimeout => attempts.negotiation_broke(),
-                Phase::Opening | Phase::Negotiating(_) | Phase::Authenticating | Phase::Ready => {}
+                // In silence, too: some servers don't answer a version of ApiVersions that they don't know.
+                Phase::Negotiating(_) => attempts.negotiation_broke(),
+                Phase::Opening | Phase::Authenticating | Phase::Ready => {}
             }
             if error == ConnectionError::SetupTimeout {
                 attempts.setup_timeouts += 1;
@@ -278,7 +287,7 @@ impl Producer {
                     Ok(response) => response,
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
-                self.throttle(conn, response.throttle_ms);
+                self.throttle(conn, api, version, response.throttle_ms);
                 self.control.brokers.control.unanswered = 0;
                 if request.kind == RequestKind::TopicList {
                     if let Err(error) = self.topics_listed(now, &response) {
@@ -294,7 +303,7 @@ impl Producer {
                     Ok(response) => response,
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
-                self.throttle(conn, response.throttle_ms);
+                self.throttle(conn, api, version, response.throttle_ms);
                 self.control.brokers.control.unanswered = 0;
                 self.producer_id_known(now, &response);
             }
@@ -311,14 +320,19 @@ impl Producer {
                     Ok(response) => response,
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
-                self.throttle(conn, response.throttle_ms);
+                self.throttle(conn, api, version, response.throttle_ms);
+                if let Some(Role::Broker(broker)) =
+                    self.sessions.connections.get(&conn).map(|connection| connection.role)
+                {
+                    let largest = &mut self.control.brokers[broker].largest_answered;
+                    *largest = request.size.max(*largest);
+                }
                 self.answered(now, request, &response);
             }
         }
         if let Some(role) = self.sessions.connections.get(&conn).map(|connection| connection.role) {
             if !matches!(api, Api::ApiVersions | Api::SaslHandshake | Api::SaslAuthenticate) {
-                self.attempts(role).answered();
-                self.control.brokers.forget_trouble(role);
+                self.was_of_use(role);
                 if let Some(connection) =
                     self.sessions.connections.get_mut(&conn).filter(|connection| !connection.proven)
                 {
@@ -332,6 +346,12 @@ impl Producer {
         }
         self.watch(conn);
         Ok(())
+    }
+
+    /// A server answered a request, or took one that is not answered (`acks=0`): what was before is over.
+    pub(in crate::producer) fn was_of_use(&mut self, role: Role) {
+        self.attempts(role).answered();
+        self.control.brokers.forget_trouble(role);
     }
 
     /// The answer to a request can't be read: it counts as unanswered, with all others on the connection.
@@ -372,12 +392,12 @@ impl Producer {
             return Ok(());
         };
         connection.negotiated(response, self.config.sasl.is_some())?;
-        self.throttle(conn, response.throttle_ms);
+        self.throttle(conn, Api::ApiVersions, version, response.throttle_ms);
         self.authenticate(now, conn)
     }
 
-    /// The broker asks for a pause (KIP-219). It never gets shorter.
-    fn throttle(&mut self, conn: ConnId, millis: i32) {
+    /// The broker asks for a pause (KIP-219). It never gets shorter. In old versions of requests it has made the pause already.
+    fn throttle(&mut self, conn: ConnId, api: Api, version: i16, millis: i32) {
         let Ok(millis @ 1..) = u64::try_from(millis) else {
             return;
         };
@@ -386,13 +406,18 @@ impl Producer {
         let Some(connection) = self.sessions.connections.get_mut(&conn) else {
             return;
         };
-        let until = connection.throttled_until.map_or(until, |before| before.max(until));
-        connection.throttled_until = Some(until);
+        let until = match connection.throttled_until {
+            before if api.pauses_itself(version) => before,
+            before => Some(before.map_or(until, |before| before.max(until))),
+        };
+        connection.throttled_until = until;
         let (timer, node) = match connection.role {
             Role::Broker(index) => (Timer::Broker(index), self.control.brokers[index].id),
             Role::Control => (Timer::Control, -1),
         };
-        self.timers.set(timer, until);
+        if let Some(until) = until {
+            self.timers.set(timer, until);
+        }
         self.outbox.event(Event::Throttled { node, pause });
     }
 
@@ -522,14 +547,19 @@ impl Producer {
 
     fn producer_id_known(&mut self, now: Instant, response: &init_producer_id::Response) {
         match response.error {
-            0 if response.producer_id >= 0 && response.epoch >= 0 => {
+            0 if response.producer_id >= 0 && response.epoch >= 0 && self.identity.is_new(response.producer_id) => {
                 self.control.producer_id = ProducerIdRequest::Idle;
                 let (producer_id, epoch) = (response.producer_id, response.epoch);
                 log::debug!("producer id {producer_id}, epoch {epoch}");
+                self.identity.given = Some(producer_id);
                 self.identity.standing = Standing::Known(Identity { producer_id, epoch });
                 self.identity_known();
             }
             code if !DEFINITE.contains(&code) => {
+                if code == NOT_ALLOWED {
+                    // As Java's: what is open fails, and whoever needs a producer id later asks again.
+                    self.life.refused_below = (self.records.batches.next_serial(), ErrorCode(code));
+                }
                 let failures = match self.control.producer_id {
                     ProducerIdRequest::InFlight(failures) | ProducerIdRequest::BackingOff(_, failures) => failures,
                     ProducerIdRequest::Idle => 0,
@@ -537,6 +567,7 @@ impl Producer {
                 let until = now + self.retry_backoff.after(failures, &mut self.random);
                 self.control.producer_id = ProducerIdRequest::BackingOff(until, failures.saturating_add(1));
             }
+            35 => self.fail_for_good(FatalError::NO_PRODUCER_IDS),
             code => self.fail_for_good(FatalError::new(ErrorCode(code))),
         }
     }

@@ -4,6 +4,7 @@ use alloc::string::{String, ToString};
 use core::time::Duration;
 
 use crate::connection::sasl::oauth::Token;
+use crate::planted::planted;
 use crate::producer::random::Random;
 use crate::time::Instant;
 
@@ -99,7 +100,7 @@ impl Tokens {
                 let words = alloc::format!("no token: {words}");
                 let pause = (FLOOR.0 * (1 << self.failures.min(8))).min(FLOOR.1);
                 self.failures = self.failures.saturating_add(1);
-                self.not_before = Some(now + pause);
+                self.not_before = (!planted("token-without-backoff")).then_some(now + pause);
                 self.refresh_at = self.usable(now).is_some().then_some(now + pause);
                 self.trouble = Some(words.clone());
                 Err(words)

@@ -304,9 +304,12 @@ impl World {
             self.wiretap.check()?;
         }
         let memory = self.plan.millis("buffer.memory", 33_554_432) as usize;
-        // The parts of split batches may take a little more than their parents, and so may batches that hardly shrink.
+        // The parts of split batches may take a little more than their parents, and so may batches that hardly shrink; and each
+        // part has an entry of its own in the table of batches.
         let stats = self.producer.stats();
-        let reserve = if stats.splits + stats.batches_compressed > 0 { 256 * self.books.records.len() } else { 0 };
+        let chunks = if stats.splits + stats.batches_compressed > 0 { 256 * self.books.records.len() } else { 0 };
+        let entries = if stats.splits > 0 { 512 * self.books.records.len() } else { 0 };
+        let reserve = chunks + entries;
         if self.producer.buffered() > memory + reserve {
             return Err(format!("{} bytes buffered, of {memory}", self.producer.buffered()));
         }
@@ -326,11 +329,7 @@ impl World {
         let decided = error.message.as_deref() == Some("on demand") || wordless;
         // By name, what stands behind a refused batch can't be known not to be written.
         let by_name = !self.plan.by_id() && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
-        // A broker that was restarted remembers one batch of each producer: earlier ones in doubt can't be acknowledged.
-        let forgotten =
-            self.plan.faults.crash > 0 && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
         let excused = blind
-            || forgotten
             || decided
             || by_name
             || match &error.kind {
