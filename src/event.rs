@@ -135,6 +135,9 @@ pub enum Event {
     },
     /// The answer to [`list_topics`](crate::Producer::list_topics), in the cluster's order.
     TopicsListed(Vec<TopicListing>),
+    /// There is no answer to [`list_topics`](crate::Producer::list_topics) that could be read, from any of the servers asked: it is
+    /// larger than `receive.message.max.bytes`, most likely.
+    TopicsNotListed(ConnectionError),
     /// The cluster refuses the topic. Sends to it fail until it is asked for again and found.
     TopicFailed {
         /// The topic.

@@ -391,6 +391,12 @@ impl Engine {
         }
     }
 
+    /// The error for a list of topics that can't be had. `until`: how long the caller would have waited.
+    pub(super) fn not_listed(&self, until: Option<Instant>, why: String) -> Error {
+        let left = until.map_or(Duration::ZERO, |until| until.saturating_since(self.clock.now()));
+        Error::NoMetadata { after: self.max_block.saturating_sub(left), why: Some(why) }
+    }
+
     /// The topic's partitions, or what to wait for.
     pub(super) fn partitions(&self, topic: &str, asked: bool) -> Result<Result<Vec<PartitionInfo>, Wait>, Error> {
         let now = self.clock.now();
@@ -863,7 +869,13 @@ impl State {
             }
             Event::TopicsListed(topics) => {
                 for listing in &self.listings {
-                    listing.answer(topics.clone());
+                    listing.answer(Ok(topics.clone()));
+                }
+                effects.listings.append(&mut self.listings);
+            }
+            Event::TopicsNotListed(error) => {
+                for listing in &self.listings {
+                    listing.answer(Err(error.to_string()));
                 }
                 effects.listings.append(&mut self.listings);
             }

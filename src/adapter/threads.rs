@@ -275,7 +275,7 @@ impl Producer {
     /// The topics of the cluster; waits at most `max.block.ms` for the answer of a server.
     ///
     /// # Errors
-    /// [`Error::NoMetadata`] if none answers.
+    /// [`Error::NoMetadata`] if none answers, or none in a way that can be read.
     pub fn list_topics(&self) -> Result<Vec<TopicListing>, Error> {
         let mut waiting = Waiting::new(self.engine());
         loop {
@@ -283,7 +283,7 @@ impl Producer {
             waiting.wait_for("", Wait::Listing(Arc::clone(&listing)))?;
             if let Some(topics) = listing.topics() {
                 waiting.wait = None;
-                return Ok(topics);
+                return topics.map_err(|why| self.engine().not_listed(waiting.until, why));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Those who wait, each a thread on a condition variable or a task with its waker, and what they wait for.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::task::Waker;
@@ -81,17 +82,17 @@ impl Flush {
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub(super) waiter: Waiter,
-    topics: Mutex<Option<Vec<TopicListing>>>,
+    topics: Mutex<Option<Result<Vec<TopicListing>, String>>>,
 }
 
 impl Listing {
-    /// The topics, once they came: then the wait is over.
-    pub(super) fn topics(&self) -> Option<Vec<TopicListing>> {
+    /// The topics, or why there are none, once that came: then the wait is over.
+    pub(super) fn topics(&self) -> Option<Result<Vec<TopicListing>, String>> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// They came. The waiter is still to be raised, without the machine's lock.
-    pub(super) fn answer(&self, topics: Vec<TopicListing>) {
+    /// They came, or never will. The waiter is still to be raised, without the machine's lock.
+    pub(super) fn answer(&self, topics: Result<Vec<TopicListing>, String>) {
         *self.topics.lock().unwrap_or_else(PoisonError::into_inner) = Some(topics);
     }
 }

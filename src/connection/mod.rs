@@ -131,6 +131,10 @@ pub(crate) struct Entry {
 /// A session.
 pub(crate) struct Connection {
     pub(crate) role: Role,
+    /// Where it goes, in the table of servers.
+    pub(crate) server: u32,
+    /// When it was asked for.
+    pub(crate) opened: Instant,
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) phase: Phase,
@@ -186,9 +190,17 @@ impl core::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(now: Instant, role: Role, (host, port): (String, u16), setup_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        role: Role,
+        server: u32,
+        (host, port): (String, u16),
+        setup_timeout: Duration,
+    ) -> Self {
         Self {
             role,
+            server,
+            opened: now,
             host,
             port,
             phase: Phase::Opening,
@@ -563,7 +575,7 @@ mod tests {
 
     fn connection() -> Connection {
         let mut connection =
-            Connection::new(Instant::ZERO, Role::Control, ("h".to_string(), 9092), Duration::from_secs(10));
+            Connection::new(Instant::ZERO, Role::Control, 0, ("h".to_string(), 9092), Duration::from_secs(10));
         connection.phase = Phase::Ready;
         connection
     }

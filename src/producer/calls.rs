@@ -12,6 +12,7 @@ use crate::connection::sasl::SaslMechanism;
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Delivery, Event, Input, Output, PartitionInfo, Sent};
 use crate::ids::{ConnId, FlushId, TopicIndex};
+use crate::producer::control::brokers::Broker;
 use crate::producer::lifecycle::Phase;
 use crate::producer::outbox::Item;
 use crate::producer::records::partitioner::Partitioner;
@@ -62,10 +63,13 @@ impl Producer {
     /// Asks for a topic's partitions; [`Event::TopicReady`] or [`Event::TopicFailed`] follows. Refreshes what is known.
     ///
     /// # Errors
-    /// [`SendError::Closed`] or [`SendError::Fatal`].
+    /// [`SendError::Closed`] or [`SendError::Fatal`]; [`SendError::TopicFailed`] for a name that no broker takes.
     pub fn want_topic(&mut self, now: Instant, topic: &str) -> Result<TopicIndex, SendError> {
         let now = self.clock(now);
         self.check_running()?;
+        if !topics::is_legal(topic) {
+            return Err(SendError::TopicFailed(ErrorCode::INVALID_TOPIC));
+        }
         let index = self.records.topics.add(now, topic);
         self.records.topics.ask(now, index);
         self.check_access()?;
@@ -73,7 +77,7 @@ impl Producer {
     }
 
     /// Asks which topics the cluster has, for those who want to look; [`Event::TopicsListed`] follows when a server
-    /// answers. Creates none, and keeps nothing of the answer but the brokers.
+    /// answers, or [`Event::TopicsNotListed`]. Creates none, and keeps nothing of the answer but the brokers.
     ///
     /// # Errors
     /// [`SendError::Closed`] or [`SendError::Fatal`].
@@ -186,10 +190,10 @@ impl Producer {
     pub fn written(&mut self, now: Instant, conn: ConnId, n: usize) {
         let now = self.clock(now);
         if let Some(connection) = self.sessions.connections.get_mut(&conn) {
-            let (unanswered, role) = (connection.written(now, n), connection.role);
+            let unanswered = connection.written(now, n);
             self.watch(conn);
             if let Some(request) = unanswered {
-                self.was_of_use(role); // nobody will say so
+                self.was_of_use(conn); // nobody will say so
                 self.delivered_unanswered(now, request);
             }
         }
@@ -254,14 +258,14 @@ impl Producer {
     /// The last trouble with a server that has not answered since: where, what, how long ago. `None` if all is well.
     #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
     pub(crate) fn trouble(&self) -> Option<alloc::string::String> {
-        self.control.brokers.trouble(self.now)
+        self.control.trouble(self.now)
     }
 
     /// Why a batch may not have been delivered: the trouble with its leader, or with finding one.
     pub(super) fn trouble_of(&self, slot: u32) -> Option<alloc::string::String> {
         match self.records.partitions[self.records.batches[slot].partition].leader {
-            Some(leader) => self.control.brokers.trouble_of(leader, self.now),
-            None => self.control.brokers.trouble(self.now),
+            Some(leader) => self.control.servers.trouble_of(self.control.brokers[leader].server, self.now),
+            None => self.control.trouble(self.now),
         }
     }
 
@@ -299,8 +303,11 @@ impl Producer {
 
     /// The brokers of the newest metadata: node id, host, port.
     pub fn brokers(&self) -> Vec<(i32, &str, u16)> {
-        let brokers = (0..self.control.brokers.len()).map(|index| &self.control.brokers[index]);
-        brokers.filter(|broker| broker.current).map(|broker| (broker.id, &*broker.host, broker.port)).collect()
+        let place = |broker: &Broker| {
+            let server = &self.control.servers[broker.server];
+            (broker.id, &*server.host, server.port)
+        };
+        self.control.brokers.current().map(|(_, broker)| place(broker)).collect()
     }
 
     /// What the producer was configured with.

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -14,7 +15,10 @@ use crate::ids::ConnId;
 use crate::planted::planted;
 use crate::producer::backoff::Backoff;
 use crate::producer::control::brokers::Brokers;
-use crate::producer::control::requests::{Listing, ProducerIdRequest};
+use crate::producer::control::producer_id::ProducerIdRequest;
+use crate::producer::control::refresh::Refresh;
+use crate::producer::control::requests::Listing;
+use crate::producer::control::servers::Servers;
 use crate::producer::delivery::idempotence::Standing;
 use crate::producer::lifecycle::{Flushes, Phase};
 use crate::producer::list::List;
@@ -134,9 +138,14 @@ impl ProducerIdentity {
 
 /// What is asked of any server.
 pub(super) struct Control {
+    pub(super) servers: Servers,
     pub(super) brokers: Brokers,
     pub(super) producer_id: ProducerIdRequest,
     pub(super) listing: Listing,
+    /// Not before this time is there any use in looking for a server to ask, unless something happens; `None`: not before that.
+    pub(super) looks_again: Option<Instant>,
+    /// Counts how often the cluster had to be found anew. Leader epochs of an earlier one are not compared.
+    pub(super) era: u32,
 }
 
 /// Connections, and who the producer is on them.
@@ -182,7 +191,7 @@ impl Producer {
     /// choices (partitions, jitter): fresh from the system's randomness in production, a constant in tests.
     pub fn new(now: Instant, unix_time: Option<UnixTime>, config: Config, seed: [u8; 32]) -> Self {
         let mut random = Random::new(seed);
-        let start = random.below(config.bootstrap_servers.len() as u32) as usize;
+        let start = random.below(config.bootstrap_servers.len() as u32);
         let retry_backoff = Backoff::new(config.retry_backoff, config.retry_backoff_max);
         let batch_limit = (config.max_request_size / 2).max(config.batch_size).min(config.max_request_size);
         let pool = Pool::new(config.buffer_memory);
@@ -203,7 +212,12 @@ impl Producer {
             random,
             life: Life { phase: Phase::Running, flushes: Flushes::default(), refused_below: (0, ErrorCode::new(0)) },
             records: Records {
-                topics: Topics::new(sizes, config.metadata_max_age, retry_backoff),
+                topics: Topics::new(
+                    sizes,
+                    config.metadata_max_idle,
+                    config.max_block,
+                    Refresh::new(config.metadata_max_age, retry_backoff),
+                ),
                 partitions: Partitions::default(),
                 batches: Batches::new(Stage::first(config.compression, jobs)),
                 pool,
@@ -224,9 +238,12 @@ impl Producer {
             },
             retry_backoff,
             control: Control {
-                brokers: Brokers::new(config.bootstrap_servers.clone(), start),
+                servers: Servers::new(&config.bootstrap_servers, start),
+                brokers: Brokers::default(),
                 producer_id: ProducerIdRequest::default(),
                 listing: Listing::default(),
+                looks_again: Some(Instant::ZERO),
+                era: 0,
             },
             sessions: Sessions {
                 connections: BTreeMap::new(),
@@ -249,6 +266,13 @@ impl Producer {
             stats: Stats::default(),
             config,
         }
+    }
+}
+
+impl Control {
+    /// The newest trouble with any server that counts.
+    pub(super) fn trouble(&self, now: Instant) -> Option<String> {
+        self.servers.trouble(self.brokers.current().map(|(_, broker)| broker.server), now)
     }
 }
 

@@ -20,7 +20,7 @@ impl Producer {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let lingering = self.records.batches.oldest_lingering().map(|slot| self.linger_ends(slot));
         let oldest = self.records.batches.oldest().map(|slot| self.expires(slot));
-        [lingering, oldest, self.timers.first()].into_iter().flatten().min()
+        [lingering, oldest, self.timers.first(), self.control_deadline()].into_iter().flatten().min()
     }
 
     fn linger_ends(&self, slot: u32) -> Instant {
@@ -49,8 +49,6 @@ impl Producer {
                     self.tell_writable();
                     self.look_again_for_memory();
                 }
-                // Seen by the next step.
-                Timer::Metadata | Timer::ProducerId | Timer::Control => {}
             }
         }
         self.reclaim();
@@ -71,7 +69,7 @@ impl Producer {
         }
     }
 
-    /// Whether [`step`](Self::step) has something to do.
+    /// Whether [`step`](Self::step) has something to do that no [deadline](Self::next_deadline) tells.
     pub(super) fn has_step(&self) -> bool {
         let doomed = matches!(self.life.phase, Phase::Failed(_) | Phase::Aborting | Phase::Ending(_));
         match self.records.batches.oldest() {
@@ -83,7 +81,6 @@ impl Producer {
         self.records.batches.oldest_lingering().is_some_and(|slot| self.is_due(slot))
             || (self.records.jobs.has_room() && !self.records.without_job.is_empty())
             || self.flush_is_complete()
-            || self.control_is_due()
     }
 
     /// One piece of work that earlier calls left; false if there is none.

@@ -15,16 +15,10 @@ pub(crate) enum Timer {
     Broker(u32),
     /// A partition (by its index) may retry.
     Partition(u32),
-    /// Metadata may or must be asked for.
-    Metadata,
-    /// A producer id may be asked for again.
-    ProducerId,
     /// It is to be seen whether a job was dropped.
     Jobs,
     /// Another token is to be asked for.
     Token,
-    /// The control connection may be tried again.
-    Control,
     /// It is to be seen whether writers have let go of memory that someone waits for.
     Memory,
 }
@@ -87,13 +81,13 @@ mod tests {
     fn setting_again_moves_and_clearing_removes() {
         let mut timers = Timers::default();
         let at = Instant::from_millis;
-        timers.set(Timer::Metadata, at(10));
-        timers.set(Timer::Control, at(20));
-        timers.set(Timer::Metadata, at(30));
+        timers.set(Timer::Jobs, at(10));
+        timers.set(Timer::Token, at(20));
+        timers.set(Timer::Jobs, at(30));
         assert_eq!(timers.first(), Some(at(20)));
-        timers.clear(Timer::Control);
+        timers.clear(Timer::Token);
         assert_eq!(timers.take_due(at(29)), None);
-        assert_eq!(timers.take_due(at(30)), Some(Timer::Metadata));
+        assert_eq!(timers.take_due(at(30)), Some(Timer::Jobs));
         assert_eq!(timers.first(), None);
     }
 
@@ -101,11 +95,11 @@ mod tests {
     fn a_later_time_does_not_move_what_is_set_sooner() {
         let mut timers = Timers::default();
         let at = Instant::from_millis;
-        timers.set_if_sooner(Timer::Control, at(20));
-        timers.set_if_sooner(Timer::Control, at(30));
+        timers.set_if_sooner(Timer::Token, at(20));
+        timers.set_if_sooner(Timer::Token, at(30));
         assert_eq!(timers.first(), Some(at(20)));
-        timers.set_if_sooner(Timer::Control, at(10));
-        assert_eq!(timers.take_due(at(10)), Some(Timer::Control));
+        timers.set_if_sooner(Timer::Token, at(10));
+        assert_eq!(timers.take_due(at(10)), Some(Timer::Token));
         assert_eq!(timers.first(), None);
     }
 }

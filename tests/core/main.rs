@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod bounds;
+mod control;
 mod line;
 mod renewal;
 mod script;

@@ -253,7 +253,7 @@ impl<R: Runtime> Producer<R> {
     /// The topics of the cluster; waits at most `max.block.ms` for the answer of a server.
     ///
     /// # Errors
-    /// [`Error::NoMetadata`] if none answers.
+    /// [`Error::NoMetadata`] if none answers, or none in a way that can be read.
     pub async fn list_topics(&self) -> Result<Vec<TopicListing>, Error> {
         let mut waiting = Waiting::<R>::new(self.engine());
         loop {
@@ -261,7 +261,7 @@ impl<R: Runtime> Producer<R> {
             waiting.wait_for("", Wait::Listing(Arc::clone(&listing))).await?;
             if let Some(topics) = listing.topics() {
                 waiting.wait = None;
-                return Ok(topics);
+                return topics.map_err(|why| self.engine().not_listed(waiting.until, why));
             }
         }
     }

@@ -4,11 +4,13 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::connection::{Entry, Role};
-use crate::error::{ConnectionError, DeliveryErrorKind, ErrorCode};
+use crate::error::{DeliveryErrorKind, ErrorCode};
 use crate::event::{Event, PartitionInfo, TopicListing};
 use crate::ids::{ConnId, TopicIndex};
 use crate::planted::planted;
 use crate::producer::Producer;
+use crate::producer::control::brokers::Broker;
+use crate::producer::control::requests::Listing;
 use crate::producer::delivery::idempotence::Standing as Identity;
 use crate::producer::records::batches::State;
 use crate::producer::records::topics::{IdTold, Standing};
@@ -19,37 +21,59 @@ use crate::wire::metadata::{self, Response, Topic};
 /// `REBOOTSTRAP_REQUIRED`: forget the cluster, and ask the bootstrap servers (KIP-1102).
 const REBOOTSTRAP: i16 = 129;
 
+/// How often in a row an older leader epoch, or fewer partitions, are taken for old metadata, where brokers tell no topic ids.
+const OLDER: u32 = 3;
+
+/// What was told, compared with what is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    New,
+    /// The same, or nothing of use.
+    Nothing,
+    /// What was known before something newer: whoever tells it is behind the times.
+    Old,
+}
+
 /// What a batch fails with that may stand under an id which its topic had left and has again.
 const UNKNOWN_TOPIC_ID: ErrorCode = ErrorCode(100);
-
-/// How often in a row an older leader epoch is taken for old metadata, where brokers tell no topic ids.
-const OLDER_EPOCHS: u32 = 3;
 
 /// So often where only a hint told the newer one.
 const OLDER_THAN_A_HINT: u32 = 2;
 
 impl Producer {
-    /// A metadata response.
-    pub(in crate::producer) fn metadata_known(&mut self, now: Instant, conn: ConnId, response: &Response<'_>) {
-        if response.error == REBOOTSTRAP && self.config.rebootstrap {
-            self.control.brokers.begin_update();
-            self.records.topics.refresh.failed(now, &mut self.random);
-            self.drop_connection(now, conn);
-            return;
-        }
+    /// A metadata response, of this server.
+    pub(in crate::producer) fn metadata_known(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        server: u32,
+        response: &Response<'_>,
+    ) {
         if response.error != 0 || response.brokers.is_empty() {
-            self.records.topics.refresh.failed(now, &mut self.random);
+            self.metadata_failed(now);
+            self.control.servers.lose_turn(server);
+            if response.error == REBOOTSTRAP && self.config.rebootstrap {
+                self.control.brokers.begin_update();
+                self.control.era += 1;
+                self.drop_connection(now, conn);
+            }
             return;
         }
         self.learn_brokers(now, response);
-        let mut news = false;
+        let (mut news, mut old) = (false, false);
         for topic in &response.topics {
             let Some(index) = topic.name.and_then(|name| self.records.topics.look(name)) else {
                 continue;
             };
-            news |= self.topic_known(index, topic);
+            self.records.topics.answered(index);
+            let told = self.topic_known(now, index, topic);
+            (news, old) = (news || told == Told::New, old || told == Told::Old);
         }
-        self.records.topics.refresh.succeeded(now, news, &mut self.random);
+        self.left_out(now);
+        let useful = self.records.topics.refresh.succeeded(now, news, &mut self.random);
+        if !useful || old {
+            self.control.servers.lose_turn(server);
+        }
         for topic in &response.topics {
             let Some(index) = topic.name.and_then(|name| self.records.topics.look(name)) else {
                 continue;
@@ -58,16 +82,34 @@ impl Producer {
         }
     }
 
-    /// The answer to the question for all topics.
-    pub(in crate::producer) fn topics_listed(
-        &mut self,
-        now: Instant,
-        response: &Response<'_>,
-    ) -> Result<(), ConnectionError> {
-        if response.error != 0 || response.brokers.is_empty() {
-            let code = ErrorCode(response.error);
-            return Err(ConnectionError::Protocol(alloc::format!("the list of topics was answered {code}")));
+    /// A metadata request was not answered, or with an error: what it was about is asked again.
+    pub(in crate::producer) fn metadata_failed(&mut self, now: Instant) {
+        self.left_out(now);
+        self.records.topics.refresh.failed(now, &mut self.random);
+    }
+
+    /// Topics that were asked about, and no answer came: where somebody waits for one, it is asked about again.
+    fn left_out(&mut self, now: Instant) {
+        for index in self.records.topics.take_unanswered() {
+            self.want_if_waited_for(now, index);
         }
+    }
+
+    fn want_if_waited_for(&mut self, now: Instant, index: u32) {
+        let partitions = &self.records.partitions;
+        if self.records.topics.is_waited_for(index, now, |at| !partitions[at].is_idle()) {
+            self.records.topics.want(index);
+        }
+    }
+
+    /// A server's answer to the question for all topics.
+    pub(in crate::producer) fn topics_listed(&mut self, now: Instant, server: u32, response: &Response<'_>) {
+        if response.error != 0 || response.brokers.is_empty() {
+            self.listing_failed(now, None);
+            self.control.servers.lose_turn(server);
+            return;
+        }
+        self.control.listing = Listing::Idle;
         self.learn_brokers(now, response);
         let partition = |told: &metadata::Partition| PartitionInfo {
             partition: told.index,
@@ -81,7 +123,6 @@ impl Producer {
         };
         let topics = response.topics.iter().filter_map(listing).collect();
         self.outbox.event(Event::TopicsListed(topics));
-        Ok(())
     }
 
     fn learn_brokers(&mut self, now: Instant, response: &Response<'_>) {
@@ -91,37 +132,92 @@ impl Producer {
                 self.learn_broker(now, broker.id, broker.host, port);
             }
         }
+        self.forget_brokers(now);
+        self.look_again();
     }
 
     /// A broker's address. A connection to an old address of it is given up.
-    pub(in crate::producer) fn learn_broker(&mut self, now: Instant, id: i32, host: &str, port: u16) {
-        if let (_, Some(stale)) = self.control.brokers.learn(id, host, port) {
+    fn learn_broker(&mut self, now: Instant, id: i32, host: &str, port: u16) {
+        let Some(index) = self.control.brokers.find(id) else {
+            let server = self.control.servers.join(host, port);
+            self.control.brokers.add(id, server);
+            return;
+        };
+        self.control.brokers[index].current = true;
+        let before = self.control.brokers[index].server;
+        let server = &self.control.servers[before];
+        if server.host == host && server.port == port {
+            return;
+        }
+        self.control.brokers[index].server = self.control.servers.join(host, port);
+        if let Some(stale) = self.control.brokers[index].conn {
             self.drop_connection(now, stale);
+        }
+        self.leave_server(now, before);
+    }
+
+    /// Brokers that the newest metadata does not name leave the table, once no partition is led by them.
+    fn forget_brokers(&mut self, now: Instant) {
+        let gone = |(_, broker): &(u32, &Broker)| !broker.current && broker.leads == 0 && broker.ready.is_empty();
+        let gone: Vec<u32> = self.control.brokers.all().filter(gone).map(|(index, _)| index).collect();
+        for index in gone {
+            let conn = self.control.brokers[index].conn;
+            match conn.and_then(|conn| Some((conn, self.sessions.connections.get(&conn)?))) {
+                Some((_, connection)) if connection.in_flight() > 0 => continue, // another time
+                Some((conn, _)) => self.drop_connection(now, conn),
+                None => {}
+            }
+            self.timers.clear(Timer::Broker(index));
+            self.control.brokers.remove(index);
+            self.leave_server(now, self.control.brokers[index].server);
         }
     }
 
-    /// What a response says of one topic. Returns whether it is news.
-    fn topic_known(&mut self, index: u32, told: &Topic<'_>) -> bool {
-        let topic = &mut self.records.topics[index];
-        if told.error != 0 {
-            topic.last_error = Some(ErrorCode(told.error));
+    /// A broker is not at this address any more. If nobody else is, there is nothing to be asked.
+    fn leave_server(&mut self, now: Instant, index: u32) {
+        self.control.servers.leave(index);
+        let idle = |conn: &ConnId| {
+            let connection = self.sessions.connections.get(conn);
+            connection.is_some_and(|connection| connection.in_flight() == 0) && self.control.servers.is_alone(index)
+        };
+        if let Some(conn) = self.control.servers[index].control.filter(idle) {
+            self.drop_connection(now, conn);
         }
-        match told.error {
-            0 if told.partitions.is_empty() => {
-                self.records.topics.refresh.want();
-                return false;
+    }
+
+    /// The endpoint of a broker that a leader hint names (KIP-951). What contradicts the metadata is not believed before they
+    /// were asked again: it may come from behind a proxy, and lead nowhere.
+    pub(in crate::producer) fn endpoint_hinted(&mut self, now: Instant, id: i32, host: &str, port: u16) {
+        let known = self.control.brokers.find_current(id).map(|index| self.control.brokers[index].server);
+        match known.map(|server| &self.control.servers[server]) {
+            Some(server) if (&*server.host, server.port) == (host, port) => {}
+            Some(_) if !planted("leaked-endpoint-dialled") => self.records.topics.refresh.want(),
+            Some(_) | None => {
+                self.learn_broker(now, id, host, port);
+                self.look_again();
             }
-            0 => topic.last_error = None,
+        }
+    }
+
+    /// What a response says of one topic.
+    fn topic_known(&mut self, now: Instant, index: u32, told: &Topic<'_>) -> Told {
+        let topic = &mut self.records.topics[index];
+        topic.last_error = (told.error != 0).then_some(ErrorCode(told.error));
+        match told.error {
+            0 if !told.partitions.is_empty() => {}
             17 | 29 => {
+                // The records that are open wait for better times.
                 topic.standing = Standing::Refused(ErrorCode(told.error));
-                return false;
+                let partitions = &self.records.partitions;
+                if self.records.topics.holds_open(index, |at| !partitions[at].is_idle()) {
+                    self.records.topics.want(index);
+                }
+                return Told::Nothing;
             }
             _ => {
                 // It may be on its way, or gone for a while: what is known of it stays (rule 7).
-                if topic.awaited || topic.count > 0 {
-                    self.records.topics.refresh.want();
-                }
-                return false;
+                self.want_if_waited_for(now, index);
+                return Told::Nothing;
             }
         }
         let mut news = topic.standing != Standing::Known;
@@ -136,28 +232,58 @@ impl Producer {
             }
             IdTold::Left => {
                 log::debug!("old metadata of topic {index}: an id that it has left");
-                self.records.topics.refresh.want();
-                return false;
+                self.records.topics.want(index);
+                return Told::Old;
             }
         };
+        // Of a cluster that had to be found anew, nothing is older than what was known before.
+        let era = &mut self.records.topics[index].era;
+        let found_anew = core::mem::replace(era, self.control.era) != self.control.era;
         let count = told.partitions.len();
-        if recreated || count > self.records.topics[index].count {
+        if recreated || count > self.records.topics[index].count || self.is_smaller(index, count) {
             news = true;
             self.resize(index, count, recreated);
         }
+        let mut old = false;
         for partition in &told.partitions {
             if partition.error != 0 && partition.leader < 0 {
-                self.records.topics.refresh.want();
+                self.records.topics.want(index);
             }
             let Ok(number) = usize::try_from(partition.index) else {
                 continue;
             };
             if number < self.records.topics[index].count {
                 let at = self.records.topics[index].partitions[number];
-                news |= self.leader_known(at, partition.leader, partition.leader_epoch, recreated);
+                let leader = self.control.brokers.find_current(partition.leader);
+                match self.leader_known(at, leader, partition.leader_epoch, recreated || found_anew) {
+                    Told::New => news = true,
+                    Told::Old => old = true,
+                    Told::Nothing => {}
+                }
             }
         }
-        news
+        match (old, news) {
+            (true, _) => Told::Old,
+            (false, true) => Told::New,
+            (false, false) => Told::Nothing,
+        }
+    }
+
+    /// Whether a topic has fewer partitions than are known. Where brokers tell no topic ids, one that was created anew looks like
+    /// one whose metadata is old, but stays so.
+    fn is_smaller(&mut self, index: u32, count: usize) -> bool {
+        let topic = &mut self.records.topics[index];
+        if count >= topic.count || topic.id != [0; 16] {
+            topic.fewer = 0;
+            return false;
+        }
+        topic.fewer += 1;
+        if topic.fewer <= OLDER {
+            self.records.topics.want(index);
+            return false;
+        }
+        topic.fewer = 0;
+        !planted("partitions-never-fewer")
     }
 
     /// The topic has another number of partitions, or is another one of the same name.
@@ -169,12 +295,10 @@ impl Producer {
         }
         self.records.topics[index].spread.leaders_changed();
         let before = core::mem::replace(&mut self.records.topics[index].count, count);
-        if !recreated {
-            return;
-        }
-        for number in 0..self.records.topics[index].partitions.len().min(before.max(count)) {
+        let first = if recreated { 0 } else { count };
+        for number in first..before.max(count) {
             let at = self.records.topics[index].partitions[number];
-            self.records.partitions[at].leader = None;
+            self.lead(at, None);
             self.records.partitions[at].leader_epoch = -1;
             self.unlist(at);
             if self.identity.standing != Identity::Off {
@@ -186,6 +310,25 @@ impl Producer {
                 self.bump_if_needed(at);
             }
         }
+    }
+
+    /// The partition has another leader, or none. Returns whether that is so.
+    fn lead(&mut self, at: u32, leader: Option<u32>) -> bool {
+        let partition = &mut self.records.partitions[at];
+        let before = core::mem::replace(&mut partition.leader, leader);
+        if before == leader {
+            return false;
+        }
+        if leader.is_some() != before.is_some() {
+            self.records.topics[partition.topic].spread.leaders_changed();
+        }
+        if let Some(before) = before {
+            self.control.brokers[before].leads -= 1;
+        }
+        if let Some(leader) = leader {
+            self.control.brokers[leader].leads += 1;
+        }
+        true
     }
 
     /// The topic has an id again that it had left: what may stand under that one from then is not sent there again.
@@ -227,46 +370,44 @@ impl Producer {
         let at = entry.partition;
         let of_now = entry.topic_id == self.records.topics[entry.topic].id || planted("hint-of-old-topic-believed");
         let newer = epoch > self.records.partitions[at].leader_epoch || planted("older-hint-believed");
-        if of_now && newer && self.control.brokers.find(leader).is_some() {
+        let leader = self.control.brokers.find(leader);
+        if of_now && newer && leader.is_some() {
             self.leader_known(at, leader, epoch, false);
             self.records.partitions[at].hinted = true;
         }
     }
 
-    /// A partition's leader and its epoch. Returns whether that is news. What is older than what is known is not believed.
-    fn leader_known(&mut self, at: u32, leader: i32, epoch: i32, recreated: bool) -> bool {
+    /// A partition's leader and its epoch. What is older than what is known is not believed, unless it is about another topic or
+    /// cluster.
+    fn leader_known(&mut self, at: u32, leader: Option<u32>, epoch: i32, another: bool) -> Told {
         let partition = &mut self.records.partitions[at];
-        if !recreated && epoch >= 0 && epoch < partition.leader_epoch {
+        if !another && epoch >= 0 && epoch < partition.leader_epoch {
             // Where brokers tell no topic ids, a re-created topic looks like one whose metadata is old, but stays so.
             partition.older_epochs += 1;
             let no_ids = self.records.topics[partition.topic].id == [0; 16];
-            let stays_so = no_ids && partition.older_epochs > OLDER_EPOCHS;
+            let stays_so = no_ids && partition.older_epochs > OLDER;
             // A hint comes from one broker, which may have been wrong.
             let wrong_hint = partition.hinted && partition.older_epochs > OLDER_THAN_A_HINT;
             if !stays_so && !wrong_hint && !planted("older-epoch-believed") {
-                self.records.topics.refresh.want_if(!partition.is_idle());
-                return false;
+                if !partition.is_idle() {
+                    self.records.topics.want(partition.topic);
+                }
+                return Told::Old;
             }
         }
         partition.older_epochs = 0;
         partition.hinted = false;
         let newer = epoch != partition.leader_epoch;
         partition.leader_epoch = epoch;
-        let leader = self.control.brokers.find(leader);
-        let moved = leader != partition.leader;
         if newer && partition.is_idle() {
             partition.sequencing.distrust();
         }
+        let moved = self.lead(at, leader);
         if newer || moved {
-            partition.sequencing.ask_no_more();
+            self.records.partitions[at].sequencing.ask_no_more();
         }
         if moved {
-            let before = core::mem::replace(&mut partition.leader, leader);
-            let topic = &mut self.records.topics[partition.topic];
-            if leader.is_some() != before.is_some() {
-                topic.spread.leaders_changed();
-            }
-            partition.backoff = None;
+            self.records.partitions[at].backoff = None;
             self.timers.clear(Timer::Partition(at));
             self.unlist(at);
             if let (Some(leader), true) =
@@ -276,11 +417,11 @@ impl Producer {
             }
         }
         if leader.is_none() && !self.records.partitions[at].is_idle() {
-            self.records.topics.refresh.want();
+            self.records.topics.want(self.records.partitions[at].topic);
         }
         self.bump_if_needed(at);
         self.list_if_ready(at);
-        newer || moved
+        if newer || moved { Told::New } else { Told::Nothing }
     }
 
     /// There is a newer leader: what an old one has not answered counts as unanswered (rule 1).

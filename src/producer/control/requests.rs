@@ -1,18 +1,35 @@
-//! How far the control requests other than metadata are.
+//! Requests that are not for records: metadata, producer ids, the list of topics. For each it is seen anew which server is
+//! asked: of the brokers that are known the one that lost its turn longest ago and is nearest at hand, but none that asked
+//! for a pause or backs off; the bootstrap servers when no other is left. A server whose answer was an error, or brought
+//! nothing new although something is wanted, loses its turn.
 
+use core::time::Duration;
+
+use crate::connection::{Phase as ConnectionPhase, RequestKind, Role};
+use crate::error::{ConnectionError, FatalError};
+use crate::event::Event;
+use crate::ids::ConnId;
+use crate::planted::planted;
+use crate::producer::Producer;
+use crate::producer::control::producer_id::ProducerIdRequest;
+use crate::producer::control::servers::{May, Rank};
+use crate::producer::lifecycle::Phase;
 use crate::time::Instant;
+use crate::wire::{Api, init_producer_id, metadata};
 
-/// Whether a producer id was asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ProducerIdRequest {
-    /// It may be.
-    #[default]
-    Idle,
-    /// It was, after so many failures.
-    InFlight(u32),
-    /// Not before this time; after so many failures.
-    BackingOff(Instant, u32),
-}
+/// The first patience with a server: with a connection that is not ready, and with a request that is not answered. Doubled for
+/// a server that leaves requests unanswered, up to `request.timeout.ms`. Another server may know at once what a stopped one
+/// will never say.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How many connections are opened at a time while those before are silent.
+const MOST_OPENING: usize = 3;
+
+/// How many control connections are kept.
+const MOST_KEPT: usize = 3;
+
+/// How often the list of topics may break a connection, until it is given up.
+const MOST_BROKEN_LISTS: u32 = 3;
 
 /// Whether the list of all topics was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,17 +37,295 @@ pub(crate) enum Listing {
     /// Nobody wants it.
     #[default]
     Idle,
-    /// It is to be asked for.
-    Wanted,
-    /// It was.
-    InFlight,
+    /// It is to be asked for, not before this time; after so many failures.
+    Wanted(Instant, u32),
+    /// It was asked for, after so many failures.
+    InFlight(u32),
 }
 
 impl Listing {
     /// Someone wants it; whoever wants it while it is on its way gets the same.
     pub(crate) fn want(&mut self) {
         if *self == Self::Idle {
-            *self = Self::Wanted;
+            *self = Self::Wanted(Instant::ZERO, 0);
+        }
+    }
+
+    fn failures(self) -> u32 {
+        match self {
+            Self::Idle => 0,
+            Self::Wanted(_, failures) | Self::InFlight(failures) => failures,
+        }
+    }
+}
+
+/// How to come to ask a server.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Now, on this connection.
+    Ready(ConnId),
+    /// Its connection is not ready; until this time that is no silence.
+    Opening(Instant),
+    /// It has to be connected to.
+    Connect,
+}
+
+/// Who is to be asked, as far as was looked.
+#[derive(Debug, Default)]
+struct Choice {
+    best: Option<(Rank, u32, Way)>,
+    /// The best of those that can be asked at once.
+    ready: Option<(Rank, ConnId)>,
+    /// Connections that are not ready.
+    opening: usize,
+    /// Until when one of them is waited for.
+    patient_until: Option<Instant>,
+    /// When the first that backs off, or has asked for a pause, may be asked.
+    not_before: Option<Instant>,
+    /// A server that did not let this client in.
+    refused: Option<u32>,
+}
+
+impl Producer {
+    /// The next moment at which a server has to be asked, or at least looked for. `None` if nothing is to be asked, or what is
+    /// waits for something that will be told, such as that a connection is ready.
+    #[inline]
+    pub(in crate::producer) fn control_deadline(&self) -> Option<Instant> {
+        let asked_until = self.control.looks_again?;
+        let refresh = self.records.topics.refresh.due();
+        let wanted = match (refresh, self.other_request_due()) {
+            (Some(one), Some(other)) => one.min(other),
+            (one, other) => one.or(other)?,
+        };
+        if planted("no-control-deadline") && wanted.max(asked_until) > self.now {
+            return None;
+        }
+        self.may_ask().then(|| wanted.max(asked_until))
+    }
+
+    /// When a producer id or the list of topics is to be asked for.
+    #[inline]
+    fn other_request_due(&self) -> Option<Instant> {
+        let listing = match self.control.listing {
+            Listing::Wanted(at, _) => Some(at),
+            Listing::Idle | Listing::InFlight(_) => None,
+        };
+        [self.producer_id_due(), listing].into_iter().flatten().min()
+    }
+
+    fn may_ask(&self) -> bool {
+        matches!(self.life.phase, Phase::Running | Phase::Closing)
+    }
+
+    /// Something has changed that may let a server be asked.
+    pub(in crate::producer) fn look_again(&mut self) {
+        self.control.looks_again = Some(Instant::ZERO);
+    }
+
+    /// Sends the control requests that are due, or asks for the connection that they need. False if there is nothing to do now;
+    /// then [`control_deadline`](Self::control_deadline) says when there will be.
+    pub(in crate::producer) fn pursue_control(&mut self) -> bool {
+        let now = self.now;
+        if self.control_deadline().is_none_or(|at| at > now) {
+            return false;
+        }
+        let choice = self.choose_server(now);
+        let Some((_, server, way)) = choice.best else {
+            self.control.looks_again = choice.not_before;
+            self.say_if_denied(&choice);
+            return false;
+        };
+        // One that has failed is not waited for while another can be asked.
+        let ready = choice.ready.filter(|_| self.control.servers[server].attempts.failures > 0);
+        match (way, ready) {
+            (Way::Ready(conn), _) => self.send_control(conn),
+            (Way::Connect, ready) if choice.patient_until.is_none() && choice.opening < MOST_OPENING => {
+                self.connect_control(server);
+                match ready {
+                    Some((_, conn)) => self.send_control(conn),
+                    None => self.control.looks_again = Some(now + PATIENCE),
+                }
+            }
+            (Way::Opening(_) | Way::Connect, Some((_, conn))) => self.send_control(conn),
+            (Way::Opening(until), None) => self.control.looks_again = Some(choice.patient_until.unwrap_or(until)),
+            // Enough are silent already. One of them will be given up, or be ready after all.
+            (Way::Connect, None) => self.control.looks_again = choice.patient_until,
+        }
+        true
+    }
+
+    /// Looks for the server to be asked.
+    fn choose_server(&mut self, now: Instant) -> Choice {
+        let mut choice = Choice::default();
+        let mut known = false;
+        for (_, broker) in self.control.brokers.current() {
+            known = true;
+            self.consider(&mut choice, now, broker.server, broker.conn);
+        }
+        if choice.best.is_none() && (self.config.rebootstrap || !known) {
+            for server in self.control.servers.bootstrap() {
+                self.consider(&mut choice, now, server, None);
+            }
+            if known && !self.sessions.connections.values().any(|connection| connection.phase == ConnectionPhase::Ready)
+            {
+                // As Java's rebootstrap: the cluster may be another one by now, or be back from long ago.
+                self.control.era += 1;
+            }
+        }
+        choice
+    }
+
+    fn consider(&self, choice: &mut Choice, now: Instant, index: u32, data: Option<ConnId>) {
+        let server = &self.control.servers[index];
+        if server.refusal.is_some() {
+            choice.refused = Some(index);
+        }
+        let mut later = |at: Instant| choice.not_before = Some(choice.not_before.map_or(at, |before| before.min(at)));
+        let connection = server.control.and_then(|conn| Some((conn, self.sessions.connections.get(&conn)?)));
+        let (way, distance) = match connection {
+            Some((conn, connection)) if connection.is_usable(now) => (Way::Ready(conn), 0),
+            Some((_, connection)) if connection.throttled_until.is_some_and(|until| until > now) => {
+                return later(connection.throttled_until.unwrap_or(now));
+            }
+            Some((_, connection)) => {
+                choice.opening += 1;
+                let patient_until = connection.opened + PATIENCE;
+                let silent = match connection.phase {
+                    ConnectionPhase::Opening | ConnectionPhase::Negotiating(_) => patient_until <= now,
+                    // What it takes to say who one is may be up to the application.
+                    ConnectionPhase::Authenticating | ConnectionPhase::Ready => false,
+                };
+                if silent {
+                    return;
+                }
+                let until = patient_until.max(now + PATIENCE / 10);
+                choice.patient_until = Some(choice.patient_until.map_or(until, |before| before.min(until)));
+                (Way::Opening(until), 1)
+            }
+            None => match self.control.servers.may_connect(index, now) {
+                May::AfterAnother => return,
+                May::NotBefore(at) => return later(at),
+                May::Now => (Way::Connect, 2),
+            },
+        };
+        let data = data.and_then(|conn| self.sessions.connections.get(&conn));
+        let distance =
+            if distance == 2 && data.is_none_or(|data| data.phase != ConnectionPhase::Ready) { 3 } else { distance };
+        let load = data.map_or(0, |data| data.in_flight());
+        let rank = self.control.servers.rank(index, distance, load);
+        if choice.best.is_none_or(|(best, ..)| rank < best) {
+            choice.best = Some((rank, index, way));
+        }
+        if let Way::Ready(conn) = way {
+            if choice.ready.is_none_or(|(best, _)| rank < best) {
+                choice.ready = Some((rank, conn));
+            }
+        }
+    }
+
+    /// No server can be asked now: all were tried. If one of them did not let this client in, and none does, whoever waits is
+    /// told.
+    fn say_if_denied(&mut self, choice: &Choice) {
+        let none_lets_in =
+            || !self.sessions.connections.values().any(|connection| connection.phase == ConnectionPhase::Ready);
+        if let Some(server) = choice.refused.filter(|_| choice.opening == 0 && none_lets_in()) {
+            let refusal = self.control.servers[server].refusal.clone();
+            refusal.into_iter().for_each(|refusal| self.deny(refusal));
+        }
+    }
+
+    fn connect_control(&mut self, server: u32) {
+        let conn = self.connect(Role::Control, server);
+        self.control.servers[server].control = Some(conn);
+        let control =
+            |(index, server): (u32, &crate::producer::control::servers::Server)| Some((index, server.control?));
+        let kept = self.control.servers.in_use().filter_map(control);
+        let kept: smallvec::SmallVec<[(u32, ConnId); 8]> = kept.collect();
+        if kept.len() <= MOST_KEPT {
+            return;
+        }
+        // The one that will be asked last.
+        let idle = |conn: ConnId| {
+            self.sessions
+                .connections
+                .get(&conn)
+                .is_some_and(|connection| connection.phase == ConnectionPhase::Ready && connection.in_flight() == 0)
+        };
+        let idle = kept.into_iter().filter(|(index, conn)| *index != server && idle(*conn));
+        if let Some((_, conn)) = idle.max_by_key(|(index, _)| self.control.servers.lost_turn(*index)) {
+            self.drop_connection(self.now, conn);
+        }
+    }
+
+    fn send_control(&mut self, conn: ConnId) {
+        let now = self.now;
+        self.look_again();
+        let Some(connection) = self.sessions.connections.get(&conn) else { return };
+        let (server, versions) = (connection.server, connection.versions);
+        let doublings = self.control.servers[server].attempts.unanswered.min(16);
+        let patience = (PATIENCE * (1 << doublings)).min(self.request_patience());
+        let client = &*self.config.client_id;
+        if let (true, Some(version)) = (self.metadata_is_due(), versions.metadata) {
+            let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
+            let partitions = &self.records.partitions;
+            self.records.topics.take_wanted(now, |partition| !partitions[partition].is_idle());
+            let names = Some(self.records.topics.asked_names());
+            let create = self.config.allow_auto_create_topics;
+            connection.request(now, Api::Metadata, RequestKind::Metadata, version, client, patience, |out| {
+                metadata::encode(out, version, names, create);
+            });
+            self.stats.metadata_requests += 1;
+        }
+        if let (Listing::Wanted(at, failures), Some(version)) = (self.control.listing, versions.metadata) {
+            if at <= now {
+                let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
+                self.control.listing = Listing::InFlight(failures);
+                let all = None::<core::iter::Empty<&str>>;
+                connection.request(now, Api::Metadata, RequestKind::TopicList, version, client, patience, |out| {
+                    metadata::encode(out, version, all, false);
+                });
+                self.stats.metadata_requests += 1;
+            }
+        }
+        if self.producer_id_due().is_some_and(|at| at <= now) {
+            let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
+            let Some(version) = versions.init_producer_id else {
+                self.fail_for_good(FatalError::NO_PRODUCER_IDS);
+                return;
+            };
+            self.control.producer_id = ProducerIdRequest::InFlight(self.control.producer_id.failures());
+            connection.request(
+                now,
+                Api::InitProducerId,
+                RequestKind::InitProducerId,
+                version,
+                client,
+                patience,
+                |out| {
+                    init_producer_id::encode(out, version, &init_producer_id::Request::NEW);
+                },
+            );
+        }
+        self.arm(conn);
+        self.watch(conn);
+    }
+
+    fn metadata_is_due(&self) -> bool {
+        self.records.topics.refresh.due().is_some_and(|at| at <= self.now)
+    }
+
+    /// The list of topics was answered with an error, or not at all. `broke`: in a way that broke the connection.
+    pub(in crate::producer) fn listing_failed(&mut self, now: Instant, broke: Option<&ConnectionError>) {
+        let failures = self.control.listing.failures();
+        match broke {
+            Some(error) if failures + 1 >= MOST_BROKEN_LISTS => {
+                self.control.listing = Listing::Idle;
+                self.outbox.event(Event::TopicsNotListed(error.clone()));
+            }
+            _ => {
+                let until = now + self.retry_backoff.after(failures, &mut self.random);
+                self.control.listing = Listing::Wanted(until, failures.saturating_add(1));
+            }
         }
     }
 }

@@ -136,7 +136,7 @@ impl Producer {
         let mut entries = core::mem::take(&mut request.entries);
         response.for_each_endpoint(|id, host, port| {
             if let Ok(port) = u16::try_from(port) {
-                self.learn_broker(now, id, host, port);
+                self.endpoint_hinted(now, id, host, port);
             }
         });
         let (mut expected, mut strangers) = (0, 0);

@@ -8,7 +8,7 @@ use crate::connection::{Entry, RequestKind, Role};
 use crate::ids::ConnId;
 use crate::planted::planted;
 use crate::producer::Producer;
-use crate::producer::control::brokers::Link;
+use crate::producer::control::servers::May;
 use crate::producer::delivery::idempotence::{self, Bump, Next, Sequencing, Standing};
 use crate::producer::records::batches::{Stage, State};
 use crate::producer::records::partitions::{Partition, Ready};
@@ -64,8 +64,8 @@ impl Producer {
     /// What is sent again to learn what is written, while that goes on: on the connection on which it began, no other.
     fn next_asked(&self, partition: &Partition) -> Option<Next> {
         let conn = partition.sequencing.asks_on()?;
-        let link = self.control.brokers[partition.leader?].attempts.link;
-        if link != Link::Up(conn) && !planted("asked-on-another-connection") {
+        let leads = self.control.brokers[partition.leader?].conn;
+        if leads != Some(conn) && !planted("asked-on-another-connection") {
             return None;
         }
         match idempotence::next_asked(partition, &self.records.batches) {
@@ -185,10 +185,12 @@ impl Producer {
         if broker.ready.is_empty() {
             return;
         }
-        match broker.attempts.link {
-            Link::Up(conn) => self.arm(conn),
-            Link::Down(until) if until > self.now => self.timers.set(Timer::Broker(index), until),
-            Link::Down(_) => self.connect_broker(index),
+        let server = broker.server;
+        match (broker.conn, self.control.servers.may_connect(server, self.now)) {
+            (Some(conn), _) => self.arm(conn),
+            (None, May::Now) => self.connect_broker(index),
+            (None, May::NotBefore(at)) => self.timers.set(Timer::Broker(index), at),
+            (None, May::AfterAnother) => {}
         }
     }
 

@@ -433,7 +433,7 @@ fn after(sequence: i32, count: u32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::producer::records::batches::{Chain, Stage};
+    use crate::producer::records::batches::Stage;
     use crate::producer::records::partitions::Partitions;
 
     #[test]
@@ -445,7 +445,7 @@ mod tests {
             let slot = batches.open(Instant::ZERO, index);
             batches.make_due(slot);
             let partition = &mut partitions[index];
-            partition.queued.push_back(&mut batches, Chain::Partition, slot);
+            partition.enqueue(&mut batches, slot);
             let next = Sequencing::next(partition, &batches, Instant::ZERO, standing);
             assert_eq!(next, if sent < WINDOW { Next::Fresh(slot) } else { Next::Nothing });
             partition.move_to_sent(&mut batches, slot);

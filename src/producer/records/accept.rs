@@ -11,7 +11,7 @@ use crate::producer::records::batches::State;
 use crate::producer::records::partitioner::{HasLeader, TopicView, partition_for_key};
 use crate::producer::records::partitions::Partitions;
 use crate::producer::records::spread::Found;
-use crate::producer::records::topics::{Standing, Topic};
+use crate::producer::records::topics::{self, Standing, Topic};
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -284,6 +284,9 @@ impl Producer {
 
     #[cold]
     fn not_ready(&mut self, now: Instant, name: &str) -> SendError {
+        if !topics::is_legal(name) {
+            return SendError::TopicFailed(ErrorCode::INVALID_TOPIC);
+        }
         let topic = self.records.topics.add(now, name);
         self.records.topics.ask(now, topic);
         self.check_access().err().unwrap_or(SendError::NotReady { topic: TopicIndex(topic) })

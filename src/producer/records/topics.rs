@@ -10,11 +10,13 @@ use crate::batch::codec::Ratio;
 use crate::batch::header;
 use crate::error::ErrorCode;
 use crate::planted::planted;
-use crate::producer::backoff::Backoff;
-use crate::producer::random::Random;
+use crate::producer::control::refresh::Refresh;
 use crate::producer::records::spread::Spread;
 use crate::time::Instant;
 use crate::wire::Uuid;
+
+/// The longest name of a topic, in bytes.
+const LONGEST_NAME: usize = 249;
 
 /// How many ids that it has left a topic remembers.
 const MOST_LEFT: usize = 16;
@@ -66,7 +68,12 @@ pub(crate) struct Topic {
     pub(crate) awaited: bool,
     /// The last error that the cluster answered for it.
     pub(crate) last_error: Option<ErrorCode>,
+    /// When something was last sent to it, or it was last asked for.
     last_used: Instant,
+    /// Answers in a row that named fewer partitions than are known.
+    pub(crate) fewer: u32,
+    /// Under which era of the cluster it was last answered: see `Control::era`.
+    pub(crate) era: u32,
     /// The partition (its number) that records without key go to, and how many bytes went there.
     sticky: Option<(u32, usize)>,
     /// The largest size of a batch as it is sent, in bytes.
@@ -77,8 +84,17 @@ pub(crate) struct Topic {
     pub(crate) due_at: usize,
     /// The largest size of a batch before compression.
     pub(crate) raw_limit: usize,
-    /// Whether it is in the list of those to be asked for although nothing else is to be refreshed.
-    fresh: bool,
+    asking: Asking,
+}
+
+/// Whether a topic is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    No,
+    /// It is in the list of those to be asked about.
+    Listed,
+    /// The request that is on its way names it.
+    Asked,
 }
 
 /// How large batches are to be, in bytes.
@@ -102,8 +118,14 @@ pub(crate) struct Topics {
     /// The topic of the last look-up: most sends are to the same one again.
     last: u32,
     sizes: Sizes,
-    /// Topics to be asked for at once.
-    fresh: Vec<u32>,
+    /// Topics to be asked about with the next request, whatever else it is about.
+    to_ask: Vec<u32>,
+    /// Those that the request on its way names.
+    asked: Vec<u32>,
+    /// `metadata.max.idle.ms`.
+    max_idle: Duration,
+    /// `max.block.ms`: so long somebody may wait for a topic.
+    max_wait: Duration,
     pub(crate) refresh: Refresh,
 }
 
@@ -124,19 +146,20 @@ impl core::ops::IndexMut<u32> for Topics {
 }
 
 impl Topics {
-    pub(crate) fn new(sizes: Sizes, max_age: Duration, backoff: Backoff) -> Self {
-        let refresh = Refresh {
-            state: RefreshState::Idle,
-            all: false,
-            fresh: false,
-            failures: 0,
-            equivalent: 0,
-            not_before: Instant::ZERO,
-            last_success: None,
-            max_age,
-            backoff,
-        };
-        Self { entries: Vec::new(), by_name: HashTable::new(), last: 0, sizes, fresh: Vec::new(), refresh }
+    /// `max_idle`: `metadata.max.idle.ms`; `max_wait`: `max.block.ms`.
+    pub(crate) fn new(sizes: Sizes, max_idle: Duration, max_wait: Duration, refresh: Refresh) -> Self {
+        let (to_ask, asked) = (Vec::new(), Vec::new());
+        Self {
+            entries: Vec::new(),
+            by_name: HashTable::new(),
+            last: 0,
+            sizes,
+            to_ask,
+            asked,
+            max_idle,
+            max_wait,
+            refresh,
+        }
     }
 
     /// The topic of this name, if it was ever asked for.
@@ -183,27 +206,42 @@ impl Topics {
             ratio: Ratio::ONE,
             due_at: 0,
             raw_limit: 0,
-            fresh: false,
+            fewer: 0,
+            era: 0,
+            asking: Asking::No,
         });
         self.estimate(index);
         let entries = &self.entries;
         self.by_name.insert_unique(hash(name), index, |index| hash(&entries[*index as usize].name));
-        self.make_fresh(index);
+        self.list(index);
+        self.refresh.want_fresh();
         index
     }
 
-    /// Someone waits for the topic: it is asked for at once, even if it failed before.
+    /// Someone waits for the topic: it is asked about, even if it failed before.
     pub(crate) fn ask(&mut self, now: Instant, index: u32) {
         let topic = &mut self.entries[index as usize];
         topic.last_used = now;
         topic.awaited = true;
-        match topic.standing {
-            Standing::Refused(_) => {
-                topic.standing = Standing::Unknown;
-                self.make_fresh(index);
-            }
-            Standing::Unknown if topic.fresh => {}
-            Standing::Unknown | Standing::Known => self.refresh.all = true,
+        if let Standing::Refused(_) = topic.standing {
+            topic.standing = Standing::Unknown;
+        }
+        if topic.asking == Asking::No {
+            self.want(index);
+        }
+    }
+
+    /// Something about the topic is to be known: it is asked about once more.
+    pub(crate) fn want(&mut self, index: u32) {
+        self.list(index);
+        self.refresh.want_again();
+    }
+
+    fn list(&mut self, index: u32) {
+        let topic = &mut self.entries[index as usize];
+        if topic.asking != Asking::Listed {
+            topic.asking = Asking::Listed;
+            self.to_ask.push(index);
         }
     }
 
@@ -237,27 +275,69 @@ impl Topics {
         }
     }
 
-    /// The topics for the next request: all that are in use, if that is due, or those that were not asked for yet.
-    pub(crate) fn take_wanted(&mut self, now: Instant, max_idle: Duration) -> Vec<u32> {
-        let mut wanted = core::mem::take(&mut self.fresh);
-        for index in &wanted {
-            self.entries[*index as usize].fresh = false;
-        }
-        if self.refresh.wants_all(now) {
-            let used = |topic: &Topic| topic.awaited || now.saturating_since(topic.last_used) < max_idle;
-            let used = |topic: &Topic| used(topic) && !matches!(topic.standing, Standing::Refused(_));
-            wanted = (0..self.len()).filter(|index| used(&self[*index])).collect();
-        }
-        self.refresh.fresh = false;
-        wanted
+    /// The rule which topics are asked about: those that were used within `metadata.max.idle.ms`, that somebody may still wait
+    /// for, or that hold open records, however long ago.
+    fn is_in_use(&self, index: u32, now: Instant, holds_open: &impl Fn(u32) -> bool) -> bool {
+        let idle = now.saturating_since(self[index].last_used);
+        idle < self.max_idle || self.is_waited_for(index, now, holds_open)
     }
 
-    fn make_fresh(&mut self, index: u32) {
+    /// Whether somebody waits for an answer about the topic: one who wants to send, or open records.
+    pub(crate) fn is_waited_for(&self, index: u32, now: Instant, holds_open: impl Fn(u32) -> bool) -> bool {
+        let topic = &self[index];
+        let patience = self.max_idle.max(self.max_wait);
+        let awaited = topic.awaited && now.saturating_since(topic.last_used) < patience;
+        awaited || (self.holds_open(index, holds_open) && !planted("open-records-do-not-count"))
+    }
+
+    /// Whether the topic has open records. `holds_open`: whether a partition has, by its index.
+    pub(crate) fn holds_open(&self, index: u32, holds_open: impl Fn(u32) -> bool) -> bool {
+        self[index].partitions.iter().any(|at| holds_open(*at))
+    }
+
+    /// A request is about to leave: about all topics that are in use, if that is due, or those of them that are listed.
+    /// `holds_open`: whether a partition, by its index, has records that are not delivered.
+    pub(crate) fn take_wanted(&mut self, now: Instant, holds_open: impl Fn(u32) -> bool) {
+        let listed = core::mem::take(&mut self.to_ask);
+        for index in &listed {
+            self.entries[*index as usize].asking = Asking::No;
+        }
+        let all = self.refresh.wants_all(now);
+        let in_use = |index: &u32| {
+            let refused = matches!(self[*index].standing, Standing::Refused(_)) && planted("refused-topic-not-asked");
+            self.is_in_use(*index, now, &holds_open) && !refused
+        };
+        let asked: Vec<u32> = match all {
+            true => (0..self.len()).filter(in_use).collect(),
+            false => listed.into_iter().filter(in_use).collect(),
+        };
+        for index in &asked {
+            self.entries[*index as usize].asking = Asking::Asked;
+        }
+        self.asked = asked;
+        self.refresh.sent(now);
+    }
+
+    /// The names in the request on its way.
+    pub(crate) fn asked_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.asked.iter().map(|index| &*self[*index].name)
+    }
+
+    /// The request on its way is over. Returns what it asked about and no answer was [noted](Self::answered) for.
+    pub(crate) fn take_unanswered(&mut self) -> Vec<u32> {
+        let mut asked = core::mem::take(&mut self.asked);
+        asked.retain(|index| self[*index].asking == Asking::Asked);
+        for index in &asked {
+            self.entries[*index as usize].asking = Asking::No;
+        }
+        asked
+    }
+
+    /// The topic was answered.
+    pub(crate) fn answered(&mut self, index: u32) {
         let topic = &mut self.entries[index as usize];
-        if !topic.fresh {
-            topic.fresh = true;
-            self.fresh.push(index);
-            self.refresh.fresh = true;
+        if topic.asking == Asking::Asked {
+            topic.asking = Asking::No;
         }
     }
 
@@ -333,85 +413,14 @@ impl Topic {
     }
 }
 
-/// When metadata is asked for.
-#[derive(Debug)]
-pub(crate) struct Refresh {
-    state: RefreshState,
-    /// Everything is to be asked for again, not only what was never asked for.
-    all: bool,
-    /// There are topics that were never asked for.
-    fresh: bool,
-    /// Requests that failed, in a row.
-    failures: u32,
-    /// Answers in a row that brought nothing new although something was wanted.
-    equivalent: u32,
-    not_before: Instant,
-    last_success: Option<Instant>,
-    max_age: Duration,
-    backoff: Backoff,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RefreshState {
-    Idle,
-    InFlight,
-}
-
-impl Refresh {
-    /// Something known turned out to be wrong.
-    pub(crate) fn want(&mut self) {
-        self.all = true;
-    }
-
-    /// As [`Refresh::want`], under a condition.
-    pub(crate) fn want_if(&mut self, needed: bool) {
-        self.all |= needed;
-    }
-
-    /// When the next request is due; `None` while one is in flight.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        let by_age = self.last_success.map(|at| at + self.max_age);
-        let wanted = match (self.fresh, self.all, self.failures) {
-            (false, false, _) => by_age?,
-            (false, true, _) => self.not_before,
-            (true, _, 0) => Instant::ZERO, // new topics don't wait for the backoff of old ones
-            (true, _, _) => self.not_before,
-        };
-        (self.state == RefreshState::Idle).then_some(wanted)
-    }
-
-    fn wants_all(&self, now: Instant) -> bool {
-        let old = self.last_success.is_some_and(|at| at + self.max_age <= now);
-        old || (self.all && self.not_before <= now)
-    }
-
-    pub(crate) fn sent(&mut self, now: Instant) {
-        if self.wants_all(now) {
-            self.all = false;
-        }
-        self.state = RefreshState::InFlight;
-    }
-
-    /// No usable answer.
-    pub(crate) fn failed(&mut self, now: Instant, random: &mut Random) {
-        self.state = RefreshState::Idle;
-        self.all = true;
-        self.not_before = now + self.backoff.after(self.failures, random);
-        self.failures = self.failures.saturating_add(1);
-    }
-
-    /// An answer. `news`: it brought a leader, an epoch or a topic that was not known.
-    pub(crate) fn succeeded(&mut self, now: Instant, news: bool, random: &mut Random) {
-        self.state = RefreshState::Idle;
-        self.failures = 0;
-        self.last_success = Some(now);
-        self.equivalent = if news { 0 } else { self.equivalent.saturating_add(1) };
-        self.not_before = now + self.backoff.after(self.equivalent.saturating_sub(1), random);
-    }
-}
-
 /// FNV-1a: short names, and the same on every machine.
 #[inline]
 fn hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Whether a broker would take the name: Kafka's rule (`Topic.validate`).
+pub(crate) fn is_legal(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=LONGEST_NAME).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
 }

@@ -233,10 +233,9 @@ impl Producer {
     /// What kept servers from letting this client in is over: they are tried again at once.
     fn forget_refusals(&mut self, now: Instant) {
         self.sessions.denied = None;
-        self.control.brokers.forget_refusals(now);
-        for broker in 0..self.control.brokers.len() {
-            self.attend(broker);
-        }
+        self.control.servers.forget_refusals(now);
+        self.look_again();
+        self.attend_all(|_| true);
     }
 
     /// Credentials, the mechanism, certificates or the provider of tokens are others: who did not let the producer in is tried
@@ -261,13 +260,16 @@ impl Producer {
     fn ready(&mut self, now: Instant, conn: ConnId) {
         let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
         connection.phase = Phase::Ready;
-        let role = connection.role;
-        let attempts = self.attempts(role);
-        attempts.negotiated();
-        match role {
-            Role::Broker(index) => self.attend(index),
-            Role::Control => self.sessions.denied = None,
+        let (role, index) = (connection.role, connection.server);
+        let server = &mut self.control.servers[index];
+        server.attempts.negotiated();
+        server.refusal = None;
+        self.sessions.denied = None;
+        self.probed(conn, index);
+        if let Role::Broker(broker) = role {
+            self.attend(broker);
         }
+        self.look_again();
         self.arm(conn);
         self.watch(conn);
         log::debug!("{conn} is ready at {now:?}");
@@ -341,7 +343,9 @@ impl Producer {
 
     /// All servers were tried, and at least one does not let this client in: whoever waits for metadata is told.
     pub(in crate::producer) fn deny(&mut self, error: ConnectionError) {
-        self.outbox.event(Event::AccessDenied(error.clone()));
+        if self.sessions.denied.is_none() {
+            self.outbox.event(Event::AccessDenied(error.clone()));
+        }
         self.sessions.denied = Some(error);
     }
 

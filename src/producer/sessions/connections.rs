@@ -1,68 +1,60 @@
-//! Connections: made, negotiated, lost; and the requests that are not for records: metadata and producer ids.
+//! Connections: made, negotiated, lost; and who is told what comes in on them.
 
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
+use alloc::vec::Vec;
 
 use crate::connection::sasl::{Custom, Exchange};
 use crate::connection::{Connection, Phase, Request, RequestKind, Role};
-use crate::error::{ConnectionError, ErrorCode, FatalError};
+use crate::error::{ConnectionError, ErrorCode};
 use crate::event::{Cause, Event, Output};
 use crate::ids::ConnId;
 use crate::producer::Producer;
-use crate::producer::control::brokers::{Attempts, Link};
-use crate::producer::control::requests::{Listing, ProducerIdRequest};
-use crate::producer::delivery::idempotence::{Identity, Standing};
-use crate::producer::lifecycle;
+use crate::producer::control::brokers::Broker;
+use crate::producer::control::producer_id::ProducerIdRequest;
 use crate::producer::timers::Timer;
 use crate::time::Instant;
 use crate::wire::{self, Api, api_versions, init_producer_id, metadata, produce, sasl};
 
 use core::time::Duration;
 
-/// The first patience with a control request; doubled while servers stay silent, up to `request.timeout.ms`. Another
-/// server may know at once what a stopped one will never say.
-const CONTROL_PATIENCE: Duration = Duration::from_secs(3);
-
 /// How often a server may close a connection at its first request before that counts as a refusal.
 const CHANCE: u32 = 2;
-
-/// The codes after which a producer id is not asked for again: no such version, nonsense. After others, among them some that
-/// Java gives up on, it is, with backoff: the records that wait have their own deadline.
-const DEFINITE: [i16; 5] = [35, 42, 49, 53, 90];
-
-/// `CLUSTER_AUTHORIZATION_FAILED`: no producer id for this user, until someone allows it.
-const NOT_ALLOWED: i16 = 31;
 
 impl Producer {
     /// Asks for a connection to a broker.
     pub(in crate::producer) fn connect_broker(&mut self, index: u32) {
-        let broker = &self.control.brokers[index];
-        let (server, attempts) = ((broker.host.clone(), broker.port), broker.attempts);
-        let conn = self.connect(Role::Broker(index), server, attempts);
-        self.control.brokers[index].attempts.link = Link::Up(conn);
+        let conn = self.connect(Role::Broker(index), self.control.brokers[index].server);
+        self.control.brokers[index].conn = Some(conn);
     }
 
-    fn connect_control(&mut self) {
-        let server = self.control.brokers.control_server(!self.config.rebootstrap);
-        let conn = self.connect(Role::Control, server, self.control.brokers.control.attempts);
-        self.control.brokers.control.attempts.link = Link::Up(conn);
-    }
-
-    fn connect(&mut self, role: Role, (host, port): (String, u16), attempts: Attempts) -> ConnId {
+    pub(in crate::producer) fn connect(&mut self, role: Role, index: u32) -> ConnId {
         self.sessions.next_conn += 1;
         let conn = ConnId(self.sessions.next_conn);
-        let setup = self.sessions.setup_backoff.after(attempts.setup_timeouts, &mut self.random);
-        let attempt = attempts.failures;
+        self.control.servers.stay(index);
+        let server = &mut self.control.servers[index];
+        let setup = self.sessions.setup_backoff.after(server.attempts.setup_timeouts, &mut self.random);
+        let (host, port, attempt) = (server.host.clone(), server.port, server.attempts.failures);
+        server.attempts.begin(self.now, conn);
         self.outbox.output(Output::Connect { conn, host: host.clone(), port, attempt });
-        self.sessions.connections.insert(conn, Connection::new(self.now, role, (host, port), setup));
+        self.sessions.connections.insert(conn, Connection::new(self.now, role, index, (host, port), setup));
         self.stats.connections += 1;
         self.watch(conn);
         conn
     }
 
-    pub(in crate::producer) fn attempts(&mut self, role: Role) -> &mut Attempts {
-        match role {
-            Role::Broker(index) => &mut self.control.brokers[index].attempts,
-            Role::Control => &mut self.control.brokers.control.attempts,
+    /// It is known how the connection goes: who waited for that may try, too.
+    pub(in crate::producer) fn probed(&mut self, conn: ConnId, index: u32) {
+        if self.control.servers[index].attempts.probed(conn) {
+            self.attend_all(|broker| broker.server == index);
+        }
+    }
+
+    /// Whatever these brokers have to send leaves, if it may.
+    pub(in crate::producer) fn attend_all(&mut self, of: impl Fn(&Broker) -> bool) {
+        let brokers = self.control.brokers.all().filter(|(_, broker)| !broker.ready.is_empty() && of(broker));
+        let brokers: Vec<u32> = brokers.map(|(index, _)| index).collect();
+        for index in brokers {
+            self.attend(index);
         }
     }
 
@@ -73,7 +65,7 @@ impl Producer {
         if connection.phase != Phase::Opening {
             return;
         }
-        let version = self.attempts(self.sessions.connections[&conn].role).api_versions();
+        let version = self.control.servers[connection.server].attempts.api_versions();
         self.negotiate(now, conn, version);
     }
 
@@ -98,7 +90,7 @@ impl Producer {
                 Some(connection)
                     if connection.is_unproven()
                         && self.config.sasl.is_none()
-                        && !self.control.brokers.is_proven(&connection.host, connection.port) =>
+                        && !self.control.servers[connection.server].proven =>
                 {
                     ConnectionError::ClosedEarly
                 }
@@ -158,68 +150,69 @@ impl Producer {
             self.outbox.output(Output::Disconnect(conn));
         }
         let idle = error == ConnectionError::Idle;
-        let (role, phase) = (connection.role, connection.phase);
-        // Once it may be a broker that has just started, or stops.
-        let refusal = error.is_refusal()
-            || (error == ConnectionError::ClosedEarly && self.attempts(role).closed_early() > CHANCE);
-        if role == Role::Control && refusal {
-            self.control.brokers.control.refusal = Some(error.clone());
+        let (role, index) = (connection.role, connection.server);
+        match role {
+            Role::Broker(broker) => self.control.brokers[broker].conn = None,
+            Role::Control => self.control.servers[index].control = None,
         }
-        let round_over = match role {
-            Role::Control if !idle => self.control.brokers.control_failed(),
-            Role::Control | Role::Broker(_) => true,
-        };
-        let attempts = self.attempts(role);
-        let retry_at = if idle {
-            now
-        } else {
-            match phase {
-                // In silence, too: some servers don't answer a version of ApiVersions that they don't know.
-                Phase::Negotiating(_) => attempts.negotiation_broke(),
-                Phase::Opening | Phase::Authenticating | Phase::Ready => {}
-            }
-            if error == ConnectionError::SetupTimeout {
-                attempts.setup_timeouts += 1;
-            }
-            let (failures, refusals) = (attempts.failures, attempts.refusals);
-            attempts.refusals = if refusal { refusals.saturating_add(1) } else { 0 };
-            if round_over {
-                attempts.failures += 1;
-            }
-            if refusal && round_over {
-                // Another attempt will hardly help: brokers are not to be hammered.
-                now + self.sessions.refusal_backoff.after(refusals, &mut self.random)
-            } else if round_over {
-                now + self.sessions.reconnect_backoff.after(failures, &mut self.random)
-            } else {
-                now
-            }
-        };
-        self.attempts(role).link = Link::Down(retry_at);
-        if role == Role::Control && round_over && !idle {
-            if let Some(refusal) = self.control.brokers.control.refusal.take() {
-                self.deny(refusal);
-            }
-        }
+        let requests = connection.take_requests();
         if !idle {
+            self.count_failure(now, conn, &connection, &error);
             log::warn!("{}:{}: {error}", connection.host, connection.port);
             self.stats.connection_failures += 1;
             let (host, port) = (connection.host.clone(), connection.port);
-            self.control.brokers.note_trouble(role, now, (&host, port), &error);
-            self.outbox.event(Event::ConnectionFailed { conn, host, port, error });
+            self.control.servers.note_trouble(index, role == Role::Control, now, &error);
+            self.outbox.event(Event::ConnectionFailed { conn, host, port, error: error.clone() });
         }
-        for request in connection.take_requests() {
-            self.forget(now, request);
-            if role == Role::Control {
-                self.control.brokers.control.unanswered = self.control.brokers.control.unanswered.saturating_add(1);
-            }
+        if role == Role::Control && !requests.is_empty() {
+            let attempts = &mut self.control.servers[index].attempts;
+            attempts.unanswered = attempts.unanswered.saturating_add(1);
         }
-        if let Role::Broker(index) = role {
+        for request in requests {
+            self.forget(now, request, &error);
+        }
+        self.look_again();
+        self.probed(conn, index);
+        self.control.servers.leave(index);
+        if let Role::Broker(broker) = role {
             if !idle {
                 self.records.topics.refresh.want(); // it may lead nothing any more
             }
-            self.attend(index);
+            self.attend(broker);
         }
+    }
+
+    /// A connection failed: its server is left alone for a while, and others are asked first.
+    fn count_failure(&mut self, now: Instant, conn: ConnId, connection: &Connection, error: &ConnectionError) {
+        let index = connection.server;
+        self.control.servers.lose_turn(index);
+        let newest = ConnId(self.sessions.next_conn);
+        let server = &mut self.control.servers[index];
+        let attempts = &mut server.attempts;
+        // Once it may be a broker that has just started, or stops.
+        let refusal =
+            error.is_refusal() || (*error == ConnectionError::ClosedEarly && attempts.closed_early() > CHANCE);
+        server.refusal = refusal.then(|| error.clone());
+        if !attempts.failed(conn, newest) {
+            return;
+        }
+        match connection.phase {
+            // In silence, too: some servers don't answer a version of ApiVersions that they don't know.
+            Phase::Negotiating(_) => attempts.negotiation_broke(),
+            Phase::Opening | Phase::Authenticating | Phase::Ready => {}
+        }
+        if *error == ConnectionError::SetupTimeout {
+            attempts.setup_timeouts += 1;
+        }
+        let (failures, refusals) = (attempts.failures, attempts.refusals);
+        attempts.refusals = if refusal { refusals.saturating_add(1) } else { 0 };
+        attempts.failures = failures.saturating_add(1);
+        attempts.not_before = now
+            + match refusal {
+                // Another attempt will hardly help: brokers are not to be hammered.
+                true => self.sessions.refusal_backoff.after(refusals, &mut self.random),
+                false => self.sessions.reconnect_backoff.after(failures, &mut self.random),
+            };
     }
 
     /// Gives a connection up, because of what the other side said.
@@ -263,6 +256,7 @@ impl Producer {
         let Some(request) = connection.take_answered(now, correlation)? else {
             return Ok(());
         };
+        let server = connection.server;
         let api = match request.kind {
             RequestKind::ApiVersions => Api::ApiVersions,
             RequestKind::Metadata | RequestKind::TopicList => Api::Metadata,
@@ -288,14 +282,10 @@ impl Producer {
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
                 self.throttle(conn, api, version, response.throttle_ms);
-                self.control.brokers.control.unanswered = 0;
                 if request.kind == RequestKind::TopicList {
-                    if let Err(error) = self.topics_listed(now, &response) {
-                        return self.give_back(now, request, error);
-                    }
-                    self.control.listing = Listing::Idle;
+                    self.topics_listed(now, server, &response);
                 } else {
-                    self.metadata_known(now, conn, &response);
+                    self.metadata_known(now, conn, server, &response);
                 }
             }
             RequestKind::InitProducerId => {
@@ -304,8 +294,7 @@ impl Producer {
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
                 self.throttle(conn, api, version, response.throttle_ms);
-                self.control.brokers.control.unanswered = 0;
-                self.producer_id_known(now, &response);
+                self.producer_id_known(now, server, &response);
             }
             RequestKind::SaslHandshake => {
                 let response = sasl::decode_handshake(body).map_err(malformed)?;
@@ -332,12 +321,10 @@ impl Producer {
         }
         if let Some(role) = self.sessions.connections.get(&conn).map(|connection| connection.role) {
             if !matches!(api, Api::ApiVersions | Api::SaslHandshake | Api::SaslAuthenticate) {
-                self.was_of_use(role);
-                if let Some(connection) =
-                    self.sessions.connections.get_mut(&conn).filter(|connection| !connection.proven)
-                {
+                self.was_of_use(conn);
+                if let Some(connection) = self.sessions.connections.get_mut(&conn) {
                     connection.proven = true;
-                    self.control.brokers.note_proven(&connection.host, connection.port);
+                    self.control.servers[connection.server].proven = true;
                 }
             }
             if let Role::Broker(broker) = role {
@@ -349,23 +336,32 @@ impl Producer {
     }
 
     /// A server answered a request, or took one that is not answered (`acks=0`): what was before is over.
-    pub(in crate::producer) fn was_of_use(&mut self, role: Role) {
-        self.attempts(role).answered();
-        self.control.brokers.forget_trouble(role);
+    pub(in crate::producer) fn was_of_use(&mut self, conn: ConnId) {
+        let Some(connection) = self.sessions.connections.get(&conn) else { return };
+        let (role, index) = (connection.role, connection.server);
+        let attempts = &mut self.control.servers[index].attempts;
+        attempts.answered(conn);
+        if role == Role::Control {
+            attempts.unanswered = 0;
+        }
+        self.control.servers.forget_trouble(index, role == Role::Control);
     }
 
     /// The answer to a request can't be read: it counts as unanswered, with all others on the connection.
     fn give_back(&mut self, now: Instant, request: Request, error: ConnectionError) -> Result<(), ConnectionError> {
-        self.forget(now, request);
+        self.forget(now, request, &error);
         Err(error)
     }
 
     /// No answer will be had to a request.
-    fn forget(&mut self, now: Instant, request: Request) {
+    fn forget(&mut self, now: Instant, request: Request, error: &ConnectionError) {
         match request.kind {
             RequestKind::Produce | RequestKind::ProduceUnanswered => self.lost(now, request.entries),
-            RequestKind::Metadata => self.records.topics.refresh.failed(now, &mut self.random),
-            RequestKind::TopicList => self.control.listing = Listing::Wanted,
+            RequestKind::Metadata => self.metadata_failed(now),
+            RequestKind::TopicList => {
+                let broke = matches!(error, ConnectionError::Protocol(_));
+                self.listing_failed(now, broke.then_some(error));
+            }
             RequestKind::InitProducerId => self.control.producer_id = ProducerIdRequest::Idle,
             RequestKind::ApiVersions | RequestKind::SaslHandshake | RequestKind::SaslAuthenticate => {}
         }
@@ -411,165 +407,15 @@ impl Producer {
             before => Some(before.map_or(until, |before| before.max(until))),
         };
         connection.throttled_until = until;
-        let (timer, node) = match connection.role {
-            Role::Broker(index) => (Timer::Broker(index), self.control.brokers[index].id),
-            Role::Control => (Timer::Control, -1),
+        let node = match (connection.role, until) {
+            (Role::Broker(index), Some(until)) => {
+                self.timers.set(Timer::Broker(index), until);
+                self.control.brokers[index].id
+            }
+            (Role::Broker(index), None) => self.control.brokers[index].id,
+            (Role::Control, _) => -1,
         };
-        if let Some(until) = until {
-            self.timers.set(timer, until);
-        }
         self.outbox.event(Event::Throttled { node, pause });
-    }
-
-    /// Whether [`pursue_control`](Self::pursue_control) has something to do.
-    pub(in crate::producer) fn control_is_due(&self) -> bool {
-        if !self.may_ask() || !self.wants_control() {
-            return false;
-        }
-        match self.control.brokers.control.attempts.link {
-            Link::Down(until) => until <= self.now,
-            Link::Up(conn) => self.control_is_ready(conn),
-        }
-    }
-
-    /// Sends the control requests that are due, or asks for the connection that they need. False if there is nothing to
-    /// do now; then the timers know when there will be.
-    pub(in crate::producer) fn pursue_control(&mut self) -> bool {
-        if self.control_is_due() {
-            match self.control.brokers.control.attempts.link {
-                Link::Down(_) => self.connect_control(),
-                Link::Up(conn) => self.send_control(conn),
-            }
-            return true;
-        }
-        if !self.may_ask() {
-            return false;
-        }
-        if let Some(at) = self.records.topics.refresh.due().filter(|at| *at > self.now) {
-            self.timers.set(Timer::Metadata, at);
-        }
-        if let ProducerIdRequest::BackingOff(until, _) = self.control.producer_id {
-            if until > self.now {
-                self.timers.set(Timer::ProducerId, until);
-            }
-        }
-        if let Link::Down(until) = self.control.brokers.control.attempts.link {
-            if until > self.now && self.wants_control() {
-                self.timers.set(Timer::Control, until);
-            }
-        }
-        false
-    }
-
-    fn may_ask(&self) -> bool {
-        matches!(self.life.phase, lifecycle::Phase::Running | lifecycle::Phase::Closing)
-    }
-
-    /// Whether there is something to ask a server for.
-    fn wants_control(&self) -> bool {
-        self.metadata_is_due() || self.producer_id_is_due() || self.control.listing == Listing::Wanted
-    }
-
-    fn metadata_is_due(&self) -> bool {
-        self.records.topics.refresh.due().is_some_and(|at| at <= self.now)
-    }
-
-    fn producer_id_is_due(&self) -> bool {
-        let may = match self.control.producer_id {
-            ProducerIdRequest::Idle => true,
-            ProducerIdRequest::InFlight(_) => false,
-            ProducerIdRequest::BackingOff(until, _) => until <= self.now,
-        };
-        may && self.identity.standing == Standing::Needed && !self.identity.without_identity.is_empty()
-    }
-
-    fn control_is_ready(&self, conn: ConnId) -> bool {
-        self.sessions.connections.get(&conn).is_some_and(|connection| connection.is_usable(self.now))
-    }
-
-    fn send_control(&mut self, conn: ConnId) {
-        let now = self.now;
-        let doublings = self.control.brokers.control.unanswered.min(16);
-        let patience = (CONTROL_PATIENCE * (1 << doublings)).min(self.request_patience());
-        if self.metadata_is_due() {
-            let wanted = self.records.topics.take_wanted(now, self.config.metadata_max_idle);
-            self.records.topics.refresh.sent(now);
-            let names = Some(wanted.iter().map(|index| &*self.records.topics[*index].name));
-            let Some(connection) = self.sessions.connections.get_mut(&conn) else {
-                return;
-            };
-            let Some(version) = connection.versions.metadata else {
-                return;
-            };
-            let create = self.config.allow_auto_create_topics;
-            let (client, kind) = (&*self.config.client_id, RequestKind::Metadata);
-            connection.request(now, Api::Metadata, kind, version, client, patience, |out| {
-                metadata::encode(out, version, names, create);
-            });
-            self.stats.metadata_requests += 1;
-        }
-        if self.control.listing == Listing::Wanted {
-            let Some(connection) = self.sessions.connections.get_mut(&conn) else {
-                return;
-            };
-            let Some(version) = connection.versions.metadata else {
-                return;
-            };
-            self.control.listing = Listing::InFlight;
-            let (client, kind, all) =
-                (&*self.config.client_id, RequestKind::TopicList, None::<core::iter::Empty<&str>>);
-            connection.request(now, Api::Metadata, kind, version, client, patience, |out| {
-                metadata::encode(out, version, all, false);
-            });
-            self.stats.metadata_requests += 1;
-        }
-        if self.producer_id_is_due() {
-            let Some(connection) = self.sessions.connections.get_mut(&conn) else {
-                return;
-            };
-            let Some(version) = connection.versions.init_producer_id else {
-                self.fail_for_good(FatalError::NO_PRODUCER_IDS);
-                return;
-            };
-            let failures = match self.control.producer_id {
-                ProducerIdRequest::BackingOff(_, failures) => failures,
-                ProducerIdRequest::Idle | ProducerIdRequest::InFlight(_) => 0,
-            };
-            self.control.producer_id = ProducerIdRequest::InFlight(failures);
-            let (client, kind) = (&*self.config.client_id, RequestKind::InitProducerId);
-            connection.request(now, Api::InitProducerId, kind, version, client, patience, |out| {
-                init_producer_id::encode(out, version, &init_producer_id::Request::NEW);
-            });
-        }
-        self.arm(conn);
-        self.watch(conn);
-    }
-
-    fn producer_id_known(&mut self, now: Instant, response: &init_producer_id::Response) {
-        match response.error {
-            0 if response.producer_id >= 0 && response.epoch >= 0 && self.identity.is_new(response.producer_id) => {
-                self.control.producer_id = ProducerIdRequest::Idle;
-                let (producer_id, epoch) = (response.producer_id, response.epoch);
-                log::debug!("producer id {producer_id}, epoch {epoch}");
-                self.identity.given = Some(producer_id);
-                self.identity.standing = Standing::Known(Identity { producer_id, epoch });
-                self.identity_known();
-            }
-            code if !DEFINITE.contains(&code) => {
-                if code == NOT_ALLOWED {
-                    // As Java's: what is open fails, and whoever needs a producer id later asks again.
-                    self.life.refused_below = (self.records.batches.next_serial(), ErrorCode(code));
-                }
-                let failures = match self.control.producer_id {
-                    ProducerIdRequest::InFlight(failures) | ProducerIdRequest::BackingOff(_, failures) => failures,
-                    ProducerIdRequest::Idle => 0,
-                };
-                let until = now + self.retry_backoff.after(failures, &mut self.random);
-                self.control.producer_id = ProducerIdRequest::BackingOff(until, failures.saturating_add(1));
-            }
-            35 => self.fail_for_good(FatalError::NO_PRODUCER_IDS),
-            code => self.fail_for_good(FatalError::new(ErrorCode(code))),
-        }
     }
 }
 

@@ -1,0 +1,407 @@
+//! The servers: the addresses of brokers and of `bootstrap.servers`. How connecting to each went belongs to the address,
+//! whatever it is wanted for; and here is known whose turn it is to be asked.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::error::ConnectionError;
+use crate::ids::ConnId;
+use crate::planted::planted;
+use crate::time::Instant;
+
+/// The versions of ApiVersions to try, one after the other, where a server breaks the connection instead of answering
+/// (some gateways do so for a version that they don't know).
+const API_VERSIONS_LADDER: [i16; 3] = [4, 3, 0];
+
+/// How connecting to a server went so far.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    /// None may be made before this time.
+    pub(crate) not_before: Instant,
+    /// Failures since it last answered a request.
+    pub(crate) failures: u32,
+    /// Refusals (authentication, TLS) in a row.
+    pub(crate) refusals: u32,
+    /// Set-up timeouts in a row.
+    pub(crate) setup_timeouts: u32,
+    /// Control requests that it left unanswered, in a row.
+    pub(crate) unanswered: u32,
+    /// Connections that broke, or were too slow, while negotiating.
+    broken_negotiations: usize,
+    /// Connections that were closed at their first request, since one was answered.
+    closed_early: u32,
+    /// Connections up to this one were there when the last one failed.
+    failed_up_to: ConnId,
+    /// After a failure one connection alone is tried, until it is ready or has failed: this one.
+    probe: Option<ConnId>,
+    /// When the last one was made.
+    last: Instant,
+}
+
+impl Attempts {
+    const NONE: Self = Self {
+        not_before: Instant::ZERO,
+        failures: 0,
+        refusals: 0,
+        setup_timeouts: 0,
+        unanswered: 0,
+        broken_negotiations: 0,
+        closed_early: 0,
+        failed_up_to: ConnId(0),
+        probe: None,
+        last: Instant::ZERO,
+    };
+
+    /// The version of ApiVersions to start with.
+    pub(crate) fn api_versions(&self) -> i16 {
+        API_VERSIONS_LADDER[self.broken_negotiations % API_VERSIONS_LADDER.len()]
+    }
+
+    /// The connection broke while negotiating.
+    pub(crate) fn negotiation_broke(&mut self) {
+        self.broken_negotiations += 1;
+    }
+
+    /// The connection was closed at its first request. How often that has happened by now.
+    pub(crate) fn closed_early(&mut self) -> u32 {
+        self.closed_early = self.closed_early.saturating_add(1);
+        self.closed_early
+    }
+
+    /// A connection is being made.
+    pub(crate) fn begin(&mut self, now: Instant, conn: ConnId) {
+        self.last = now;
+        if self.failures > 0 {
+            self.probe = Some(conn);
+        }
+    }
+
+    /// A connection failed. Whether that is news: those that were there when an earlier one failed have gone with it.
+    /// `newest`: the last connection that was made.
+    pub(crate) fn failed(&mut self, conn: ConnId, newest: ConnId) -> bool {
+        let news = conn > self.failed_up_to;
+        if news {
+            self.failed_up_to = newest;
+        }
+        news
+    }
+
+    /// The connection is ready. With which version of ApiVersions it was had is remembered.
+    pub(crate) fn negotiated(&mut self) {
+        (self.setup_timeouts, self.refusals) = (0, 0);
+    }
+
+    /// A request was answered. Only this ends the backoff: a server that takes connections and breaks them at the first
+    /// request is not to be asked a hundred times a second. (So what was there before the last failure proves nothing.)
+    pub(crate) fn answered(&mut self, conn: ConnId) {
+        if conn > self.failed_up_to {
+            (self.failures, self.closed_early) = (0, 0);
+        }
+    }
+
+    /// The connection is ready, or gone. Whether others waited for how it goes.
+    pub(crate) fn probed(&mut self, conn: ConnId) -> bool {
+        self.probe.take_if(|probe| *probe == conn).is_some()
+    }
+}
+
+/// Whether a connection to a server may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum May {
+    Now,
+    NotBefore(Instant),
+    /// It is to be seen first how another connection goes.
+    AfterAnother,
+}
+
+/// One server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) attempts: Attempts,
+    /// The connection for control requests.
+    pub(crate) control: Option<ConnId>,
+    /// Counts the turns that were lost, of all servers: the later this one lost its last, the later it is asked again.
+    lost_turn: u64,
+    /// A request was answered once: it speaks what this client speaks.
+    pub(crate) proven: bool,
+    /// What happened to its last connection for records, unless it has answered on one since.
+    trouble: Option<Trouble>,
+    /// Why it did not let this client in, if that was the last that happened.
+    pub(crate) refusal: Option<ConnectionError>,
+    /// Brokers and connections at this address, and one if it is a bootstrap server.
+    users: u32,
+}
+
+/// What went wrong with a server, and when.
+#[derive(Clone, Debug)]
+struct Trouble {
+    at: Instant,
+    host: String,
+    port: u16,
+    error: ConnectionError,
+}
+
+impl Trouble {
+    fn words(&self, now: Instant) -> String {
+        let Self { at, host, port, error } = self;
+        match now.saturating_since(*at).as_secs() {
+            0 => alloc::format!("{host}:{port}: {error}"),
+            age => alloc::format!("{host}:{port}: {error} ({age} s ago)"),
+        }
+    }
+}
+
+/// In which order servers are asked: who lost its turn longest ago, then who is at hand, then who has least to do, then who
+/// was tried longest ago, then by lot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    lost_turn: u64,
+    distance: u8,
+    load: usize,
+    last: Instant,
+    lot: u32,
+}
+
+/// All servers.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    entries: Vec<Server>,
+    /// Entries that nobody uses.
+    free: Vec<u32>,
+    /// How many stand in `bootstrap.servers`: the first entries.
+    bootstrap: u32,
+    turns_lost: u64,
+    /// Spreads many producers over the servers.
+    start: u32,
+    /// What happened to the last control connection, unless a server has answered since.
+    trouble: Option<Trouble>,
+}
+
+impl core::ops::Index<u32> for Servers {
+    type Output = Server;
+
+    #[inline]
+    fn index(&self, index: u32) -> &Server {
+        &self.entries[index as usize]
+    }
+}
+
+impl core::ops::IndexMut<u32> for Servers {
+    #[inline]
+    fn index_mut(&mut self, index: u32) -> &mut Server {
+        &mut self.entries[index as usize]
+    }
+}
+
+impl Servers {
+    /// `start` spreads many producers over the servers.
+    pub(crate) fn new(bootstrap: &[(String, u16)], start: u32) -> Self {
+        let mut servers =
+            Self { entries: Vec::new(), free: Vec::new(), bootstrap: 0, turns_lost: 0, start, trouble: None };
+        for (host, port) in bootstrap {
+            servers.join(host, *port);
+        }
+        servers.bootstrap = servers.entries.len() as u32;
+        servers
+    }
+
+    /// The server at this address, for one more user.
+    pub(crate) fn join(&mut self, host: &str, port: u16) -> u32 {
+        let found =
+            self.entries.iter().position(|server| server.users > 0 && server.host == host && server.port == port);
+        let index = match (found, self.free.pop()) {
+            (Some(index), free) => {
+                self.free.extend(free);
+                index as u32
+            }
+            (None, Some(free)) => {
+                self[free] = Server::new(host, port);
+                free
+            }
+            (None, None) => {
+                self.entries.push(Server::new(host, port));
+                self.entries.len() as u32 - 1
+            }
+        };
+        self[index].users += 1;
+        index
+    }
+
+    /// One user less; without any the server is forgotten.
+    pub(crate) fn leave(&mut self, index: u32) {
+        let server = &mut self[index];
+        server.users -= 1;
+        if server.users == 0 {
+            self.free.push(index);
+        }
+    }
+
+    /// One user more.
+    pub(crate) fn stay(&mut self, index: u32) {
+        self[index].users += 1;
+    }
+
+    /// Whether nobody uses it but one connection.
+    pub(crate) fn is_alone(&self, index: u32) -> bool {
+        self[index].users == 1
+    }
+
+    /// Those of `bootstrap.servers`.
+    pub(crate) fn bootstrap(&self) -> core::ops::Range<u32> {
+        0..self.bootstrap
+    }
+
+    /// All that have a use, with their places.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = (u32, &Server)> {
+        (0..).zip(&self.entries).filter(|(_, server)| server.users > 0)
+    }
+
+    /// Whether a connection may be made.
+    pub(crate) fn may_connect(&self, index: u32, now: Instant) -> May {
+        let attempts = &self[index].attempts;
+        match attempts.probe {
+            Some(_) => May::AfterAnother,
+            None if attempts.not_before > now => May::NotBefore(attempts.not_before),
+            None => May::Now,
+        }
+    }
+
+    /// It did not help, or failed: others are asked first.
+    pub(crate) fn lose_turn(&mut self, index: u32) {
+        if planted("control-never-moves") {
+            return;
+        }
+        self.turns_lost += 1;
+        self[index].lost_turn = self.turns_lost;
+    }
+
+    /// When it last lost its turn, in the order of all turns lost.
+    pub(crate) fn lost_turn(&self, index: u32) -> u64 {
+        self[index].lost_turn
+    }
+
+    /// Its place in the order in which servers are asked. `distance`: 0 for those that can be asked at once; `load`: how much
+    /// they have to do.
+    pub(crate) fn rank(&self, index: u32, distance: u8, load: usize) -> Rank {
+        let Server { lost_turn, attempts, .. } = &self[index];
+        let count = self.entries.len() as u32;
+        let lot = (index + count - self.start % count) % count;
+        Rank { lost_turn: *lost_turn, distance, load, last: attempts.last, lot }
+    }
+
+    /// A connection was lost or could not be made.
+    pub(crate) fn note_trouble(&mut self, index: u32, control: bool, at: Instant, error: &ConnectionError) {
+        let server = &mut self[index];
+        let trouble = Some(Trouble { at, host: server.host.clone(), port: server.port, error: error.clone() });
+        match control {
+            true => self.trouble = trouble,
+            false => server.trouble = trouble,
+        }
+    }
+
+    /// A request was answered: what was before is over.
+    pub(crate) fn forget_trouble(&mut self, index: u32, control: bool) {
+        match control {
+            true => self.trouble = None,
+            false => self[index].trouble = None,
+        }
+    }
+
+    /// The newest trouble with any of these servers, or with asking one.
+    pub(crate) fn trouble(&self, servers: impl Iterator<Item = u32>, now: Instant) -> Option<String> {
+        let known = servers.filter_map(|index| self[index].trouble.as_ref());
+        let newest = known.chain(&self.trouble).max_by_key(|trouble| trouble.at)?;
+        Some(newest.words(now))
+    }
+
+    /// The trouble with one.
+    pub(crate) fn trouble_of(&self, index: u32, now: Instant) -> Option<String> {
+        self[index].trouble.as_ref().map(|trouble| trouble.words(now))
+    }
+
+    /// Whoever did not let the client in may be asked again at once.
+    pub(crate) fn forget_refusals(&mut self, now: Instant) {
+        for server in &mut self.entries {
+            server.refusal = None;
+            let attempts = &mut server.attempts;
+            if core::mem::take(&mut attempts.refusals) > 0 {
+                attempts.failures = 0;
+                attempts.not_before = now.min(attempts.not_before);
+            }
+        }
+    }
+}
+
+impl Server {
+    fn new(host: &str, port: u16) -> Self {
+        Self {
+            host: host.to_string(),
+            port,
+            attempts: Attempts::NONE,
+            control: None,
+            lost_turn: 0,
+            proven: false,
+            trouble: None,
+            refusal: None,
+            users: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn servers() -> Servers {
+        Servers::new(&[("a".into(), 1), ("b".into(), 1)], 1)
+    }
+
+    #[test]
+    fn an_address_is_one_server_however_many_use_it() {
+        let mut servers = servers();
+        assert_eq!((servers.join("a", 1), servers.join("a", 2), servers.join("a", 2)), (0, 2, 2));
+        servers.leave(2);
+        assert_eq!(servers.join("a", 2), 2);
+    }
+
+    #[test]
+    fn what_nobody_uses_is_forgotten() {
+        let mut servers = servers();
+        for port in 1..5000 {
+            let server = servers.join("c", port);
+            servers[server].attempts.failures = 7;
+            servers.leave(server);
+        }
+        assert_eq!(servers.entries.len(), 3);
+        let server = servers.join("c", 9);
+        assert_eq!(servers[server].attempts.failures, 0);
+    }
+
+    #[test]
+    fn who_lost_its_turn_is_asked_after_others() {
+        let mut servers = servers();
+        let first = |servers: &Servers| (0..2).min_by_key(|index| servers.rank(*index, 0, 0)).expect("two");
+        assert_eq!(first(&servers), 1, "the start");
+        servers.lose_turn(1);
+        assert_eq!(first(&servers), 0);
+        servers.lose_turn(0);
+        assert_eq!(first(&servers), 1);
+    }
+
+    #[test]
+    fn connections_that_break_together_are_one_failure() {
+        let mut attempts = Attempts::NONE;
+        assert!(attempts.failed(ConnId(3), ConnId(5)));
+        attempts.failures = 1;
+        assert!(!attempts.failed(ConnId(4), ConnId(5)));
+        attempts.answered(ConnId(5));
+        assert_eq!(attempts.failures, 1, "it was there before");
+        attempts.begin(Instant::ZERO, ConnId(6));
+        assert!(attempts.probed(ConnId(6)) && !attempts.probed(ConnId(6)));
+        attempts.answered(ConnId(6));
+        assert_eq!(attempts.failures, 0);
+        assert!(attempts.failed(ConnId(6), ConnId(6)));
+    }
+}
