@@ -69,9 +69,18 @@ pub fn move_leader(servers: &[String], topic: &str, partition: u32, replicas: &[
 
 /// Lets a user write to a topic.
 pub fn allow_write(servers: &[String], user: &str, topic: &str) {
-    let right = AclCreation::default().with_resource_type(TOPIC).with_resource_name(text(topic)).with_host(text("*"));
+    allow(servers, user, (TOPIC, topic), WRITE);
+}
+
+/// Lets a user have a producer id, which is a right of its own before Kafka 2.8.
+pub fn allow_idempotence(servers: &[String], user: &str) {
+    allow(servers, user, (CLUSTER, "kafka-cluster"), IDEMPOTENT_WRITE);
+}
+
+fn allow(servers: &[String], user: &str, (kind, name): (i8, &str), what: i8) {
+    let right = AclCreation::default().with_resource_type(kind).with_resource_name(text(name)).with_host(text("*"));
     let right = right.with_resource_pattern_type(LITERAL).with_principal(text(&format!("User:{user}")));
-    let right = right.with_operation(WRITE).with_permission_type(ALLOW);
+    let right = right.with_operation(what).with_permission_type(ALLOW);
     let request = CreateAclsRequest::default().with_creations(vec![right]);
     ask_controller(servers, 1, &request, |answer| Some(answer.results.first()?.error_code), |code| code == 0);
 }
@@ -88,8 +97,10 @@ pub fn forbid_write(servers: &[String], user: &str, topic: &str) {
 
 // Kafka's numbers for them.
 const TOPIC: i8 = 2;
+const CLUSTER: i8 = 4;
 const LITERAL: i8 = 3;
 const WRITE: i8 = 4;
+const IDEMPOTENT_WRITE: i8 = 12;
 const ALLOW: i8 = 3;
 
 /// Asks until it is answered well: controllers change, and a new cluster knows little.

@@ -349,6 +349,11 @@ impl Kafka {
         set(&self.servers(), user, topic);
     }
 
+    /// A user may have a producer id.
+    pub fn allow_idempotence(&self, user: &str) {
+        admin::allow_idempotence(&self.servers(), user);
+    }
+
     /// The open listeners of the nodes that run and know what happens.
     fn servers(&self) -> Vec<String> {
         let cut_off = |node: &Node| node.gates.as_ref().is_some_and(|gates| gates.controllers.is_closed());

@@ -302,6 +302,9 @@ fn rights_taken_and_given(kafka: &mut Kafka) -> Result<String, String> {
     const PARTITIONS: u32 = 3;
     let topic = "rights";
     kafka.create_topic(topic, PARTITIONS, &[]);
+    if kafka.version() < (2, 8) {
+        kafka.allow_idempotence("alice");
+    }
     kafka.set_allowed("alice", topic, true);
     let jaas =
         "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"alice\" password=\"secret\";";
