@@ -575,6 +575,31 @@ fn rule_7_by_name_one_in_doubt_keeps_its_number() {
 }
 
 #[test]
+fn rule_7_a_broker_that_does_not_know_the_producer_has_nothing_of_what_is_in_doubt() {
+    // Kafka before 2.5, and a topic that is created anew: no ids tell that, but its log takes only a first sequence.
+    for refused in [false, true] {
+        let mut line = Line::proven(Speaks::NoIds);
+        line.script.facts.unknown_begin_with_0 = true;
+        line.leave_in_doubt(4, 2);
+        line.script.facts.topic("t", 2, 2);
+        line.script.answer(move |facts, asked| match crate::line::batch(asked) {
+            Some((_, Some(1 | 3), stamp)) if refused && stamp.epoch > 0 => facts.refuse(asked, 87),
+            _ => facts.usual(asked),
+        });
+        line.put(1);
+        line.run(4000);
+        line.nothing_is_doubled();
+        if refused {
+            assert_eq!(line.outcomes(), [Ok(()), Err(true), Ok(()), Err(true), Ok(()), Ok(())]);
+            assert_eq!(line.log(), [2, 4, 5]);
+        } else {
+            assert_eq!(line.outcomes(), [Ok(()); 6]);
+            assert_eq!(line.log(), [1, 2, 3, 4, 5]);
+        }
+    }
+}
+
+#[test]
 fn rule_8_an_old_epoch_fails_what_is_in_doubt_at_once() {
     let mut line = Line::proven(Speaks::Ids);
     line.leave_in_doubt(1, 1);

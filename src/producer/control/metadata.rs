@@ -412,11 +412,10 @@ impl Producer {
             partition.sequencing.distrust();
         }
         let moved = self.lead(at, leader);
-        if newer || moved {
-            self.records.partitions[at].sequencing.ask_no_more();
-        }
         if moved {
-            self.records.partitions[at].backoff = None;
+            let partition = &mut self.records.partitions[at];
+            partition.sequencing.ask_no_more();
+            partition.backoff = None;
             self.timers.clear(Timer::Partition(at));
             self.unlist(at);
             if let (Some(leader), true) =

@@ -21,6 +21,9 @@ use crate::time::Instant;
 use crate::wire::Uuid;
 use crate::wire::produce::{self, TopicRef};
 
+/// What brokers before 2.5 say where they know nothing of a producer, and a sequence is not 0.
+const UNKNOWN_PRODUCER_ID: i16 = 59;
+
 /// What a broker's error code asks for (Java's table, KIP-360, and the rules of docs/design.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
@@ -308,7 +311,10 @@ impl Producer {
                 if planted("probe-without-proof") && lowest && tainted {
                     return self.succeed_waiting(now, slot);
                 }
-                if (lowest || planted("bump-from-any")) && (!tainted || planted("bump-in-doubt")) {
+                if code == UNKNOWN_PRODUCER_ID && lowest && tainted {
+                    idempotence::unknown(partition, &mut self.records.batches);
+                    partition.sequencing.open_gap();
+                } else if (lowest || planted("bump-from-any")) && (!tainted || planted("bump-in-doubt")) {
                     partition.sequencing.open_gap();
                 } else if code == 45 && idempotence::ask(partition, &mut self.records.batches, slot, conn) {
                     self.stats.retries += 1;
@@ -370,7 +376,8 @@ impl Producer {
         let partition = &mut self.records.partitions[index];
         partition.sequencing.acknowledged(now, &self.records.batches[slot]);
         let proves = idempotence::prove_earlier(partition, &mut self.records.batches, slot, written.base_offset);
-        if partition.sequencing.ask_no_more() && proves {
+        partition.sequencing.ask_no_more();
+        if proves {
             self.resolve_proven(index);
         }
         self.records.batches[slot].records.release(&mut self.records.pool);
@@ -378,12 +385,14 @@ impl Producer {
         self.records.batches[slot].state = State::Resolved(Ok(written));
     }
 
-    /// What waits to be sent again and proves to be written is done: a broker that was asked has forgotten where it is.
+    /// What proves to be written and was answered as out of order is done: the broker has forgotten where it is. (What was not
+    /// asked for yet is, for its offset.)
     fn resolve_proven(&mut self, index: u32) {
         let mut next = self.records.partitions[index].sent.first();
         while let Some(slot) = next {
             let batch = &mut self.records.batches[slot];
-            if batch.proven && batch.state == State::Waiting {
+            let asked = batch.last_error == Some(ErrorCode(45));
+            if batch.proven && asked && batch.state == State::Waiting {
                 batch.records.release(&mut self.records.pool);
                 batch.state = State::Resolved(Ok(Written { base_offset: None, log_append_time: None }));
             }

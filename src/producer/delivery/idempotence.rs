@@ -237,9 +237,9 @@ impl Sequencing {
         self.asks_on
     }
 
-    /// What was learnt by asking holds no longer, or nothing is left to be asked. Whether that went on.
-    pub(crate) fn ask_no_more(&mut self) -> bool {
-        self.asks_on.take().is_some()
+    /// What was learnt by asking holds no longer, or nothing is left to be asked.
+    pub(crate) fn ask_no_more(&mut self) {
+        self.asks_on = None;
     }
 
     /// Whether the partition waits for a bump.
@@ -263,6 +263,21 @@ pub(crate) fn ask(partition: &mut Partition, batches: &mut Batches, slot: u32, c
     }
     batches[slot].refused = true;
     partition.on_wire > 0 || next_asked(partition, batches).is_some()
+}
+
+/// The broker knows nothing of the producer, and takes only a first sequence: nothing that waits is in its log. The topic is another
+/// one, whose ids such brokers don't tell, or retention took everything. So all is renumbered, and what was in doubt stays possibly
+/// written, elsewhere or earlier (rule 7).
+pub(crate) fn unknown(partition: &Partition, batches: &mut Batches) {
+    let mut at = partition.sent.first();
+    while let Some(slot) = at {
+        let batch = &mut batches[slot];
+        if batch.state == State::Waiting && batch.stamp.is_some() && !batch.proven {
+            batch.maybe_written |= batch.tainted && !planted("doubt-ends-with-the-log");
+            batch.renumber();
+        }
+        at = batches.next_in_partition(slot);
+    }
 }
 
 /// What is sent again next while a partition asks: the lowest that was not refused as out of order yet, of the same identity.
