@@ -267,7 +267,7 @@ impl Producer {
                 match self.leader_known(at, leader, partition.leader_epoch, recreated || found_anew) {
                     Told::New => news = true,
                     Told::Old => old = true,
-                    Told::Nothing => {}
+                    Told::Nothing | Told::Refused => {}
                 }
             }
         }
