@@ -254,7 +254,7 @@ impl World {
             self.deliver()?;
             if self.now >= fault_phase && self.calm.is_none() {
                 self.calm_down();
-                end = Some(self.now + patience);
+                end = Some(self.trouble_until + patience);
             }
             if self.calm.is_none() {
                 self.misbehave();

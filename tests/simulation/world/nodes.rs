@@ -203,10 +203,11 @@ impl World {
     pub(super) fn calm_down(&mut self) {
         self.note(|| "calm".into());
         self.calm = Some(self.now);
-        // Where all servers ask for a pause, there is none to go to.
-        let nodes = self.cluster.nodes();
+        // Where all servers ask for a pause that are not in a mood for good, there is none to go to.
+        let moody = self.plan.lasting.map(|(_, node, _)| node);
+        let well = self.cluster.nodes().into_iter().filter(|node| Some(*node) != moody);
         let throttled = self.orders.lock().expect("nobody panics with it").throttled.clone();
-        let pause = nodes.iter().map(|node| throttled.get(node).copied().unwrap_or_default()).min();
+        let pause = well.map(|node| throttled.get(&node).copied().unwrap_or_default()).min();
         self.trouble_until = self.trouble_until.max(self.now).max(pause.unwrap_or_default());
         self.create_topics();
         self.orders.lock().expect("nobody panics with it").calm = true;

@@ -29,6 +29,8 @@ type Place = (TopicId, i32);
 #[derive(Clone, Debug)]
 struct Batch {
     place: Place,
+    /// The topic's name, where that is what the request says.
+    name: String,
     /// Over its records, as they were sent.
     fingerprint: u64,
     /// The number of its first record, where that can be read.
@@ -83,6 +85,8 @@ pub(super) struct Wiretap {
     sequences: BTreeMap<(Place, i64, i16), BTreeMap<i32, i32>>,
     /// First records of batches that were sent, may be written, and are not delivered.
     open: BTreeMap<Place, BTreeSet<u64>>,
+    /// Records that were delivered: a request may be written to its end when its batches have expired.
+    done: BTreeSet<u64>,
     /// First records of batches in whole requests that want no answer.
     unconfirmed: BTreeSet<u64>,
     /// When control requests were sent, and to whom.
@@ -101,6 +105,7 @@ impl Wiretap {
             batches: BTreeMap::new(),
             sequences: BTreeMap::new(),
             open: BTreeMap::new(),
+            done: BTreeSet::new(),
             unconfirmed: BTreeSet::new(),
             control: VecDeque::new(),
             asked: BTreeMap::new(),
@@ -154,7 +159,8 @@ impl Wiretap {
                     };
                     for data in topic.partition_data {
                         let section = data.records.unwrap_or_default();
-                        batches.push(batch_of((id, data.index), &section).ok_or("a batch that can't be read")?);
+                        let batch = batch_of((id, data.index), &topic.name, &section);
+                        batches.push(batch.ok_or("a batch that can't be read")?);
                     }
                 }
                 for batch in &batches {
@@ -221,7 +227,7 @@ impl Wiretap {
         }
         sent.on_wire += 1;
         self.sequences.entry((batch.place, producer_id, epoch)).or_default().insert(sequence, count);
-        if let Some(first) = batch.first {
+        if let Some(first) = batch.first.filter(|first| !self.done.contains(first)) {
             self.open.entry(batch.place).or_default().insert(first);
         }
         Ok(())
@@ -283,15 +289,13 @@ impl Wiretap {
         for batch in &request.batches {
             let Some(sent) = self.batches.get_mut(&(batch.place, batch.fingerprint)) else { continue };
             sent.on_wire = sent.on_wire.saturating_sub(1);
-            // By name the answers for equal partitions of two topics can't be told apart here: then all count.
             let for_it = |answer: &&(TopicId, String, i32, i16)| {
-                answer.2 == batch.place.1 && (request.version < 13 || answer.0 == batch.place.0)
+                let topic = if request.version < 13 { answer.1 == batch.name } else { answer.0 == batch.place.0 };
+                topic && answer.2 == batch.place.1
             };
             let mut codes = answers.iter().filter(for_it).map(|answer| answer.3).peekable();
             let refused = codes.peek().is_some() && codes.all(|code| NOT_WRITTEN.contains(&code));
-            if sent.stamp == batch.stamp && !refused && request.version >= 13 {
-                sent.in_doubt = true;
-            }
+            sent.in_doubt |= sent.stamp == batch.stamp && !refused;
             // Nor is anything behind it: brokers take sequences in order.
             if let (true, Some(first), Some(open)) = (refused, batch.first, self.open.get_mut(&batch.place)) {
                 open.retain(|other| *other < first);
@@ -301,6 +305,7 @@ impl Wiretap {
 
     /// Records of a partition were delivered.
     pub(super) fn delivered(&mut self, numbers: &[u64]) {
+        self.done.extend(numbers);
         for open in self.open.values_mut().filter(|open| !open.is_empty()) {
             for number in numbers {
                 open.remove(number);
@@ -326,7 +331,7 @@ fn take_frame(bytes: &mut Vec<u8>) -> Option<Bytes> {
 }
 
 /// Reads the head of a batch, and of its first record if nothing is compressed.
-fn batch_of(place: Place, section: &[u8]) -> Option<Batch> {
+fn batch_of(place: Place, name: &str, section: &[u8]) -> Option<Batch> {
     let number = |at: usize| Some(u64::from_be_bytes(*section.get(at..)?.first_chunk::<8>()?));
     let producer_id = number(43)? as i64;
     let epoch = i16::from_be_bytes(*section.get(51..)?.first_chunk()?);
@@ -339,7 +344,7 @@ fn batch_of(place: Place, section: &[u8]) -> Option<Batch> {
     }
     let compressed = section.get(22)? & 7 != 0;
     let first = if compressed { None } else { first_number(records) };
-    Some(Batch { place, fingerprint, first, stamp: (producer_id, epoch, sequence, count) })
+    Some(Batch { place, name: name.into(), fingerprint, first, stamp: (producer_id, epoch, sequence, count) })
 }
 
 /// The number that the first record's value begins with.
