@@ -60,12 +60,15 @@ impl Producer {
             return;
         }
         self.learn_brokers(now, response);
+        self.records.topics.begin_answer();
         let (mut news, mut old) = (false, false);
         for topic in &response.topics {
             let Some(index) = topic.name.and_then(|name| self.records.topics.look(name)) else {
                 continue;
             };
-            self.records.topics.answered(index);
+            if !self.records.topics.answered(index) {
+                continue;
+            }
             let told = self.topic_known(now, index, topic);
             (news, old) = (news || told == Told::New, old || told == Told::Old);
         }

@@ -64,6 +64,8 @@ pub(crate) struct Topic {
     pub(crate) count: usize,
     /// Which of them may take records without key.
     pub(crate) spread: Spread,
+    /// The last answer that told of it.
+    answered_in: u64,
     /// Someone was told `NotReady`, and waits for `TopicReady` or `TopicFailed`.
     pub(crate) awaited: bool,
     /// The last error that the cluster answered for it.
@@ -122,6 +124,8 @@ pub(crate) struct Topics {
     to_ask: Vec<u32>,
     /// Those that the request on its way names.
     asked: Vec<u32>,
+    /// Answers so far.
+    answers: u64,
     /// `metadata.max.idle.ms`.
     max_idle: Duration,
     /// `max.block.ms`: so long somebody may wait for a topic.
@@ -156,6 +160,7 @@ impl Topics {
             sizes,
             to_ask,
             asked,
+            answers: 0,
             max_idle,
             max_wait,
             refresh,
@@ -198,6 +203,7 @@ impl Topics {
             partitions: Vec::new(),
             count: 0,
             spread: Spread::default(),
+            answered_in: 0,
             awaited: false,
             last_error: None,
             last_used: now,
@@ -333,12 +339,19 @@ impl Topics {
         asked
     }
 
-    /// The topic was answered.
-    pub(crate) fn answered(&mut self, index: u32) {
+    /// Another answer is looked at.
+    pub(crate) fn begin_answer(&mut self) {
+        self.answers += 1;
+    }
+
+    /// The topic was answered. Whether for the first time in this answer: what is said of it again would make the work for an
+    /// answer depend on more than its length.
+    pub(crate) fn answered(&mut self, index: u32) -> bool {
         let topic = &mut self.entries[index as usize];
         if topic.asking == Asking::Asked {
             topic.asking = Asking::No;
         }
+        core::mem::replace(&mut topic.answered_in, self.answers) != self.answers
     }
 
     /// How many topics there are.
