@@ -309,6 +309,64 @@ fn a_cluster_that_is_started_anew_with_younger_leaders_is_believed() {
 }
 
 #[test]
+fn a_server_may_say_that_the_cluster_is_to_be_found_anew() {
+    let once = Rc::new(Cell::new(false));
+    let say = Rc::clone(&once);
+    let mut script = Script::new(2, &[], move |facts, asked| match &asked.ask {
+        Ask::Metadata(_) if say.take() => Reply::Metadata(facts.metadata_of(Vec::new()).with_error_code(129)),
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 7, 1);
+    script.facts.lead("t", 0, 2);
+    script.send(&record("t"));
+    script.run(S(2));
+    // The same id, but an earlier epoch.
+    script.facts.topic("t", 7, 1);
+    once.set(true);
+    script.tell(|producer, now| producer.want_topic(now, "t")).expect("a name");
+    script.run(S(2));
+    script.send(&record("t"));
+    script.run(S(2));
+    assert_eq!(script.delivered(), 2);
+}
+
+#[test]
+fn brokers_that_cannot_be_reached_do_not_hide_the_bootstrap_server() {
+    for (door, patience) in [(Door::Refuses, 2), (Door::Mute, 15)] {
+        let mut script = Script::new(1, &[], usual);
+        for node in 2..=6 {
+            let mut server = crate::script::Server::new(node, "inside", 9000 + node as u16);
+            server.door = door;
+            script.servers.push(server);
+        }
+        script.facts.brokers = (2..=6).map(|node| (node, "inside".into(), 9000 + node as u16)).collect();
+        for n in 0..5 {
+            let (name, since) = (format!("t{n}"), script.now);
+            script.facts.topic(&name, n as u128 + 1, 1).partitions[0].leader = 2;
+            script.send(&record(&name));
+            let took = script.now.saturating_since(since);
+            assert!(took < S(patience), "{door:?}, {name}: {took:?}");
+            script.run(S(if n == 1 { 600 } else { 60 })); // so that connections are closed for want of use
+        }
+    }
+}
+
+#[test]
+fn control_connections_are_few_however_many_brokers_there_are() {
+    let mut script = Script::new(30, &[], usual);
+    script.facts.topic("t", 1, 1);
+    script.send(&record("t"));
+    for _ in 0..120 {
+        let _ = script.try_send(&record("missing"));
+        script.run(S(1));
+    }
+    // One for records, three for other requests, and one that is being made.
+    assert!(script.connections() <= 5, "{}", script.connections());
+    let asked = (1..=30).filter(|node| script.count(*node, ApiKey::Metadata, Instant::ZERO) > 0).count();
+    assert_eq!(asked, 30, "all have their turn");
+}
+
+#[test]
 fn what_a_hint_says_against_metadata_is_not_dialled() {
     let mut script = Script::new(3, &[], |facts, asked| match &asked.ask {
         Ask::Produce(request) => {
@@ -802,5 +860,33 @@ fn a_server_that_hangs_up_at_the_first_request_is_not_hammered() {
         script.run(S(3));
         assert!(script.delivered() > 0, "{api:?}");
         assert!(is_metadata(script.asks().find(|asked| is_metadata(asked)).expect("one")));
+    }
+}
+
+#[test]
+fn slow_servers_are_waited_for_longer_however_many_they_are() {
+    let mut script = Script::new(30, &[], |facts, asked| match &asked.ask {
+        Ask::Metadata(_) => facts.usual(asked).after(S(5)),
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1);
+    script.send(&record("t"));
+    assert!(script.now < Instant::from_millis(15_000), "{:?}", script.now);
+}
+
+#[test]
+fn servers_that_hang_while_they_are_told_who_asks_do_not_hold_up_the_others() {
+    let sasl = "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"p\";";
+    let options = [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "PLAIN"), ("sasl.jaas.config", sasl)];
+    for good in 1..=4 {
+        let mut script = Script::new(4, &options, move |facts, asked| match &asked.ask {
+            Ask::SaslHandshake(_) if asked.node != good => Reply::Hold,
+            _ => facts.usual(asked),
+        });
+        script.facts.topic("t", 1, 1).partitions[0].leader = good;
+        script.send(&record("t"));
+        assert!(script.now < Instant::from_millis(15_000), "{:?}", script.now);
+        script.run(S(1));
+        assert_eq!(script.delivered(), 1);
     }
 }

@@ -548,6 +548,11 @@ impl Script {
         self.wake();
     }
 
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.links.len()
+    }
+
     /// Everything that was asked so far.
     pub fn asks(&self) -> impl DoubleEndedIterator<Item = &Asked> {
         self.asked.iter()

@@ -60,14 +60,13 @@ impl Producer {
             return;
         }
         self.learn_brokers(now, response);
-        self.records.topics.begin_answer();
         let (mut news, mut old) = (false, false);
         for topic in &response.topics {
             let Some(index) = topic.name.and_then(|name| self.records.topics.look(name)) else {
                 continue;
             };
             if !self.records.topics.answered(index) {
-                continue;
+                continue; // nobody asked, or it was told already: an answer's work is bounded by its length
             }
             let told = self.topic_known(now, index, topic);
             (news, old) = (news || told == Told::New, old || told == Told::Old);
@@ -257,7 +256,10 @@ impl Producer {
             };
             if number < self.records.topics[index].count {
                 let at = self.records.topics[index].partitions[number];
-                let leader = self.control.brokers.find_current(partition.leader);
+                let leader = match planted("unnamed-leader-believed") {
+                    true => self.control.brokers.find(partition.leader),
+                    false => self.control.brokers.find_current(partition.leader),
+                };
                 match self.leader_known(at, leader, partition.leader_epoch, recreated || found_anew) {
                     Told::New => news = true,
                     Told::Old => old = true,
@@ -458,5 +460,44 @@ impl Producer {
         };
         topic.awaited = false;
         self.outbox.event(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::wire::metadata::Broker as ToldBroker;
+
+    fn producer() -> Producer {
+        let config = Config::from_properties([("bootstrap.servers", "h:1")]).expect("valid options");
+        Producer::new(Instant::ZERO, None, config, [7; 32])
+    }
+
+    #[test]
+    fn brokers_that_come_and_go_leave_nothing_behind() {
+        let mut producer = producer();
+        for n in 0..5000 {
+            let host = alloc::format!("host{n}");
+            let brokers = (0..3).map(|k| ToldBroker { id: 3 * n + k, host: &host, port: 1 + k }).collect();
+            let response = Response { throttle_ms: 0, brokers, topics: Vec::new(), error: 0 };
+            producer.metadata_known(Instant::from_millis(n as u64), ConnId(0), 0, &response);
+        }
+        assert_eq!(producer.brokers().len(), 3);
+        assert_eq!(producer.control.brokers.all().count(), 3);
+        assert_eq!(producer.control.servers.in_use().count(), 1 + 3);
+    }
+
+    #[test]
+    fn an_answer_with_very_many_brokers_is_learnt_in_time_linear_in_it() {
+        let mut producer = producer();
+        let hosts: Vec<_> = (0..200_000).map(|n| alloc::format!("h{n}")).collect();
+        for _ in 0..2 {
+            let told = |(id, host)| ToldBroker { id, host, port: 1 };
+            let brokers = (0..).zip(hosts.iter().map(|host| &**host)).map(told).collect();
+            let response = Response { throttle_ms: 0, brokers, topics: Vec::new(), error: 0 };
+            producer.metadata_known(Instant::ZERO, ConnId(0), 0, &response);
+        }
+        assert_eq!(producer.brokers().len(), 200_000);
     }
 }

@@ -5,6 +5,8 @@
 
 use core::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::connection::{Phase as ConnectionPhase, RequestKind, Role};
 use crate::error::{ConnectionError, FatalError};
 use crate::event::Event;
@@ -12,14 +14,14 @@ use crate::ids::ConnId;
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::producer_id::ProducerIdRequest;
-use crate::producer::control::servers::{May, Rank};
+use crate::producer::control::servers::{May, Rank, Server};
 use crate::producer::lifecycle::Phase;
 use crate::time::Instant;
 use crate::wire::{Api, init_producer_id, metadata};
 
-/// The first patience with a server: with a connection that is not ready, and with a request that is not answered. Doubled for
-/// a server that leaves requests unanswered, up to `request.timeout.ms`. Another server may know at once what a stopped one
-/// will never say.
+/// The patience with a server: with a connection that is not ready, and at first with a request that is not answered; that is
+/// doubled while servers stay silent, up to `request.timeout.ms`. Another server may know at once what a stopped one will never
+/// say.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many connections are opened at a time while those before are silent.
@@ -64,8 +66,8 @@ impl Listing {
 enum Way {
     /// Now, on this connection.
     Ready(ConnId),
-    /// Its connection is not ready; until this time that is no silence.
-    Opening(Instant),
+    /// Its connection is not ready yet.
+    Opening,
     /// It has to be connected to.
     Connect,
 }
@@ -76,6 +78,8 @@ struct Choice {
     best: Option<(Rank, u32, Way)>,
     /// The best of those that can be asked at once.
     ready: Option<(Rank, ConnId)>,
+    /// The best of those that are no brokers, if it is not connected.
+    stranger: Option<(Rank, u32)>,
     /// Connections that are not ready.
     opening: usize,
     /// Until when one of them is waited for.
@@ -136,20 +140,30 @@ impl Producer {
             return false;
         };
         // One that has failed is not waited for while another can be asked.
-        let ready = choice.ready.filter(|_| self.control.servers[server].attempts.failures > 0);
-        match (way, ready) {
-            (Way::Ready(conn), _) => self.send_control(conn),
-            (Way::Connect, ready) if choice.patient_until.is_none() && choice.opening < MOST_OPENING => {
+        let failing = self.control.servers[server].attempts.failures > 0;
+        let ready = choice.ready.map(|(_, conn)| conn);
+        match way {
+            Way::Ready(conn) => self.send_control(conn),
+            Way::Connect if choice.patient_until.is_none() && choice.opening < MOST_OPENING => {
                 self.connect_control(server);
-                match ready {
-                    Some((_, conn)) => self.send_control(conn),
+                match ready.filter(|_| failing) {
+                    Some(conn) => self.send_control(conn),
                     None => self.control.looks_again = Some(now + PATIENCE),
                 }
             }
-            (Way::Opening(_) | Way::Connect, Some((_, conn))) => self.send_control(conn),
-            (Way::Opening(until), None) => self.control.looks_again = Some(choice.patient_until.unwrap_or(until)),
-            // Enough are silent already. One of them will be given up, or be ready after all.
-            (Way::Connect, None) => self.control.looks_again = choice.patient_until,
+            Way::Opening | Way::Connect => match ready.filter(|_| failing || choice.patient_until.is_none()) {
+                Some(conn) => self.send_control(conn),
+                None if choice.patient_until.is_some() => self.control.looks_again = choice.patient_until,
+                // Enough brokers are silent already.
+                None => match choice.stranger {
+                    Some((_, server)) => {
+                        self.connect_control(server);
+                        self.control.looks_again = Some(now + PATIENCE);
+                    }
+                    // One of them will be given up, or be ready after all.
+                    None => self.control.looks_again = None,
+                },
+            },
         }
         true
     }
@@ -157,25 +171,31 @@ impl Producer {
     /// Looks for the server to be asked.
     fn choose_server(&mut self, now: Instant) -> Choice {
         let mut choice = Choice::default();
-        let mut known = false;
+        let mut known: SmallVec<[u32; 16]> = SmallVec::new();
         for (_, broker) in self.control.brokers.current() {
-            known = true;
-            self.consider(&mut choice, now, broker.server, broker.conn);
+            known.push(broker.server);
+            self.consider(&mut choice, now, broker.server, broker.conn, false);
         }
-        if choice.best.is_none() && (self.config.rebootstrap || !known) {
-            for server in self.control.servers.bootstrap() {
-                self.consider(&mut choice, now, server, None);
+        if self.config.rebootstrap || known.is_empty() {
+            for server in self.control.servers.bootstrap().filter(|server| !known.contains(server)) {
+                self.consider(&mut choice, now, server, None, true);
             }
-            if known && !self.sessions.connections.values().any(|connection| connection.phase == ConnectionPhase::Ready)
-            {
-                // As Java's rebootstrap: the cluster may be another one by now, or be back from long ago.
-                self.control.era += 1;
-            }
+        }
+        let none_left = choice.best.is_none_or(|(rank, ..)| rank.stranger);
+        if none_left && self.config.rebootstrap && !known.is_empty() && !self.is_let_in() {
+            // As Java's rebootstrap: the cluster may be another one by now, or be back from long ago.
+            self.control.era += u32::from(!planted("rebootstrap-forgets-nothing"));
         }
         choice
     }
 
-    fn consider(&self, choice: &mut Choice, now: Instant, index: u32, data: Option<ConnId>) {
+    /// Whether any server lets this client in.
+    fn is_let_in(&self) -> bool {
+        self.sessions.connections.values().any(|connection| connection.phase == ConnectionPhase::Ready)
+    }
+
+    /// `data`: the connection for records, if it is a broker; `stranger`: it is none, as far as is known.
+    fn consider(&self, choice: &mut Choice, now: Instant, index: u32, data: Option<ConnId>, stranger: bool) {
         let server = &self.control.servers[index];
         if server.refusal.is_some() {
             choice.refused = Some(index);
@@ -189,18 +209,21 @@ impl Producer {
             }
             Some((_, connection)) => {
                 choice.opening += 1;
-                let patient_until = connection.opened + PATIENCE;
-                let silent = match connection.phase {
-                    ConnectionPhase::Opening | ConnectionPhase::Negotiating(_) => patient_until <= now,
-                    // What it takes to say who one is may be up to the application.
-                    ConnectionPhase::Authenticating | ConnectionPhase::Ready => false,
+                let patient_until = match connection.phase {
+                    ConnectionPhase::Opening | ConnectionPhase::Negotiating(_) => connection.opened + PATIENCE,
+                    ConnectionPhase::Authenticating | ConnectionPhase::Ready => {
+                        connection.authentication_began + PATIENCE
+                    }
                 };
+                // It may be up to the application to say who it is: then nothing of this is on the wire.
+                let waits_for_server = connection.phase == ConnectionPhase::Opening || connection.in_flight() > 0;
+                let silent = waits_for_server && patient_until <= now;
                 if silent {
                     return;
                 }
                 let until = patient_until.max(now + PATIENCE / 10);
                 choice.patient_until = Some(choice.patient_until.map_or(until, |before| before.min(until)));
-                (Way::Opening(until), 1)
+                (Way::Opening, 1)
             }
             None => match self.control.servers.may_connect(index, now) {
                 May::AfterAnother => return,
@@ -212,7 +235,10 @@ impl Producer {
         let distance =
             if distance == 2 && data.is_none_or(|data| data.phase != ConnectionPhase::Ready) { 3 } else { distance };
         let load = data.map_or(0, |data| data.in_flight());
-        let rank = self.control.servers.rank(index, distance, load);
+        let rank = self.control.servers.rank(index, stranger, distance, load);
+        if let (Way::Connect, true) = (way, stranger && choice.stranger.is_none_or(|(best, _)| rank < best)) {
+            choice.stranger = Some((rank, index));
+        }
         if choice.best.is_none_or(|(best, ..)| rank < best) {
             choice.best = Some((rank, index, way));
         }
@@ -226,9 +252,7 @@ impl Producer {
     /// No server can be asked now: all were tried. If one of them did not let this client in, and none does, whoever waits is
     /// told.
     fn say_if_denied(&mut self, choice: &Choice) {
-        let none_lets_in =
-            || !self.sessions.connections.values().any(|connection| connection.phase == ConnectionPhase::Ready);
-        if let Some(server) = choice.refused.filter(|_| choice.opening == 0 && none_lets_in()) {
+        if let Some(server) = choice.refused.filter(|_| choice.opening == 0 && !self.is_let_in()) {
             let refusal = self.control.servers[server].refusal.clone();
             refusal.into_iter().for_each(|refusal| self.deny(refusal));
         }
@@ -237,22 +261,19 @@ impl Producer {
     fn connect_control(&mut self, server: u32) {
         let conn = self.connect(Role::Control, server);
         self.control.servers[server].control = Some(conn);
-        let control =
-            |(index, server): (u32, &crate::producer::control::servers::Server)| Some((index, server.control?));
-        let kept = self.control.servers.in_use().filter_map(control);
-        let kept: smallvec::SmallVec<[(u32, ConnId); 8]> = kept.collect();
-        if kept.len() <= MOST_KEPT {
+        let ready = |conn: &ConnId| {
+            let connection = self.sessions.connections.get(conn);
+            connection.is_some_and(|connection| connection.phase == ConnectionPhase::Ready)
+        };
+        let kept = |(index, server): (u32, &Server)| Some((index, server.control.filter(ready)?));
+        let kept: SmallVec<[(u32, ConnId); 8]> = self.control.servers.in_use().filter_map(kept).collect();
+        if kept.len() < MOST_KEPT {
             return;
         }
         // The one that will be asked last.
-        let idle = |conn: ConnId| {
-            self.sessions
-                .connections
-                .get(&conn)
-                .is_some_and(|connection| connection.phase == ConnectionPhase::Ready && connection.in_flight() == 0)
-        };
-        let idle = kept.into_iter().filter(|(index, conn)| *index != server && idle(*conn));
-        if let Some((_, conn)) = idle.max_by_key(|(index, _)| self.control.servers.lost_turn(*index)) {
+        let idle = |(_, conn): &(u32, ConnId)| self.sessions.connections[conn].in_flight() == 0;
+        let last = kept.into_iter().filter(idle).max_by_key(|(index, _)| self.control.servers.lost_turn(*index));
+        if let Some((_, conn)) = last {
             self.drop_connection(self.now, conn);
         }
     }
@@ -261,8 +282,8 @@ impl Producer {
         let now = self.now;
         self.look_again();
         let Some(connection) = self.sessions.connections.get(&conn) else { return };
-        let (server, versions) = (connection.server, connection.versions);
-        let doublings = self.control.servers[server].attempts.unanswered.min(16);
+        let versions = connection.versions;
+        let doublings = self.control.servers.unanswered.min(16);
         let patience = (PATIENCE * (1 << doublings)).min(self.request_patience());
         let client = &*self.config.client_id;
         if let (true, Some(version)) = (self.metadata_is_due(), versions.metadata) {

@@ -1,6 +1,7 @@
 //! The servers: the addresses of brokers and of `bootstrap.servers`. How connecting to each went belongs to the address,
 //! whatever it is wanted for; and here is known whose turn it is to be asked.
 
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -24,8 +25,6 @@ pub(crate) struct Attempts {
     pub(crate) refusals: u32,
     /// Set-up timeouts in a row.
     pub(crate) setup_timeouts: u32,
-    /// Control requests that it left unanswered, in a row.
-    pub(crate) unanswered: u32,
     /// Connections that broke, or were too slow, while negotiating.
     broken_negotiations: usize,
     /// Connections that were closed at their first request, since one was answered.
@@ -44,7 +43,6 @@ impl Attempts {
         failures: 0,
         refusals: 0,
         setup_timeouts: 0,
-        unanswered: 0,
         broken_negotiations: 0,
         closed_early: 0,
         failed_up_to: ConnId(0),
@@ -153,10 +151,12 @@ impl Trouble {
     }
 }
 
-/// In which order servers are asked: who lost its turn longest ago, then who is at hand, then who has least to do, then who
-/// was tried longest ago, then by lot.
+/// In which order servers are asked: brokers before others, then who lost its turn longest ago, then who is at hand, then who has
+/// least to do, then who was tried longest ago, then by lot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
+    /// It is no broker, as far as is known.
+    pub(crate) stranger: bool,
     lost_turn: u64,
     distance: u8,
     load: usize,
@@ -168,6 +168,7 @@ pub(crate) struct Rank {
 #[derive(Debug)]
 pub(crate) struct Servers {
     entries: Vec<Server>,
+    by_address: BTreeMap<(String, u16), u32>,
     /// Entries that nobody uses.
     free: Vec<u32>,
     /// How many stand in `bootstrap.servers`: the first entries.
@@ -175,6 +176,8 @@ pub(crate) struct Servers {
     turns_lost: u64,
     /// Spreads many producers over the servers.
     start: u32,
+    /// Control requests that were not answered in time, in a row.
+    pub(crate) unanswered: u32,
     /// What happened to the last control connection, unless a server has answered since.
     trouble: Option<Trouble>,
 }
@@ -198,8 +201,16 @@ impl core::ops::IndexMut<u32> for Servers {
 impl Servers {
     /// `start` spreads many producers over the servers.
     pub(crate) fn new(bootstrap: &[(String, u16)], start: u32) -> Self {
-        let mut servers =
-            Self { entries: Vec::new(), free: Vec::new(), bootstrap: 0, turns_lost: 0, start, trouble: None };
+        let mut servers = Self {
+            entries: Vec::new(),
+            by_address: BTreeMap::new(),
+            free: Vec::new(),
+            bootstrap: 0,
+            turns_lost: 0,
+            start,
+            unanswered: 0,
+            trouble: None,
+        };
         for (host, port) in bootstrap {
             servers.join(host, *port);
         }
@@ -209,22 +220,19 @@ impl Servers {
 
     /// The server at this address, for one more user.
     pub(crate) fn join(&mut self, host: &str, port: u16) -> u32 {
-        let found =
-            self.entries.iter().position(|server| server.users > 0 && server.host == host && server.port == port);
-        let index = match (found, self.free.pop()) {
-            (Some(index), free) => {
-                self.free.extend(free);
-                index as u32
-            }
-            (None, Some(free)) => {
-                self[free] = Server::new(host, port);
-                free
-            }
-            (None, None) => {
-                self.entries.push(Server::new(host, port));
-                self.entries.len() as u32 - 1
-            }
+        let address = (host.to_string(), port);
+        let index = match (self.by_address.get(&address), self.free.last()) {
+            (Some(index), _) => *index,
+            (None, Some(free)) => *free,
+            (None, None) => self.entries.len() as u32,
         };
+        if index as usize == self.entries.len() {
+            self.entries.push(Server::new(host, port));
+        } else if self[index].users == 0 {
+            self.free.pop();
+            self[index] = Server::new(host, port);
+        }
+        self.by_address.insert(address, index);
         self[index].users += 1;
         index
     }
@@ -234,6 +242,8 @@ impl Servers {
         let server = &mut self[index];
         server.users -= 1;
         if server.users == 0 {
+            let address = (core::mem::take(&mut server.host), server.port);
+            self.by_address.remove(&address);
             self.free.push(index);
         }
     }
@@ -284,11 +294,11 @@ impl Servers {
 
     /// Its place in the order in which servers are asked. `distance`: 0 for those that can be asked at once; `load`: how much
     /// they have to do.
-    pub(crate) fn rank(&self, index: u32, distance: u8, load: usize) -> Rank {
+    pub(crate) fn rank(&self, index: u32, stranger: bool, distance: u8, load: usize) -> Rank {
         let Server { lost_turn, attempts, .. } = &self[index];
         let count = self.entries.len() as u32;
         let lot = (index + count - self.start % count) % count;
-        Rank { lost_turn: *lost_turn, distance, load, last: attempts.last, lot }
+        Rank { stranger, lost_turn: *lost_turn, distance, load, last: attempts.last, lot }
     }
 
     /// A connection was lost or could not be made.
@@ -382,7 +392,7 @@ mod tests {
     #[test]
     fn who_lost_its_turn_is_asked_after_others() {
         let mut servers = servers();
-        let first = |servers: &Servers| (0..2).min_by_key(|index| servers.rank(*index, 0, 0)).expect("two");
+        let first = |servers: &Servers| (0..2).min_by_key(|index| servers.rank(*index, false, 0, 0)).expect("two");
         assert_eq!(first(&servers), 1, "the start");
         servers.lose_turn(1);
         assert_eq!(first(&servers), 0);

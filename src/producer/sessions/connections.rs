@@ -165,8 +165,7 @@ impl Producer {
             self.outbox.event(Event::ConnectionFailed { conn, host, port, error: error.clone() });
         }
         if role == Role::Control && !requests.is_empty() {
-            let attempts = &mut self.control.servers[index].attempts;
-            attempts.unanswered = attempts.unanswered.saturating_add(1);
+            self.control.servers.unanswered = self.control.servers.unanswered.saturating_add(1);
         }
         for request in requests {
             self.forget(now, request, &error);
@@ -339,10 +338,9 @@ impl Producer {
     pub(in crate::producer) fn was_of_use(&mut self, conn: ConnId) {
         let Some(connection) = self.sessions.connections.get(&conn) else { return };
         let (role, index) = (connection.role, connection.server);
-        let attempts = &mut self.control.servers[index].attempts;
-        attempts.answered(conn);
+        self.control.servers[index].attempts.answered(conn);
         if role == Role::Control {
-            attempts.unanswered = 0;
+            self.control.servers.unanswered = 0;
         }
         self.control.servers.forget_trouble(index, role == Role::Control);
     }
