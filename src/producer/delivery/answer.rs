@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::batch::decode::Section;
 use crate::batch::{Class, Compression, Reserve, header};
@@ -45,7 +46,7 @@ pub(crate) enum Meaning {
 /// What `code` asks for. Unknown codes are taken as `UNKNOWN_SERVER_ERROR`, as in Java.
 pub(crate) fn meaning(code: i16, idempotent: bool) -> Meaning {
     match code {
-        46 => Meaning::Duplicate,
+        46 if !planted("duplicate-is-refused") => Meaning::Duplicate,
         3 | 5 | 6 | 9 | 13 | 56 | 74 | 100 | 103 => Meaning::Retry { refresh: true },
         2 | 7 | 14 | 15 | 16 | 19 | 20 | 51 | 75 | 89 => Meaning::Retry { refresh: false },
         10 | 18 => Meaning::Split,
@@ -210,7 +211,9 @@ impl Producer {
 
     fn resolve(&mut self, now: Instant, entry: &Entry, answer: &produce::Partition<'_>) {
         let current = self.take_current(entry);
-        log::trace!("{} is answered {} (current: {current})", self.describe(entry.slot), ErrorCode(answer.error));
+        if current {
+            log::trace!("{} is answered {}", self.describe(entry.slot), ErrorCode(answer.error));
+        }
         if current && answer.error != 0 {
             // Before a hint: it may supersede this very attempt.
             self.records.batches[entry.slot].last_error = Some(ErrorCode(answer.error));
@@ -401,7 +404,7 @@ impl Producer {
 
     /// Sends the batch again later. `counted`: against `retries`.
     fn retry(&mut self, now: Instant, slot: u32, counted: bool) {
-        if counted && self.records.batches[slot].retries >= self.config.retries {
+        if counted && self.records.batches[slot].retries >= self.config.retries && !planted("retries-without-end") {
             let kind = DeliveryErrorKind::RetriesExhausted(self.records.batches[slot].last_error);
             self.fail(slot, kind, None);
             return;
@@ -416,7 +419,8 @@ impl Producer {
         let partition = &mut self.records.partitions[index];
         partition.sequencing.ask_no_more();
         if partition.backoff.is_none_or(|until| until <= now) {
-            let until = now + self.retry_backoff.after(failures, &mut self.random);
+            let wait = self.retry_backoff.after(failures, &mut self.random);
+            let until = now + if planted("retry-at-once") { Duration::ZERO } else { wait };
             partition.backoff = Some(until);
             self.timers.set(Timer::Partition(index), until);
         }

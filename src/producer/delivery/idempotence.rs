@@ -173,14 +173,14 @@ impl Sequencing {
     /// Nothing of the partition is open and a record comes: after long idleness its brokers may have forgotten the
     /// producer, and then accept any first sequence (rule 3).
     pub(crate) fn awake(&mut self, now: Instant) {
-        if now.saturating_since(self.last_acknowledged) >= FORGOTTEN_AFTER {
+        if now.saturating_since(self.last_acknowledged) >= FORGOTTEN_AFTER && !planted("idleness-overlooked") {
             self.acknowledged = false;
         }
     }
 
     /// A new leader, while nothing of the partition is open: it may not know the producer (rule 3).
     pub(crate) fn distrust(&mut self) {
-        self.acknowledged = false;
+        self.acknowledged &= planted("new-leader-trusted");
     }
 
     /// A batch that had spent a sequence failed, or was refused as out of order although nothing before it is missing.
@@ -442,7 +442,8 @@ fn identity_by_id(batch: &Batch) -> Option<Identity> {
 
 /// The sequence `count` records after `sequence`: 2^31 − 1 is followed by 0.
 fn after(sequence: i32, count: u32) -> i32 {
-    (sequence as u32).wrapping_add(count) as i32 & i32::MAX
+    let next = (sequence as u32).wrapping_add(count) as i32;
+    if planted("sequence-never-wraps") { next } else { next & i32::MAX }
 }
 
 #[cfg(test)]
