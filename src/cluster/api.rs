@@ -186,7 +186,7 @@ impl Versions {
         (Request::InitProducerId, 0, 1),
         (Request::OffsetForLeaderEpoch, 2, 2),
         (Request::DescribeConfigs, 1, 2),
-        (Request::SaslAuthenticate, 0, 2),
+        (Request::SaslAuthenticate, 0, 0),
         (Request::CreatePartitions, 0, 1),
     ]);
 

@@ -12,6 +12,7 @@ use crate::connection::sasl::SaslMechanism;
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Delivery, Event, Input, Output, PartitionInfo, Sent};
 use crate::ids::{ConnId, FlushId, TopicIndex};
+use crate::planted::planted;
 use crate::producer::control::brokers::Broker;
 use crate::producer::lifecycle::Phase;
 use crate::producer::outbox::Item;
@@ -104,6 +105,7 @@ impl Producer {
     pub fn flush(&mut self, now: Instant) -> FlushId {
         self.clock(now);
         self.records.due_below = self.records.batches.next_serial();
+        self.records.flushed_below = self.records.due_below;
         self.life.flushes.begin(self.records.due_below)
     }
 
@@ -211,7 +213,7 @@ impl Producer {
             (Some(_), None) => true,
             (None, _) => false,
         };
-        self.awake = sooner || !self.outbox.is_empty() || self.has_step();
+        self.awake = sooner || !self.outbox.is_empty() || (self.has_step() && !planted("steps-wake-nobody"));
         self.awake
     }
 

@@ -108,6 +108,8 @@ pub(super) struct Records {
     pub(super) largest_record: usize,
     /// Lingering batches with smaller serials are due: a flush, a close, or someone waits for memory.
     pub(super) due_below: u64,
+    /// Batches with smaller serials are covered by a flush, and take no more records: those would be waited for, too.
+    pub(super) flushed_below: u64,
     /// How many brokers that were left alone (`partitioner.availability.timeout.ms`) took something again.
     pub(super) recovered_brokers: u64,
     /// Someone waits for that many bytes of memory.
@@ -225,6 +227,7 @@ impl Producer {
                 growth: growth_time(&config),
                 largest_record,
                 due_below: 0,
+                flushed_below: 0,
                 recovered_brokers: 0,
                 starved: None,
                 jobs: Jobs::new(jobs),

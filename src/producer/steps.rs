@@ -5,6 +5,7 @@ use core::time::Duration;
 use crate::error::DeliveryErrorKind;
 use crate::event::{Event, Output};
 use crate::job::{JobDone, Outcome};
+use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::lifecycle::Phase;
 use crate::producer::timers::{Timer, Timers};
@@ -28,7 +29,9 @@ impl Producer {
     }
 
     fn expires(&self, slot: u32) -> Instant {
-        self.records.batches[slot].created + self.config.delivery_timeout
+        let patience = self.config.delivery_timeout;
+        let patience = if planted("expires-early") { patience * 4 / 5 } else { patience };
+        self.records.batches[slot].created + patience
     }
 
     /// `Input::Timeout`: everything whose time has come. Batches are marked by a watermark, and met one at a time.
@@ -132,7 +135,7 @@ impl Producer {
     }
 
     fn is_due(&self, lingering: u32) -> bool {
-        self.records.batches[lingering].serial < self.records.due_below
+        (self.records.batches[lingering].serial < self.records.due_below && !planted("flush-lingers"))
             || self.linger_ends(lingering) <= self.timeout_at
     }
 

@@ -8,6 +8,7 @@ mod bounds;
 mod control;
 mod line;
 mod renewal;
+mod rules;
 mod script;
 mod truth;
 

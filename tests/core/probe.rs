@@ -29,6 +29,30 @@ fn after_a_restart_nothing_fails_nothing_is_doubled_and_it_goes_on_at_once() {
 }
 
 #[test]
+fn news_of_the_leader_in_the_middle_of_it_disturb_nothing() {
+    // One node: it leads again, in a newer epoch, which is told sooner or later.
+    for speaks in ALL {
+        for delay in 0..12 {
+            for written in [2, 5] {
+                let mut line = Line::proven(speaks);
+                line.leave_in_doubt(5, written);
+                line.script.facts.restart();
+                line.script.facts.lead("t", 0, 1);
+                line.script.answer(move |facts, asked| match asked.api {
+                    ApiKey::Metadata => facts.usual(asked).after(Duration::from_millis(delay * 10)),
+                    ApiKey::Produce => facts.usual(asked).after(Duration::from_millis(15)),
+                    _ => facts.usual(asked),
+                });
+                line.put(2);
+                line.run(900);
+                assert_eq!(line.outcomes().len(), 8, "{speaks:?}, told after {delay}0 ms, {written} written");
+                line.all_is_well();
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_proven_has_no_offset_and_what_proves_it_has() {
     let mut line = Line::proven(Speaks::Ids);
     line.leave_in_doubt(5, 4);
@@ -85,13 +109,22 @@ fn a_restart_in_the_middle_of_it_begins_it_anew() {
 
 #[test]
 fn a_batch_that_was_refused_among_written_ones_is_written_in_its_place() {
+    refused_among_written_ones(19);
+}
+
+#[test]
+fn a_batch_that_fails_among_written_ones_leaves_the_others_as_they_are() {
+    refused_among_written_ones(87);
+}
+
+fn refused_among_written_ones(code: i16) {
     for speaks in ALL {
         for refused in 2..=5 {
             let mut line = Line::proven(speaks);
             // What is before it is written, and answered as if replicas had been too slow.
             line.script.answer(move |facts, asked| match number(asked) {
                 Some(number) if number < refused => done_but(facts, asked, 7),
-                Some(number) if number == refused => facts.refuse(asked, 19),
+                Some(number) if number == refused => facts.refuse(asked, code),
                 _ => facts.usual(asked),
             });
             line.put(5);
@@ -100,7 +133,13 @@ fn a_batch_that_was_refused_among_written_ones_is_written_in_its_place() {
             line.script.break_connections(1);
             line.script.answer(|facts, asked| facts.usual(asked));
             line.run(2000);
-            line.all_is_well();
+            if code == 19 {
+                line.all_is_well();
+            } else {
+                let fails = |number: u32| if number == refused { Err(false) } else { Ok(()) };
+                assert_eq!(line.outcomes(), (0..6).map(fails).collect::<Vec<_>>());
+                assert_eq!(line.log(), (0..6).filter(|number| *number != refused).collect::<Vec<_>>());
+            }
         }
     }
 }

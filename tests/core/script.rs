@@ -147,6 +147,8 @@ pub struct Facts {
     pub next_producer_id: i64,
     /// Batches that were appended, by topic id and partition.
     pub logs: BTreeMap<(Uuid, i32), Vec<Stored>>,
+    /// As brokers before 2.5: whoever is not known has to begin with sequence 0.
+    pub unknown_begin_with_0: bool,
     /// How long each log was when its broker was last restarted: of what is before, it knows each producer's newest batch only.
     restarted: BTreeMap<(Uuid, i32), usize>,
 }
@@ -220,6 +222,7 @@ impl Facts {
             next_producer_id: 1000,
             logs: BTreeMap::new(),
             restarted: BTreeMap::new(),
+            unknown_begin_with_0: false,
         }
     }
 
@@ -381,6 +384,12 @@ impl Facts {
                         let place = (topic.id, data.index);
                         let forgotten = self.restarted.get(&place).copied().unwrap_or(0);
                         let log = self.logs.entry(place).or_default();
+                        let stamp = Stamp::of(data.records.as_ref().expect("a batch"));
+                        let known = log.iter().any(|stored| stored.stamp.producer_id == stamp.producer_id);
+                        if self.unknown_begin_with_0 && !known && stamp.sequence > 0 {
+                            answers.push(answer.with_error_code(59));
+                            continue;
+                        }
                         match append(log, forgotten, data.records.as_ref().expect("a batch")) {
                             Ok(offset) => answer.with_base_offset(offset),
                             Err(code) => answer.with_error_code(code),

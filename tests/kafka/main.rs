@@ -1,14 +1,17 @@
-//! The producer against a real Apache Kafka, and other clients against the cluster in memory. Started by `tests/kafka/run`, which fetches Kafka; without that it says so and
-//! does nothing.
+//! The producer against a real Apache Kafka, and other clients against the cluster in memory. Started by `tests/kafka/run`,
+//! which fetches Kafka; without that it says so and does nothing.
 
 #![allow(clippy::needless_pass_by_ref_mut, reason = "tests look at what they are about")]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+mod admin;
 mod broker;
 mod check;
 mod clients;
 mod dump;
+mod gate;
+mod gated;
 mod javas;
 mod scenarios;
 mod secured;
@@ -16,32 +19,56 @@ mod secured;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use broker::Kafka;
+use broker::{Jars, Kafka};
 
 /// Starts a cluster with Kafka's jars.
-type Start = fn(&str) -> Kafka;
+type Start = fn(&Jars) -> Kafka;
+
+/// Scenarios, by parts of their names, and the Kafka that they need.
+const SINCE: &[(&str, (u32, u32))] = &[
+    // An operator moves leaders at will.
+    ("move_leader", (2, 4)),
+    ("old_metadata", (2, 4)),
+    ("idle_with", (2, 4)),
+    // Certificates and keys in PEM, without a password.
+    ("every_mechanism", (3, 0)),
+    ("client_keys", (3, 0)),
+    ("java_properties", (3, 0)),
+    ("refusals", (3, 0)),
+    ("reauthentication", (3, 0)),
+];
 
 fn main() {
-    let Ok(jars) = std::env::var("MILENA_KAFKA_JARS") else {
+    let Some(jars) = Jars::fetched() else {
         println!("skipped: run tests/kafka/run, which fetches Kafka");
         return;
     };
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+    let is_possible = |name: &str| {
+        let newer = SINCE.iter().find(|(part, since)| name.contains(part) && jars.version < *since);
+        if let Some((_, (major, minor))) = newer {
+            println!("not for this Kafka: {name}, which needs {major}.{minor}");
+        }
+        newer.is_none()
+    };
     let mut report = Report::default();
     let clients = std::env::var("MILENA_CLIENTS").unwrap_or_default();
-    let clients = clients::Clients { jars: jars.clone(), folder: clients };
+    let clients = clients::Clients { jars: jars.tools.clone(), folder: clients };
     for (name, scenario) in clients::CLIENTS.iter().filter(|(name, _)| is_wanted(name)) {
         report.run(name, || scenario(&clients));
     }
-    let clusters: [(Start, &[(&str, scenarios::Scenario)]); 4] = [
+    let clusters: [(Start, &[(&str, scenarios::Scenario)]); 6] = [
         (|jars| Kafka::start(jars, 0), javas::JAVA),
         (|jars| Kafka::start(jars, 1), scenarios::ONE_NODE),
         (secured::start, secured::SECURED),
         (|jars| Kafka::start(jars, 3), scenarios::THREE_NODES),
+        (|jars| gated::start(jars, 1), gated::ONE_NODE),
+        (|jars| gated::start(jars, 3), gated::THREE_NODES),
     ];
     for (start, scenarios) in clusters {
-        let scenarios: Vec<_> = scenarios.iter().filter(|(name, _)| is_wanted(name)).collect();
+        let scenarios = scenarios.iter().filter(|(name, _)| is_wanted(name) && is_possible(name));
+        let scenarios: Vec<_> = scenarios.collect();
         if scenarios.is_empty() {
             continue;
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use milena::{Config, Record, Setup};
 
-use crate::broker::{Kafka, Listener};
+use crate::broker::{Jars, Kafka, Layout, Listener};
 use crate::dump;
 
 type Scenario = fn(&mut Kafka) -> Result<String, String>;
@@ -57,7 +57,7 @@ impl Certificates {
 }
 
 /// The node, with its certificates in its folder.
-pub fn start(jars: &str) -> Kafka {
+pub fn start(jars: &Jars) -> Kafka {
     let mechanisms = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER";
     let listeners = [
         Listener { name: "CERT", protocol: "SSL" },
@@ -68,7 +68,8 @@ pub fn start(jars: &str) -> Kafka {
         Listener { name: "BRIEF", protocol: "SASL_PLAINTEXT" },
     ];
     let ours = Certificates::new("the cluster's authority");
-    let kafka = Kafka::start_secured(jars, &listeners, |dir| {
+    let layout = Layout { nodes: 1, listeners: &listeners, ..Layout::default() };
+    let kafka = Kafka::lay_out(jars, layout, |dir| {
         let file = |name: &str, text: String| {
             let path = dir.join(name);
             std::fs::write(&path, text).expect("a PEM file");

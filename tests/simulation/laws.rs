@@ -43,6 +43,8 @@ pub struct Books {
     pub doubtful: BTreeSet<(String, i32)>,
     pub delivered: u64,
     pub failed: u64,
+    /// So many of the first records are not open any more.
+    closed: usize,
 }
 
 impl Books {
@@ -57,6 +59,10 @@ impl Books {
         Ok(())
     }
 
+    pub fn open_batches(&self) -> usize {
+        self.open.len()
+    }
+
     pub fn is_open(&self) -> bool {
         self.delivered + self.failed < self.records.len() as u64
     }
@@ -67,6 +73,7 @@ impl Books {
         now: Instant,
         plan: &Plan,
         delivery: &Delivery,
+        topic: &str,
         aborted: bool,
     ) -> Result<Vec<u64>, String> {
         let numbers = self.open.get(&delivery.batch).ok_or("a delivery for a batch that is not open")?.clone();
@@ -77,8 +84,11 @@ impl Books {
             if record.outcome.is_some() {
                 return Err(format!("record {number} is delivered twice"));
             }
-            if record.partition != delivery.partition {
-                return Err(format!("record {number} is delivered for another partition"));
+            if record.partition != delivery.partition || record.topic != topic {
+                return Err(format!(
+                    "record {number} is delivered for another partition, {topic}-{}",
+                    delivery.partition
+                ));
             }
             let place = place as i64;
             record.outcome = Some(match &delivery.outcome {
@@ -126,6 +136,15 @@ impl Books {
             self.open.remove(&delivery.batch);
         }
         Ok(named)
+    }
+
+    /// Since when a record of the topic is open, if one is.
+    pub fn open_since(&mut self, topic: &str) -> Option<Instant> {
+        while self.records.get(self.closed).is_some_and(|record| record.outcome.is_some()) {
+            self.closed += 1;
+        }
+        let open = self.records[self.closed..].iter().filter(|record| record.outcome.is_none());
+        open.filter(|record| record.topic == topic).map(|record| record.sent).next()
     }
 
     /// Everything accepted before `number` was delivered; returns how many of them failed since `failed_before`.
@@ -212,12 +231,16 @@ impl Books {
                     cluster.stamps(id, partition)
                 ));
             }
-            let in_order = if plan.idempotent() {
-                // By topic name alone a client can't know that a topic is another one.
-                !recreated || plan.by_id()
-            } else {
-                plan.millis("max.in.flight.requests.per.connection", 5) == 1 && first && plan.acks() == "all"
-            };
+            // The order across a new producer id can't be kept.
+            let one_id = plan.cluster.producer_epoch == 0
+                || cluster.stamps(id, partition).iter().all(|stamp| stamp.1 == cluster.stamps(id, partition)[0].1);
+            let in_order = one_id
+                && if plan.idempotent() {
+                    // By topic name alone a client can't know that a topic is another one.
+                    !recreated || plan.by_id()
+                } else {
+                    plan.millis("max.in.flight.requests.per.connection", 5) == 1 && first && plan.acks() == "all"
+                };
             // Without idempotence a late copy may come in between whatever the client does.
             let in_order = in_order && (plan.idempotent() || !crate::world::has_late_copies(plan));
             if in_order && last.is_some_and(|last| last > number) && (plan.idempotent() || first) {

@@ -2,23 +2,12 @@
 
 use core::time::Duration;
 
-use milena::cluster::{Request, Settings, Versions};
+use milena::cluster::{Request, SaslSettings, Settings, Versions};
 
 use crate::servers::{MOODS, Mood};
 
 /// Laws and kinds of faults that the producer is not up to yet. The variable `MILENA_NOT_YET` names others in their place.
-const NOT_YET: &[&str] = &[
-    "asleep",
-    "fewer-by-name",
-    "lagging",
-    "nobody",
-    "nothing",
-    "refusing",
-    "topics-failing",
-    "metadata-failing",
-    "throttling",
-    "no-ids",
-];
+const NOT_YET: &[&str] = &[];
 
 /// Whether a law or a kind of faults is held back.
 pub fn not_yet(kind: &str) -> bool {
@@ -152,6 +141,12 @@ pub struct Plan {
     pub acts: Vec<Act>,
     /// The moods that servers get into.
     pub moods: Vec<Mood>,
+    /// Which milliseconds topics are created at, if not before anything else, and for how long leaders hesitate then.
+    pub young: Option<(u64, u64)>,
+    /// How long sessions of users last, in milliseconds, if there are users.
+    pub session: Option<u64>,
+    /// Once in how many sends the topic is one that can't be had.
+    pub odd_topics: u64,
     /// One that stays, also when all other faults have ended: from when on, and whose.
     pub lasting: Option<(u64, i32, Mood)>,
 }
@@ -230,7 +225,7 @@ impl Plan {
             Versions::KAFKA_4_3.with(Request::Produce, 0, 12),
             Versions::KAFKA_4_3.with(Request::Metadata, 0, 9),
         ]);
-        let cluster = Settings::default()
+        let mut cluster = Settings::default()
             .nodes(nodes)
             .default_partitions(d.range(1, 5) as i32)
             .min_insync_replicas(if nodes == 3 { d.range(1, 2) as usize } else { 1 })
@@ -287,19 +282,42 @@ impl Plan {
         f.job_dropped = chance(own, &[3, 20]);
         f.job_failed = chance(own, &[3, 20]);
         f.job_late = chance(own, &[3, 20]);
-        let age = options.iter().find(|(name, _)| *name == "metadata.max.age.ms");
-        let age: u64 = age.map_or(300_000, |(_, value)| value.parse().expect("a number"));
-        let own = &mut Dice::new(seed ^ 0x00ac_7500);
-        let mut acts = Vec::new();
-        if own.once_in(3) {
-            for _ in 0..own.range(1, 2) {
-                acts.push(match own.range(0, 4) {
-                    // Hours, but no more than a few hundred refreshes.
-                    0 | 1 => Act::Idle(own.pick(&[3000, 70_000, 400_000, 2_000_000, 20_000_000]).min(100 * age)),
-                    2 => Act::Outage(own.pick(&[1000, 5000, 30_000, 200_000])),
-                    3 => Act::Move,
-                    _ => Act::Forget,
-                });
+        let own = &mut Dice::new(seed ^ 0x7091c5);
+        let young = own.once_in(6);
+        let young = young.then(|| (own.pick(&[0, 100, 1500]), own.pick(&[100, 1000, 4000])));
+        let odd_topics = if own.once_in(5) && !not_yet("odd-topics") { 10 } else { 0 };
+        if young.is_some() || odd_topics > 0 {
+            cluster = cluster.auto_create_topics(false);
+        }
+        if odd_topics > 0 {
+            options.push(("metadata.max.idle.ms", "5000".into()));
+        }
+        let own = &mut Dice::new(seed ^ 0x5e5510);
+        let session = (own.once_in(6)).then(|| own.pick(&[2500, 6000]));
+        if session.is_some() {
+            let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
+            options.push(("security.protocol", "SASL_PLAINTEXT".into()));
+            options.push(("sasl.mechanism", "PLAIN".into()));
+            options.push(("sasl.jaas.config", format!("{module} required username=\"u\" password=\"p\";")));
+            let users = SaslSettings::default().user("u", "p");
+            cluster = cluster.sasl(users.session_lifetime(session.map(Duration::from_millis)));
+        }
+        let own = &mut Dice::new(seed ^ 0xe90c);
+        if own.once_in(8) {
+            cluster = cluster.producer_epoch(i16::MAX - own.range(0, 3) as i16);
+        }
+        // Another topic of the same name says it of what it never had.
+        if own.once_in(4) && f.recreate == 0 {
+            cluster = cluster.old_duplicate(46);
+        }
+        if own.once_in(20) && !not_yet("tiny-age") {
+            let age = options.iter_mut().find(|(name, _)| *name == "metadata.max.age.ms");
+            age.expect("it is always drawn").1 = "1".into();
+        }
+        if own.once_in(10) {
+            for (name, value) in [("batch.size", "1"), ("linger.ms", "0"), ("buffer.memory", "8192")] {
+                options.retain(|(known, _)| *known != name);
+                options.push((name, value.into()));
             }
         }
         let own = &mut Dice::new(seed ^ 0x5e7e);
@@ -309,6 +327,24 @@ impl Plan {
         f.moods = if moods.is_empty() { 0 } else { chance(own, &[200, 1000]) };
         let lasting = nodes > 1 && !moods.is_empty() && own.once_in(4);
         let lasting = lasting.then(|| (own.range(0, 190), own.range(1, nodes as u64) as i32, own.pick(&moods)));
+        let age = options.iter().find(|(name, _)| *name == "metadata.max.age.ms");
+        let age: u64 = age.map_or(300_000, |(_, value)| value.parse().expect("a number"));
+        let age = session.unwrap_or(age).min(age);
+        let own = &mut Dice::new(seed ^ 0x00ac_7500);
+        let mut acts = Vec::new();
+        if own.once_in(3) {
+            for _ in 0..own.range(1, 2) {
+                acts.push(match own.range(0, 4) {
+                    // Hours, but no more than a few hundred refreshes.
+                    0 | 1 => {
+                        Act::Idle(own.pick(&[3000, 70_000, 400_000, 2_000_000, 20_000_000]).min(100 * age.max(100)))
+                    }
+                    2 => Act::Outage(own.pick(&[1000, 5000, 30_000, 200_000])),
+                    3 => Act::Move,
+                    _ => Act::Forget,
+                });
+            }
+        }
         // A broker can't answer within less than the network and its followers take.
         let slow = 20 * (f.delay + cluster.replication_lag.as_millis() as u64) + 50;
         for (name, value) in &mut options {
@@ -337,6 +373,9 @@ impl Plan {
             close_early: d.once_in(8),
             acts,
             moods,
+            young,
+            session,
+            odd_topics,
             lasting,
         }
     }

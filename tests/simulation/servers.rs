@@ -28,8 +28,8 @@ const OF_CONTROL: &[i16] = &[7, 14, 15, 16, 129];
 
 /// The codes that a large set of seeds must have answered.
 pub const CODES: &[i16] = &[
-    -1, 2, 3, 5, 6, 7, 9, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 29, 32, 43, 45, 48, 51, 56, 72, 74, 75, 76, 87, 89,
-    100, 103, 120, 999,
+    -1, 2, 3, 5, 6, 7, 9, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 29, 32, 43, 45, 46, 47, 48, 51, 56, 72, 74, 75, 76,
+    87, 89, 100, 103, 120, 999,
 ];
 
 /// How a server answers Metadata.
@@ -92,6 +92,8 @@ pub struct Orders {
     pub now: Instant,
     /// Moods of servers.
     pub moods: BTreeMap<i32, Vec<Mood>>,
+    /// Topics whose leaders are not elected until the first time, and hesitate until the second.
+    pub young: BTreeMap<String, (Instant, Instant)>,
     /// Until when servers have asked for pauses of minutes.
     pub throttled: BTreeMap<i32, Instant>,
     /// What became of all that, for the table.
@@ -114,6 +116,16 @@ pub struct Gremlin {
 impl Gremlin {
     fn is_on(&self) -> bool {
         !self.orders.lock().expect("nobody panics with it").calm
+    }
+
+    /// A leader that was elected a moment ago does not know it yet, or names itself.
+    fn hesitates(&mut self, topic: &str) -> Option<i16> {
+        let mut orders = self.orders.lock().expect("nobody panics with it");
+        let hesitates = orders.young.get(topic).is_some_and(|(_, until)| *until > orders.now);
+        hesitates.then(|| {
+            *orders.met.entry("a leader refused at first").or_default() += 1;
+            self.dice.pick(&[3, 6])
+        })
     }
 
     fn view(&self) -> Option<View> {
@@ -184,6 +196,9 @@ impl Mischief for Gremlin {
     }
 
     fn produce(&mut self, attempt: &ProduceAttempt<'_>) -> Verdict {
+        if let Some(code) = self.hesitates(attempt.topic) {
+            return Verdict::Refuse(code);
+        }
         if !self.is_on() {
             return Verdict::Serve;
         }
@@ -205,10 +220,16 @@ impl Mischief for Gremlin {
         }
     }
 
-    fn topic(&mut self, _: &str) -> Option<i16> {
+    fn topic(&mut self, topic: &str) -> Option<i16> {
         if let Some(View::Topics(code)) = self.view() {
             return Some(code);
         }
+        let mut orders = self.orders.lock().expect("nobody panics with it");
+        if orders.young.get(topic).is_some_and(|(until, _)| *until > orders.now) {
+            *orders.met.entry("a topic had no leaders yet").or_default() += 1;
+            return Some(5);
+        }
+        drop(orders);
         (self.is_on() && self.dice.once_in(self.faults.control_error)).then(|| self.dice.pick(OF_TOPICS))
     }
 

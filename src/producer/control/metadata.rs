@@ -32,6 +32,8 @@ enum Told {
     Nothing,
     /// What was known before something newer: whoever tells it is behind the times.
     Old,
+    /// That the topic is not for this client: another server may say otherwise.
+    Refused,
 }
 
 /// What a batch fails with that may stand under an id which its topic had left and has again.
@@ -60,7 +62,7 @@ impl Producer {
             return;
         }
         self.learn_brokers(now, response);
-        let (mut news, mut old) = (false, false);
+        let (mut news, mut doubtful) = (false, false);
         for topic in &response.topics {
             let Some(index) = topic.name.and_then(|name| self.records.topics.look(name)) else {
                 continue;
@@ -69,11 +71,12 @@ impl Producer {
                 continue; // nobody asked, or it was told already: an answer's work is bounded by its length
             }
             let told = self.topic_known(now, index, topic);
-            (news, old) = (news || told == Told::New, old || told == Told::Old);
+            news |= told == Told::New;
+            doubtful |= told == Told::Old || (told == Told::Refused && !planted("refusing-server-stays"));
         }
         self.left_out(now);
         let useful = self.records.topics.refresh.succeeded(now, news, &mut self.random);
-        if !useful || old {
+        if !useful || doubtful {
             self.control.servers.lose_turn(server);
         }
         for topic in &response.topics {
@@ -214,7 +217,7 @@ impl Producer {
                 if self.records.topics.holds_open(index, |at| !partitions[at].is_idle()) {
                     self.records.topics.want(index);
                 }
-                return Told::Nothing;
+                return Told::Refused;
             }
             _ => {
                 // It may be on its way, or gone for a while: what is known of it stays (rule 7).
@@ -226,6 +229,7 @@ impl Producer {
         topic.standing = Standing::Known;
         let recreated = match topic.id_told(told.id) {
             IdTold::Same => false,
+            IdTold::Another { .. } if planted("re-creation-unseen") => false,
             IdTold::Another { back } => {
                 if back {
                     self.came_back(index);
@@ -263,7 +267,7 @@ impl Producer {
                 match self.leader_known(at, leader, partition.leader_epoch, recreated || found_anew) {
                     Told::New => news = true,
                     Told::Old => old = true,
-                    Told::Nothing => {}
+                    Told::Nothing | Told::Refused => {}
                 }
             }
         }
@@ -377,7 +381,7 @@ impl Producer {
         let newer = epoch > self.records.partitions[at].leader_epoch || planted("older-hint-believed");
         let leader = self.control.brokers.find(leader);
         if of_now && newer && leader.is_some() {
-            self.leader_known(at, leader, epoch, false);
+            self.leader_known(at, leader, epoch, planted("older-hint-believed"));
             self.records.partitions[at].hinted = true;
         }
     }
@@ -408,11 +412,10 @@ impl Producer {
             partition.sequencing.distrust();
         }
         let moved = self.lead(at, leader);
-        if newer || moved {
-            self.records.partitions[at].sequencing.ask_no_more();
-        }
         if moved {
-            self.records.partitions[at].backoff = None;
+            let partition = &mut self.records.partitions[at];
+            partition.sequencing.ask_no_more();
+            partition.backoff = None;
             self.timers.clear(Timer::Partition(at));
             self.unlist(at);
             if let (Some(leader), true) =

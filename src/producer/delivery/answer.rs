@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::batch::decode::Section;
 use crate::batch::{Class, Compression, Reserve, header};
@@ -19,6 +20,9 @@ use crate::producer::timers::Timer;
 use crate::time::Instant;
 use crate::wire::Uuid;
 use crate::wire::produce::{self, TopicRef};
+
+/// What brokers before 2.5 say where they know nothing of a producer, and a sequence is not 0.
+const UNKNOWN_PRODUCER_ID: i16 = 59;
 
 /// What a broker's error code asks for (Java's table, KIP-360, and the rules of docs/design.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +46,7 @@ pub(crate) enum Meaning {
 /// What `code` asks for. Unknown codes are taken as `UNKNOWN_SERVER_ERROR`, as in Java.
 pub(crate) fn meaning(code: i16, idempotent: bool) -> Meaning {
     match code {
-        46 => Meaning::Duplicate,
+        46 if !planted("duplicate-is-refused") => Meaning::Duplicate,
         3 | 5 | 6 | 9 | 13 | 56 | 74 | 100 | 103 => Meaning::Retry { refresh: true },
         2 | 7 | 14 | 15 | 16 | 19 | 20 | 51 | 75 | 89 => Meaning::Retry { refresh: false },
         10 | 18 => Meaning::Split,
@@ -309,7 +313,10 @@ impl Producer {
                 if planted("probe-without-proof") && lowest && tainted {
                     return self.succeed_waiting(now, slot);
                 }
-                if (lowest || planted("bump-from-any")) && (!tainted || planted("bump-in-doubt")) {
+                if code == UNKNOWN_PRODUCER_ID && lowest && tainted {
+                    idempotence::unknown(partition, &mut self.records.batches);
+                    partition.sequencing.open_gap();
+                } else if (lowest || planted("bump-from-any")) && (!tainted || planted("bump-in-doubt")) {
                     partition.sequencing.open_gap();
                 } else if code == 45 && idempotence::ask(partition, &mut self.records.batches, slot, conn) {
                     self.stats.retries += 1;
@@ -371,7 +378,8 @@ impl Producer {
         let partition = &mut self.records.partitions[index];
         partition.sequencing.acknowledged(now, &self.records.batches[slot]);
         let proves = idempotence::prove_earlier(partition, &mut self.records.batches, slot, written.base_offset);
-        if partition.sequencing.ask_no_more() && proves {
+        partition.sequencing.ask_no_more();
+        if proves {
             self.resolve_proven(index);
         }
         self.records.batches[slot].records.release(&mut self.records.pool);
@@ -379,12 +387,14 @@ impl Producer {
         self.records.batches[slot].state = State::Resolved(Ok(written));
     }
 
-    /// What waits to be sent again and proves to be written is done: a broker that was asked has forgotten where it is.
+    /// What proves to be written and was answered as out of order is done: the broker has forgotten where it is. (What was not
+    /// asked for yet is, for its offset.)
     fn resolve_proven(&mut self, index: u32) {
         let mut next = self.records.partitions[index].sent.first();
         while let Some(slot) = next {
             let batch = &mut self.records.batches[slot];
-            if batch.proven && batch.state == State::Waiting {
+            let asked = batch.last_error == Some(ErrorCode(45));
+            if batch.proven && asked && batch.state == State::Waiting {
                 batch.records.release(&mut self.records.pool);
                 batch.state = State::Resolved(Ok(Written { base_offset: None, log_append_time: None }));
             }
@@ -394,7 +404,7 @@ impl Producer {
 
     /// Sends the batch again later. `counted`: against `retries`.
     fn retry(&mut self, now: Instant, slot: u32, counted: bool) {
-        if counted && self.records.batches[slot].retries >= self.config.retries {
+        if counted && self.records.batches[slot].retries >= self.config.retries && !planted("retries-without-end") {
             let kind = DeliveryErrorKind::RetriesExhausted(self.records.batches[slot].last_error);
             self.fail(slot, kind, None);
             return;
@@ -409,7 +419,8 @@ impl Producer {
         let partition = &mut self.records.partitions[index];
         partition.sequencing.ask_no_more();
         if partition.backoff.is_none_or(|until| until <= now) {
-            let until = now + self.retry_backoff.after(failures, &mut self.random);
+            let wait = self.retry_backoff.after(failures, &mut self.random);
+            let until = now + if planted("retry-at-once") { Duration::ZERO } else { wait };
             partition.backoff = Some(until);
             self.timers.set(Timer::Partition(index), until);
         }

@@ -173,14 +173,14 @@ impl Sequencing {
     /// Nothing of the partition is open and a record comes: after long idleness its brokers may have forgotten the
     /// producer, and then accept any first sequence (rule 3).
     pub(crate) fn awake(&mut self, now: Instant) {
-        if now.saturating_since(self.last_acknowledged) >= FORGOTTEN_AFTER {
+        if now.saturating_since(self.last_acknowledged) >= FORGOTTEN_AFTER && !planted("idleness-overlooked") {
             self.acknowledged = false;
         }
     }
 
     /// A new leader, while nothing of the partition is open: it may not know the producer (rule 3).
     pub(crate) fn distrust(&mut self) {
-        self.acknowledged = false;
+        self.acknowledged &= planted("new-leader-trusted");
     }
 
     /// A batch that had spent a sequence failed, or was refused as out of order although nothing before it is missing.
@@ -237,9 +237,9 @@ impl Sequencing {
         self.asks_on
     }
 
-    /// What was learnt by asking holds no longer, or nothing is left to be asked. Whether that went on.
-    pub(crate) fn ask_no_more(&mut self) -> bool {
-        self.asks_on.take().is_some()
+    /// What was learnt by asking holds no longer, or nothing is left to be asked.
+    pub(crate) fn ask_no_more(&mut self) {
+        self.asks_on = None;
     }
 
     /// Whether the partition waits for a bump.
@@ -263,6 +263,21 @@ pub(crate) fn ask(partition: &mut Partition, batches: &mut Batches, slot: u32, c
     }
     batches[slot].refused = true;
     partition.on_wire > 0 || next_asked(partition, batches).is_some()
+}
+
+/// The broker knows nothing of the producer, and takes only a first sequence: nothing that waits is in its log. The topic is another
+/// one, whose ids such brokers don't tell, or retention took everything. So all is renumbered, and what was in doubt stays possibly
+/// written, elsewhere or earlier (rule 7).
+pub(crate) fn unknown(partition: &Partition, batches: &mut Batches) {
+    let mut at = partition.sent.first();
+    while let Some(slot) = at {
+        let batch = &mut batches[slot];
+        if batch.state == State::Waiting && batch.stamp.is_some() && !batch.proven {
+            batch.maybe_written |= batch.tainted && !planted("doubt-ends-with-the-log");
+            batch.renumber();
+        }
+        at = batches.next_in_partition(slot);
+    }
 }
 
 /// What is sent again next while a partition asks: the lowest that was not refused as out of order yet, of the same identity.
@@ -427,7 +442,8 @@ fn identity_by_id(batch: &Batch) -> Option<Identity> {
 
 /// The sequence `count` records after `sequence`: 2^31 − 1 is followed by 0.
 fn after(sequence: i32, count: u32) -> i32 {
-    (sequence as u32).wrapping_add(count) as i32 & i32::MAX
+    let next = (sequence as u32).wrapping_add(count) as i32;
+    if planted("sequence-never-wraps") { next } else { next & i32::MAX }
 }
 
 #[cfg(test)]

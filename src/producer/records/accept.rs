@@ -65,7 +65,11 @@ impl Producer {
         if let Some(slot) = before {
             let batch = &mut self.records.batches[slot];
             let fit = batch.records.fit(content);
-            if batch.size() + fit.size <= limit && now < batch.created + self.records.growth {
+            let covered = batch.serial < self.records.flushed_below && !planted("flush-covers-later");
+            if batch.size() + fit.size <= limit
+                && (now < batch.created + self.records.growth || planted("grows-for-ever"))
+                && !covered
+            {
                 let first_chunk = partition.first_chunk;
                 while let Err(no_room) =
                     batch.records.append(content, fit, &mut self.records.pool, first_chunk, Reserve::Kept)
@@ -292,13 +296,13 @@ impl Producer {
         self.check_access().err().unwrap_or(SendError::NotReady { topic: TopicIndex(topic) })
     }
 
-    /// The topic is refused, or not found yet. A refusal for want of rights is told once, and the next send asks anew, as
-    /// in Java; a name that is not valid never becomes so.
+    /// The topic is refused, or not found yet. A refusal is told once, and the next send asks anew, as in Java: rights are given,
+    /// and a name that is too like another one's may be free later.
     #[cold]
     fn unknown(&mut self, now: Instant, topic: u32) -> SendError {
         match self.records.topics[topic].standing {
             Standing::Refused(code) => {
-                if code != ErrorCode::INVALID_TOPIC {
+                if code != ErrorCode::INVALID_TOPIC || !planted("refused-for-ever") {
                     self.records.topics[topic].standing = Standing::Unknown;
                 }
                 SendError::TopicFailed(code)

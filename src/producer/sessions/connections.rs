@@ -8,6 +8,7 @@ use crate::connection::{Connection, Phase, Request, RequestKind, Role};
 use crate::error::{ConnectionError, ErrorCode};
 use crate::event::{Cause, Event, Output};
 use crate::ids::ConnId;
+use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::brokers::Broker;
 use crate::producer::control::producer_id::ProducerIdRequest;
@@ -174,7 +175,7 @@ impl Producer {
         self.probed(conn, index);
         self.control.servers.leave(index);
         if let Role::Broker(broker) = role {
-            if !idle {
+            if !idle && !planted("loss-is-no-news") {
                 self.records.topics.refresh.want(); // it may lead nothing any more
             }
             self.attend(broker);
@@ -210,6 +211,7 @@ impl Producer {
             + match refusal {
                 // Another attempt will hardly help: brokers are not to be hammered.
                 true => self.sessions.refusal_backoff.after(refusals, &mut self.random),
+                false if planted("reconnects-at-once") => Duration::ZERO,
                 false => self.sessions.reconnect_backoff.after(failures, &mut self.random),
             };
     }

@@ -34,14 +34,12 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Acts {
     next: usize,
-    pub(super) stage: Stage,
-    /// Whether some act has begun.
-    pub(super) begun: bool,
+    stage: Stage,
 }
 
 impl Acts {
     pub(super) fn new() -> Self {
-        Self { next: 0, stage: Stage::Between, begun: false }
+        Self { next: 0, stage: Stage::Between }
     }
 }
 
@@ -54,7 +52,8 @@ impl World {
                 Some(self.now + Duration::from_millis(100))
             }
             Stage::Sends(since, _) => Some(since + SOON),
-            Stage::Between => (!self.books.is_open()).then_some(self.trouble_until + SETTLED),
+            Stage::Between if self.books.is_open() || !self.is_over() => None,
+            Stage::Between => Some(self.trouble_until + SETTLED),
         }
     }
 
@@ -65,6 +64,9 @@ impl World {
 
     /// Goes on with the acts. Returns whether they are over.
     pub(super) fn act(&mut self) -> Result<bool, String> {
+        if self.plan.acts.is_empty() {
+            return Ok(true); // closes with what is open
+        }
         match self.acts.stage {
             // Late copies of what is in doubt have to be gone, too.
             Stage::Between if self.books.is_open() || self.now < self.trouble_until + SETTLED => Ok(false),
@@ -73,7 +75,6 @@ impl World {
                     return Ok(true);
                 };
                 self.acts.next += 1;
-                self.acts.begun = true;
                 self.begin(act);
                 Ok(false)
             }

@@ -12,7 +12,7 @@ pub(super) struct Pending {
     pub(super) id: FlushId,
     /// Records accepted before it.
     pub(super) covers: u64,
-    /// Failures before it.
+    /// Those of them that failed since.
     pub(super) failed: u64,
 }
 
@@ -30,7 +30,7 @@ impl World {
         if self.ending {
             return Ok(());
         }
-        let over = self.sent >= self.plan.records || (self.plan.close_early && self.calm.is_some());
+        let over = self.is_over();
         if over && self.calm.is_some() {
             if !self.plan.close_early && !self.act()? {
                 if self.producer.take_wake() {
@@ -59,8 +59,8 @@ impl World {
         }
         if self.dice.once_in(30) {
             let id = self.producer.flush(self.now);
-            let (covers, failed) = (self.books.records.len() as u64, self.books.failed);
-            self.flushes.push(Pending { id, covers, failed });
+            let covers = self.books.records.len() as u64;
+            self.flushes.push(Pending { id, covers, failed: 0 });
         }
         if self.producer.take_wake() {
             self.drain()?;
@@ -73,6 +73,9 @@ impl World {
         if self.must_wait(&topic) {
             return Ok(false);
         }
+        if self.odd.once_in(self.plan.odd_topics) {
+            self.send_to_odd_topic()?;
+        }
         let size = self.dice.range(8, 8 + self.plan.value) as usize;
         let key = self.dice.once_in(2).then(|| self.dice.range(0, 20).to_be_bytes().to_vec());
         let partition =
@@ -80,6 +83,27 @@ impl World {
         let sent = self.send_sized(&topic, size, key, partition, false)?;
         self.sent += u64::from(sent == Told::Taken);
         Ok(sent != Told::Later)
+    }
+
+    /// To one that there is not, that nobody may write to, or that can't exist.
+    fn send_to_odd_topic(&mut self) -> Result<(), String> {
+        let (long, longest) = ("t".repeat(250), "t".repeat(40_000));
+        let names = ["missing", "forbidden", "", ".", "..", "a/b", &long, &longest];
+        let name = self.odd.pick(&names);
+        self.note(|| format!("a send to {name:.20}"));
+        self.used.insert(name.to_string(), self.now);
+        match self.producer.send(self.now, &Record::new(name).value(b"nobody gets this")) {
+            Err(SendError::NotReady { .. } | SendError::TopicFailed(_) | SendError::BufferFull { .. }) => {
+                self.sometimes("a topic could not be had");
+                Ok(())
+            }
+            other => Err(format!("{other:?} of a send to {name:.20}")),
+        }
+    }
+
+    /// Whether it sends nothing any more by itself.
+    pub(super) fn is_over(&self) -> bool {
+        self.sent >= self.plan.records || (self.plan.close_early && self.calm.is_some())
     }
 
     fn must_wait(&self, topic: &str) -> bool {
@@ -106,13 +130,18 @@ impl World {
         soon: bool,
     ) -> Result<Told, String> {
         let topic = topic.to_string();
+        self.used.insert(topic.clone(), self.now);
         let number = self.books.records.len() as u64;
         let mut value = number.to_be_bytes().to_vec();
         value.resize(size, number as u8);
         let mut record = Record::new(&topic).value(&value);
         record.key = key.as_deref();
         record.partition = partition;
-        match self.producer.send(self.now, &record) {
+        let told = self.producer.send(self.now, &record);
+        if let Err(error) = &told {
+            self.note(|| format!("a send to {topic}: {error}"));
+        }
+        match told {
             Ok(sent) => {
                 let accepted = Accepted {
                     topic: topic.clone(),
@@ -131,7 +160,8 @@ impl World {
                 Ok(Told::Taken)
             }
             Err(SendError::NotReady { .. }) => {
-                self.waits_for_topic.insert(topic, self.now + Duration::from_secs(3600));
+                // `max.block.ms`: after that the machine asks no more.
+                self.waits_for_topic.insert(topic, self.now + Duration::from_secs(60));
                 Ok(Told::Later)
             }
             Err(SendError::BufferFull { .. }) => {

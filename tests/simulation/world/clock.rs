@@ -17,7 +17,7 @@ impl World {
             queues.chain((!wire.announced).then_some(wire.up_at)).chain(wire.blocked_until)
         });
         let waits = [self.wait, self.cluster.next_deadline()].into_iter().flatten();
-        let sends = (!self.ending && !self.acts.begun).then_some(self.next_send);
+        let sends = (!self.ending && !self.is_over()).then_some(self.next_send);
         let acts = (!self.ending).then(|| self.act_deadline()).flatten();
         let jobs = self.jobs.iter().map(|(at, _)| *at);
         let next = wires.chain(waits).chain(sends).chain(acts).chain(jobs).min();

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use core::time::Duration;
 
-use milena::cluster::{Cluster, Request, TopicId, TopicSettings};
+use milena::cluster::{Cluster, Request, TopicId};
 use milena::{Compressor, Config, ConnId, Instant, Job, Producer, UnixTime};
 
 use crate::laws::Books;
@@ -47,6 +47,11 @@ pub const SOMETIMES: &[&str] = &[
     "all nodes were away",
     "leaders moved in idleness",
     "brokers forgot the producer",
+    "a leader refused at first",
+    "a topic had no leaders yet",
+    "a user was let in",
+    "a session was renewed",
+    "a topic could not be had",
     "a server lagged",
     "a server named no brokers",
     "a server left topics out",
@@ -73,6 +78,15 @@ pub fn has_late_copies(plan: &Plan) -> bool {
         + f.leave_out
         > 0
         || f.delay > 0
+}
+
+/// Numbers of the plan that every step needs.
+#[derive(Debug)]
+struct Numbers {
+    memory: usize,
+    age: Duration,
+    /// How long a topic is asked about that nobody sends to.
+    idle: Duration,
 }
 
 #[derive(Debug)]
@@ -108,6 +122,8 @@ pub struct World {
     /// When the last fault ended.
     trouble_until: Instant,
     acts: Acts,
+    /// Bumps of the epoch, and records that failed, when the last fault was over for some time.
+    settled: Option<(u64, u64)>,
     /// Dice for what came later, so that seeds still mean what they meant.
     odd: Dice,
     ending: bool,
@@ -118,6 +134,9 @@ pub struct World {
     events: VecDeque<String>,
     waits_for_room: bool,
     waits_for_topic: BTreeMap<String, Instant>,
+    numbers: Numbers,
+    /// When each name was sent to last.
+    used: BTreeMap<String, Instant>,
 }
 
 impl World {
@@ -136,13 +155,12 @@ impl World {
         let (faults, dice) = (plan.faults.clone(), Dice::new(plan.seed ^ 77));
         let gremlin = Gremlin { faults, dice, orders: Arc::clone(&orders), node: 0 };
         cluster.set_mischief(Box::new(gremlin));
-        let mut ids = BTreeMap::new();
-        for topic in 0..plan.topics {
-            let name = format!("topic-{topic}");
-            let settings = TopicSettings::default().max_message_bytes(plan.max_message_bytes);
-            let id = cluster.create_topic_with(&name, plan.cluster.default_partitions, settings);
-            ids.insert(name, vec![id]);
-        }
+        let numbers = Numbers {
+            memory: plan.millis("buffer.memory", 33_554_432) as usize,
+            age: Duration::from_millis(plan.millis("metadata.max.age.ms", 300_000)),
+            // Whoever waits for a topic waits for `max.block.ms` at most.
+            idle: Duration::from_millis(plan.millis("metadata.max.idle.ms", 300_000).max(60_000)),
+        };
         let limits = Limits {
             in_flight: plan.millis("max.in.flight.requests.per.connection", 5) as usize,
             idempotent: plan.idempotent(),
@@ -150,7 +168,11 @@ impl World {
             backoff: Duration::from_millis(plan.millis("retry.backoff.ms", 100)),
         };
         let unix = UnixTime::from_millis(plan.cluster.unix_time);
-        Self {
+        if plan.odd_topics > 0 {
+            cluster.create_topic("forbidden", 1);
+            cluster.set_forbidden("forbidden", true);
+        }
+        let mut world = Self {
             producer: Producer::new(Instant::ZERO, Some(unix), config, seed),
             dice: Dice::new(plan.seed ^ 0xabcd),
             odd: Dice::new(plan.seed ^ 0x0dd),
@@ -169,7 +191,7 @@ impl World {
             idle_drains: 0,
             flushes: Vec::new(),
             names: BTreeMap::new(),
-            ids,
+            ids: BTreeMap::new(),
             sent: 0,
             next_send: Instant::ZERO,
             stalled_until: Instant::ZERO,
@@ -178,6 +200,7 @@ impl World {
             calm: None,
             trouble_until: Instant::ZERO,
             acts: Acts::new(),
+            settled: None,
             ending: false,
             closed: false,
             connects: VecDeque::new(),
@@ -186,7 +209,13 @@ impl World {
             events: VecDeque::new(),
             waits_for_room: false,
             waits_for_topic: BTreeMap::new(),
+            used: BTreeMap::new(),
+            numbers,
+        };
+        if world.plan.young.is_none() {
+            world.create_topics();
         }
+        world
     }
 
     pub fn outcome(&mut self) -> (BTreeMap<i16, u64>, BTreeMap<&'static str, u64>, u64) {
@@ -286,6 +315,8 @@ impl World {
             (stats.epoch_bumps, "an epoch was bumped"),
             (stats.buffer_full, "a send found the buffer full"),
             (stats.late_answers, "an answer came too late"),
+            (stats.reauthentications, "a session was renewed"),
+            (if self.plan.session.is_some() { stats.connections } else { 0 }, "a user was let in"),
             (stats.connection_failures, "a connection failed"),
         ] {
             if count > 0 {
@@ -303,7 +334,13 @@ impl World {
         if self.now >= self.stalled_until {
             self.wiretap.check()?;
         }
-        let memory = self.plan.millis("buffer.memory", 33_554_432) as usize;
+        self.check_calm()?;
+        let memory = self.numbers.memory;
+        // A batch of one small record takes memory, too.
+        let open = self.books.open_batches();
+        if 300 * open > memory && self.producer.stats().splits == 0 {
+            return Err(format!("MEMORY: {open} open batches in {memory} bytes"));
+        }
         // The parts of split batches may take a little more than their parents, and so may batches that hardly shrink; and each
         // part has an entry of its own in the table of batches.
         let stats = self.producer.stats();
@@ -312,6 +349,38 @@ impl World {
         let reserve = chunks + entries;
         if self.producer.buffered() > memory + reserve {
             return Err(format!("{} bytes buffered, of {memory}", self.producer.buffered()));
+        }
+        Ok(())
+    }
+
+    /// What holds some time after the last fault.
+    fn check_calm(&mut self) -> Result<(), String> {
+        const SETTLED: Duration = Duration::from_secs(15);
+        if self.calm.is_none() || self.now < self.trouble_until + SETTLED {
+            self.settled = None;
+            return Ok(());
+        }
+        let idle = self.numbers.idle;
+        for (name, used) in &self.used {
+            let asked = self.wiretap.asked.get(name).copied().unwrap_or_default();
+            if asked > (*used).max(self.trouble_until) + idle + SETTLED && self.books.open_since(name).is_none() {
+                return Err(format!("FOREVER: {name:.20} is asked about at {asked:?}, and was sent to at {used:?}"));
+            }
+        }
+        let bumps = self.producer.stats().epoch_bumps;
+        let (before, failed) = *self.settled.get_or_insert((bumps, self.books.failed));
+        let bound = 20 + 2 * (self.books.failed - failed);
+        if bumps - before > bound {
+            return Err(format!("BUMPLOOP: {} bumps of the epoch after the faults have ended", bumps - before));
+        }
+        let age = self.numbers.age;
+        for topic in 0..self.plan.topics {
+            let topic = format!("topic-{topic}");
+            let Some(open) = self.books.open_since(&topic) else { continue };
+            let asked = self.wiretap.asked.get(&topic).copied().unwrap_or_default();
+            if self.now > open.max(asked).max(self.trouble_until) + age + SETTLED {
+                return Err(format!("FORGOTTEN: {topic} has records since {open:?}, and was asked about at {asked:?}"));
+            }
         }
         Ok(())
     }

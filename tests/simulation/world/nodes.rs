@@ -56,6 +56,9 @@ impl World {
             self.back_at.insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
         }
         self.change_moods();
+        if self.plan.young.is_some_and(|(at, _)| Instant::from_millis(at) <= self.now) {
+            self.create_topics();
+        }
         let back: Vec<i32> = self.back_at.iter().filter(|(_, at)| **at <= now).map(|(node, _)| *node).collect();
         for node in back {
             self.back(node);
@@ -77,9 +80,7 @@ impl World {
             let partitions = self.cluster.partitions(&topic).max(1);
             let fewer = if self.dice.once_in(4) { (partitions - 1).max(1) } else { partitions };
             self.note(|| format!("{topic} is re-created with {fewer} partitions"));
-            let settings = TopicSettings::default().max_message_bytes(self.plan.max_message_bytes);
-            let id = self.cluster.create_topic_with(&topic, fewer, settings);
-            self.ids.entry(topic.clone()).or_default().push(id);
+            self.create_topic(&topic, fewer);
         }
         if self.dice.once_in(f.grow) {
             let partitions = self.cluster.partitions(&topic);
@@ -92,6 +93,29 @@ impl World {
             let step = self.dice.range(0, 3_000_000) as i64 - 1_500_000;
             let time = self.plan.cluster.unix_time + (now.as_nanos() / 1_000_000) as i64 + step;
             self.producer.handle_input(now, Input::WallClock(UnixTime::from_millis(time)));
+        }
+    }
+
+    /// Creates the topics that there are not yet.
+    pub(super) fn create_topics(&mut self) {
+        for topic in 0..self.plan.topics {
+            let name = format!("topic-{topic}");
+            if self.cluster.topic_id(&name).is_none() {
+                let partitions = self.plan.cluster.default_partitions;
+                self.create_topic(&name, partitions);
+            }
+        }
+    }
+
+    pub(super) fn create_topic(&mut self, name: &str, partitions: i32) {
+        let settings = TopicSettings::default().max_message_bytes(self.plan.max_message_bytes);
+        let id = self.cluster.create_topic_with(name, partitions, settings);
+        self.ids.entry(name.to_string()).or_default().push(id);
+        if let Some((_, hesitation)) = self.plan.young {
+            let elected = self.now + Duration::from_millis(hesitation);
+            let settled = elected + Duration::from_millis(self.odd.range(0, 1000));
+            self.trouble_until = self.trouble_until.max(settled);
+            self.orders.lock().expect("nobody panics with it").young.insert(name.to_string(), (elected, settled));
         }
     }
 
@@ -183,7 +207,8 @@ impl World {
         let nodes = self.cluster.nodes();
         let throttled = self.orders.lock().expect("nobody panics with it").throttled.clone();
         let pause = nodes.iter().map(|node| throttled.get(node).copied().unwrap_or_default()).min();
-        self.trouble_until = self.now.max(pause.unwrap_or_default());
+        self.trouble_until = self.trouble_until.max(self.now).max(pause.unwrap_or_default());
+        self.create_topics();
         self.orders.lock().expect("nobody panics with it").calm = true;
         self.end_moods();
         let away: Vec<i32> = self.cluster.nodes().into_iter().filter(|node| !self.cluster.is_up(*node)).collect();

@@ -292,8 +292,9 @@ impl Wiretap {
             if sent.stamp == batch.stamp && !refused && request.version >= 13 {
                 sent.in_doubt = true;
             }
+            // Nor is anything behind it: brokers take sequences in order.
             if let (true, Some(first), Some(open)) = (refused, batch.first, self.open.get_mut(&batch.place)) {
-                open.remove(&first);
+                open.retain(|other| *other < first);
             }
         }
     }
