@@ -7,7 +7,7 @@
 mod host;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use host::Host;
 use milena::{Input, Output, Record};
@@ -17,6 +17,8 @@ struct Counting;
 
 static COUNTS: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+/// Bytes that are allocated now.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: hands everything to the system's allocator as it is.
 unsafe impl GlobalAlloc for Counting {
@@ -24,11 +26,13 @@ unsafe impl GlobalAlloc for Counting {
         if COUNTS.load(Ordering::Relaxed) {
             ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         }
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -45,8 +49,34 @@ fn counted<T>(call: impl FnOnce() -> T) -> (T, u64) {
     (result, ALLOCATIONS.load(Ordering::Relaxed) - before)
 }
 
-/// One test, because the counter is one for the process.
+/// One test, because the counters are the process's.
 #[test]
+fn memory_is_bounded_and_allocations_are_rare() {
+    memory_is_bounded_also_with_one_record_a_batch();
+    nothing_is_allocated_for_a_record_and_little_for_a_request();
+}
+
+/// `buffer.memory` and two MiB, whatever it is filled with, and less when it is empty again.
+fn memory_is_bounded_also_with_one_record_a_batch() {
+    const MEMORY: usize = 32 << 20;
+    const MORE: usize = 2 << 20;
+    let options = [("batch.size", "1"), ("batch.size.max", "1"), ("linger.ms", "0")];
+    for (value, least) in [(1, 40_000), (200, 40_000), (300, 30_000), (20_000, 800)] {
+        let before = LIVE.load(Ordering::Relaxed);
+        let mut host = Host::new(1, &options);
+        let value = vec![7; value];
+        let (mut taken, delivered) = (0, host.delivered);
+        while host.producer.send(host.now, &Record::new("t").value(&value)).is_ok() {
+            taken += 1;
+        }
+        let grown = LIVE.load(Ordering::Relaxed) - before;
+        println!("{taken} batches of one record of {} bytes: {} MiB", value.len(), grown as f64 / (1 << 20) as f64);
+        assert!(taken > least && grown < MEMORY + MORE, "{taken} batches, {grown} bytes");
+        host.finish();
+        assert_eq!((host.delivered - delivered, host.producer.buffered()), (taken, 0));
+    }
+}
+
 fn nothing_is_allocated_for_a_record_and_little_for_a_request() {
     let mut host = Host::new(10, &[("linger.ms", "10000")]);
     host.load(100_000, 100, true); // until everything has the size that it needs

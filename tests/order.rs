@@ -363,7 +363,7 @@ fn a_callback_may_wait_for_another_producer() {
             let (tell, hear) = mpsc::channel();
             let (own, other) = (producer.clone(), letters.clone());
             let callback = move |_| {
-                let record = Record::new("unknown yet").value("v");
+                let record = Record::new("unknown-yet").value("v");
                 let enqueued = other.enqueue(&Record::new("letters").value("v")).map(drop);
                 let sent = other.send(&Record::new("more-letters").value("v")).map(drop);
                 let known = other.partitions_for("even-more").map(drop);

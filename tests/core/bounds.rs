@@ -142,6 +142,30 @@ fn one_record_batches_count_with_all_that_they_take() {
     assert!(writable(&script));
 }
 
+#[test]
+fn what_an_answer_says_of_a_topic_a_second_time_does_not_count() {
+    let mut script = Script::new(1, &[("metadata.max.age.ms", "1000")], |facts, asked| match &asked.ask {
+        Ask::Metadata(request) => {
+            let mut response = facts.metadata(asked.version, request);
+            let mut again = response.topics.clone();
+            for (n, topic) in again.iter_mut().enumerate() {
+                topic.topic_id = id(1000 + n as u128);
+                topic.partitions.truncate(1);
+            }
+            response.topics.extend(again);
+            Reply::Metadata(response)
+        }
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 3);
+    for _ in 0..5 {
+        script.send(&Record::new("t").value("v").partition(2));
+        script.run(seconds(1));
+    }
+    assert_eq!((script.delivered(), script.facts.records("t", 2)), (5, 5));
+    assert_eq!(script.producer.partitions("t").map(|partitions| partitions.len()), Some(3));
+}
+
 /// How long it takes to send so many records, at best.
 fn quickest(mut send: impl FnMut() -> Duration) -> Duration {
     (0..7).map(|_| send()).min().expect("several")

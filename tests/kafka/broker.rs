@@ -411,6 +411,7 @@ impl Kafka {
             if answers().is_some() {
                 return;
             }
+            self.start_again_if_it_ended(node);
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("node {} does not come up", node + 1);
@@ -461,7 +462,15 @@ impl Kafka {
             .expect("java runs")
     }
 
-    fn wait_for(&self, node: usize) {
+    /// Kafka 2.1 ends at its start as long as ZooKeeper believes that the node is still there.
+    fn start_again_if_it_ended(&mut self, node: usize) {
+        let ended = |process: &mut Child| process.try_wait().is_ok_and(|status| status.is_some());
+        if self.jars.needs_zookeeper() && self.nodes[node].process.as_mut().is_some_and(ended) {
+            self.start_node(node);
+        }
+    }
+
+    fn wait_for(&mut self, node: usize) {
         let server = format!("127.0.0.1:{}", self.nodes[node].port);
         for _ in 0..300 {
             let options = [("bootstrap.servers", server.as_str()), ("max.block.ms", "500")];
@@ -471,6 +480,7 @@ impl Kafka {
             if answers {
                 return;
             }
+            self.start_again_if_it_ended(node);
             std::thread::sleep(Duration::from_millis(200));
         }
         panic!("node {} does not come up", node + 1);

@@ -381,7 +381,7 @@ impl Producer {
         let newer = epoch > self.records.partitions[at].leader_epoch || planted("older-hint-believed");
         let leader = self.control.brokers.find(leader);
         if of_now && newer && leader.is_some() {
-            self.leader_known(at, leader, epoch, false);
+            self.leader_known(at, leader, epoch, planted("older-hint-believed"));
             self.records.partitions[at].hinted = true;
         }
     }

@@ -211,7 +211,9 @@ impl Producer {
 
     fn resolve(&mut self, now: Instant, entry: &Entry, answer: &produce::Partition<'_>) {
         let current = self.take_current(entry);
-        log::trace!("{} is answered {} (current: {current})", self.describe(entry.slot), ErrorCode(answer.error));
+        if current {
+            log::trace!("{} is answered {}", self.describe(entry.slot), ErrorCode(answer.error));
+        }
         if current && answer.error != 0 {
             // Before a hint: it may supersede this very attempt.
             self.records.batches[entry.slot].last_error = Some(ErrorCode(answer.error));

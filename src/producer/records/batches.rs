@@ -165,11 +165,16 @@ impl Batch {
     }
 }
 
+/// A table with more slots than that is given up when nothing is in it: there were many small batches, and the next may be few.
+const KEPT: usize = 4096;
+
 /// All batches.
 #[derive(Debug)]
 pub(crate) struct Batches {
     slots: Vec<Batch>,
     free: Vec<u32>,
+    /// The generation of slots that have held nothing yet: newer than all before the table was last given up.
+    unused: u32,
     age: List,
     linger: List,
     next_serial: u64,
@@ -202,7 +207,7 @@ impl core::ops::IndexMut<u32> for Batches {
 impl Batches {
     pub(crate) fn new(first_stage: Stage) -> Self {
         let (age, linger) = (List::EMPTY, List::EMPTY);
-        Self { slots: Vec::new(), free: Vec::new(), age, linger, next_serial: 0, first_stage }
+        Self { slots: Vec::new(), free: Vec::new(), unused: 0, age, linger, next_serial: 0, first_stage }
     }
 
     /// A new open batch, the youngest of all. `records` already holds its first record.
@@ -296,7 +301,7 @@ impl Batches {
 
     /// Tells apart the batches that use a slot one after the other.
     pub(crate) fn generation(&self, slot: u32) -> u32 {
-        self.slots[slot as usize].generation
+        self.slots.get(slot as usize).map_or(self.unused, |batch| batch.generation)
     }
 
     /// How many entries are taken: by live batches, and by those whose outcome the host has not taken.
@@ -333,8 +338,12 @@ impl Batches {
     fn allocate(&mut self, partition: u32, serial: u64, created: Instant, state: State) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             let slot = self.slots.len() as u32;
+            if self.slots.len() == self.slots.capacity() {
+                // By an eighth, not twofold: what is counted for an entry (see `Pool`) has to hold.
+                self.slots.reserve_exact(self.slots.len() / 8 + 16);
+            }
             self.slots.push(Batch {
-                generation: 0,
+                generation: self.unused,
                 links: [Links::UNLINKED; 3],
                 state: State::Free,
                 stage: Stage::Ready,
@@ -378,5 +387,10 @@ impl Batches {
         batch.state = State::Free;
         // Late answers for this batch must not be taken for the slot's next one.
         self.free.push(slot);
+        if self.free.len() == self.slots.len() && self.free.len() > KEPT {
+            let newest = self.slots.iter().map(|batch| batch.generation).max();
+            self.unused = newest.unwrap_or(0).wrapping_add(1);
+            (self.slots, self.free) = (Vec::new(), Vec::new());
+        }
     }
 }
