@@ -64,6 +64,7 @@ fn memory_is_bounded_also_with_one_record_a_batch() {
     for (value, least) in [(1, 40_000), (200, 40_000), (300, 30_000), (20_000, 800)] {
         let before = LIVE.load(Ordering::Relaxed);
         let mut host = Host::new(1, &options);
+        host.finish(); // what it sent to begin with
         let value = vec![7; value];
         let (mut taken, delivered) = (0, host.delivered);
         while host.producer.send(host.now, &Record::new("t").value(&value)).is_ok() {
