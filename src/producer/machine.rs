@@ -59,6 +59,12 @@ use crate::time::{Instant, UnixTime};
 /// 7. The same inputs with the same seed give the same outputs.
 /// 8. No input can make it panic, loop, or hold memory beyond `buffer.memory` plus a bounded amount a connection, a topic
 ///    asked for, and a partition of those.
+///
+/// [`Output::Wait`]: crate::Output::Wait
+/// [`Output::Transmit`]: crate::Output::Transmit
+/// [`Input::Timeout`]: crate::Input::Timeout
+/// [`Event::Closed`]: crate::Event::Closed
+/// [`Delivery`]: crate::Delivery
 pub struct Producer {
     pub(super) config: Config,
     /// The last time that was told.
@@ -189,8 +195,8 @@ impl Producer {
     /// A producer that has done nothing yet. It connects when a topic is first asked for.
     ///
     /// `now` is the present on the caller's monotonic clock; `unix_time` the time of day at that moment, for the stamps of
-    /// records that bring none (without it they get −1, «no timestamp», until [`Input::WallClock`]). `seed` drives all
-    /// choices (partitions, jitter): fresh from the system's randomness in production, a constant in tests.
+    /// records that bring none (without it they get −1, "no timestamp", until
+    /// [`Input::WallClock`](crate::Input::WallClock)). `seed` drives all choices (partitions, jitter): fresh from the system's randomness in production, a constant in tests.
     pub fn new(now: Instant, unix_time: Option<UnixTime>, config: Config, seed: [u8; 32]) -> Self {
         let mut random = Random::new(seed);
         let start = random.below(config.bootstrap_servers.len() as u32);
