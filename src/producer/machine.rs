@@ -196,7 +196,8 @@ impl Producer {
     ///
     /// `now` is the present on the caller's monotonic clock; `unix_time` the time of day at that moment, for the stamps of
     /// records that bring none (without it they get −1, "no timestamp", until
-    /// [`Input::WallClock`](crate::Input::WallClock)). `seed` drives all choices (partitions, jitter): fresh from the system's randomness in production, a constant in tests.
+    /// [`Input::WallClock`](crate::Input::WallClock)). `seed` drives all choices (partitions, jitter):
+    /// fresh from the system's randomness in production, a constant in tests.
     pub fn new(now: Instant, unix_time: Option<UnixTime>, config: Config, seed: [u8; 32]) -> Self {
         let mut random = Random::new(seed);
         let start = random.below(config.bootstrap_servers.len() as u32);
