@@ -4,8 +4,8 @@
 # the newest batch of a producer only, and answers the first of them 45, OUT_OF_ORDER_SEQUENCE_NUMBER. librdkafka takes that for
 # "sequence desynchronization with broker", fatal, and purges its queue. It had sent them all again, and the last is answered 0.
 #
-# Why it is rare: its limit of five in flight counts records of a partition, not requests, so with batches of several
-# records there is one request at a time.
+# Why it is rare: with batches of several records there was never more than one request of a partition on the way, as if its
+# limit of five counted records, not requests.
 #
 # Here: 12 records/s, linger.ms=0, answers held back for 0.4 s by a proxy that loses them when the node is killed.
 # Seen: "fatal: OUT_OF_ORDER_SEQUENCE_NUMBER, in the log of those in doubt: all". Fails if that changes.
