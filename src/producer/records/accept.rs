@@ -70,13 +70,10 @@ impl Producer {
                 && (now < batch.created + self.records.growth || planted("grows-for-ever"))
                 && !covered
             {
-                let first_chunk = partition.first_chunk;
-                while let Err(no_room) =
-                    batch.records.append(content, fit, &mut self.records.pool, first_chunk, Reserve::Kept)
-                {
-                    if !self.records.pool.reclaim(RECLAIMED) {
-                        return Err(self.starve(no_room));
-                    }
+                let appended =
+                    batch.records.append(content, fit, &mut self.records.pool, partition.first_chunk, Reserve::Kept);
+                if appended.is_err() {
+                    self.append_reclaimed(slot, content)?;
                 }
                 return Ok(self.appended(topic, slot, fit.size, sticky));
             }
@@ -97,17 +94,13 @@ impl Producer {
         let slot = self.records.batches.open(now, index);
         self.count_entries();
         let first_chunk = self.records.partitions[index].first_chunk;
-        let fit = self.records.batches[slot].records.fit(content);
-        loop {
-            let records = &mut self.records.batches[slot].records;
-            match records.append(content, fit, &mut self.records.pool, first_chunk, Reserve::Kept) {
-                Ok(()) => break,
-                Err(_) if self.records.pool.reclaim(RECLAIMED) => {}
-                Err(NoRoom { needed }) => {
-                    self.records.batches.undo_open(slot);
-                    self.count_entries();
-                    return Err(self.starve(NoRoom { needed: needed + ENTRY }));
-                }
+        let records = &mut self.records.batches[slot].records;
+        let fit = records.fit(content);
+        if records.append(content, fit, &mut self.records.pool, first_chunk, Reserve::Kept).is_err() {
+            if let Err(error) = self.append_reclaimed(slot, content) {
+                self.records.batches.undo_open(slot);
+                self.count_entries();
+                return Err(error);
             }
         }
         let partition = &mut self.records.partitions[index];
@@ -120,6 +113,22 @@ impl Producer {
             self.make_due(slot);
         }
         Ok(id)
+    }
+
+    /// There was no memory for a record: perhaps writers have let go of some.
+    #[cold]
+    fn append_reclaimed(&mut self, slot: u32, content: &Content<'_>) -> Result<(), SendError> {
+        let batch = &self.records.batches[slot];
+        let first_chunk = self.records.partitions[batch.partition].first_chunk;
+        let (fit, entry) = (batch.records.fit(content), if batch.records.count() == 0 { ENTRY } else { 0 });
+        loop {
+            let records = &mut self.records.batches[slot].records;
+            match records.append(content, fit, &mut self.records.pool, first_chunk, Reserve::Kept) {
+                Ok(()) => return Ok(()),
+                Err(_) if self.records.pool.reclaim(RECLAIMED) => {}
+                Err(NoRoom { needed }) => return Err(self.starve(NoRoom { needed: needed + entry })),
+            }
+        }
     }
 
     /// A record stands in the batch: is it due by its size, and is it time for another partition?
@@ -178,17 +187,7 @@ impl Producer {
             };
         }
         if self.records.partitioner.is_some() {
-            self.look_for_leaders(index);
-        }
-        let topic = &self.records.topics[index];
-        if let Some(partitioner) = &mut self.records.partitioner {
-            let leaders = Leaders { topic, partitions: &self.records.partitions };
-            let view = TopicView { partitions: count, available: topic.spread.led(), has_leader: &leaders };
-            let partition = partitioner.partition(record, &view);
-            return match u32::try_from(partition) {
-                Ok(number) if (number as usize) < count => Ok((number, false)),
-                _ => Err(SendError::UnknownPartition { partition, count }),
-            };
+            return self.ask_partitioner(index, record);
         }
         if let Some(key) = record.key.filter(|_| !self.config.partitioner_ignore_keys) {
             return Ok((partition_for_key(key, count as u32) as u32, false));
@@ -201,9 +200,24 @@ impl Producer {
         Ok((number, true))
     }
 
+    /// The application chooses.
+    #[inline(never)]
+    fn ask_partitioner(&mut self, index: u32, record: &Record<'_>) -> Result<(u32, bool), SendError> {
+        self.look_for_leaders(index);
+        let topic = &self.records.topics[index];
+        let leaders = Leaders { topic, partitions: &self.records.partitions };
+        let view = TopicView { partitions: topic.count, available: topic.spread.led(), has_leader: &leaders };
+        let partition = self.records.partitioner.as_mut().map_or(0, |partitioner| partitioner.partition(record, &view));
+        match u32::try_from(partition) {
+            Ok(number) if (number as usize) < topic.count => Ok((number, false)),
+            _ => Err(SendError::UnknownPartition { partition, count: topic.count }),
+        }
+    }
+
     /// A partition for records without key: any of those from which nothing waits to leave, so that brokers which hang or are
     /// slow are left alone. If something waits everywhere, the one with the least of several that are drawn. Java weighs all
     /// partitions by the lengths of their queues (KIP-794), which takes a walk over all of them.
+    #[inline(never)]
     fn draw_partition(&mut self, now: Instant, index: u32) -> u32 {
         self.look_for_leaders(index);
         let records = &mut self.records;
