@@ -17,6 +17,7 @@ impl ErrorCode {
     }
 
     pub(crate) const INVALID_TOPIC: Self = Self(17);
+    pub(crate) const UNKNOWN_TOPIC_ID: Self = Self(100);
 
     /// The number.
     pub const fn code(self) -> i16 {

@@ -98,6 +98,24 @@ fn a_topic_that_went_back_to_an_earlier_id_for_good_is_followed() {
 }
 
 #[test]
+fn an_older_id_that_is_learnt_later_is_given_up() {
+    for speaks in [Speaks::Ids, Speaks::Names] {
+        let mut line = Line::new(2, speaks, &[("metadata.max.age.ms", "1000")]).begun();
+        // The topic is known as it is. Then a server that is behind tells an id that it had long ago.
+        line.script.answer(|facts, asked| match asked.api {
+            ApiKey::Metadata if asked.node == 2 => metadata_with(facts, asked, 77, 2),
+            _ => facts.usual(asked),
+        });
+        for _ in 0..10 {
+            line.put(1);
+            line.run(2000);
+        }
+        line.run(3000);
+        line.all_is_well();
+    }
+}
+
+#[test]
 fn what_may_stand_under_an_earlier_id_is_not_sent_there_again() {
     let mut line = Line::proven(Speaks::Ids);
     // In doubt under the first id, and written there.

@@ -99,7 +99,8 @@ impl Books {
                 Err(error) => {
                     self.failed += 1;
                     // A topic that nobody sent to for `metadata.max.idle.ms` may be another one, with fewer partitions.
-                    let gone = matches!(error.kind, DeliveryErrorKind::PartitionGone) && plan.faults.recreate > 0;
+                    let gone = matches!(error.kind, DeliveryErrorKind::PartitionGone)
+                        && plan.faults.recreate + plan.faults.grow > 0;
                     let used_up = matches!(error.kind, DeliveryErrorKind::RetriesExhausted(_));
                     if record.soon && !gone && !(used_up && plan.option("retries").is_some()) {
                         return Err(format!("LATE: record {number} failed although all was well: {error:?}"));

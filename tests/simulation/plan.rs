@@ -6,18 +6,6 @@ use milena::cluster::{Request, SaslSettings, Settings, Versions};
 
 use crate::servers::{MOODS, Mood};
 
-/// Laws and kinds of faults that the producer is not up to yet. The variable `MILENA_NOT_YET` names others in their place.
-const NOT_YET: &[&str] = &[];
-
-/// Whether a law or a kind of faults is held back.
-pub fn not_yet(kind: &str) -> bool {
-    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    match CHOSEN.get_or_init(|| std::env::var("MILENA_NOT_YET").ok()) {
-        Some(chosen) => chosen.split(',').any(|chosen| chosen == kind),
-        None => NOT_YET.contains(&kind),
-    }
-}
-
 /// Random numbers of the world, apart from the producer's own.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
@@ -285,7 +273,7 @@ impl Plan {
         let own = &mut Dice::new(seed ^ 0x7091c5);
         let young = own.once_in(6);
         let young = young.then(|| (own.pick(&[0, 100, 1500]), own.pick(&[100, 1000, 4000])));
-        let odd_topics = if own.once_in(5) && !not_yet("odd-topics") { 10 } else { 0 };
+        let odd_topics = if own.once_in(5) { 10 } else { 0 };
         if young.is_some() || odd_topics > 0 {
             cluster = cluster.auto_create_topics(false);
         }
@@ -310,7 +298,7 @@ impl Plan {
         if own.once_in(4) && f.recreate == 0 {
             cluster = cluster.old_duplicate(46);
         }
-        if own.once_in(20) && !not_yet("tiny-age") {
+        if own.once_in(20) {
             let age = options.iter_mut().find(|(name, _)| *name == "metadata.max.age.ms");
             age.expect("it is always drawn").1 = "1".into();
         }
@@ -321,11 +309,10 @@ impl Plan {
             }
         }
         let own = &mut Dice::new(seed ^ 0x5e7e);
-        let moods: Vec<Mood> = MOODS.iter().filter(|(kind, _)| !not_yet(kind)).map(|(_, mood)| *mood).collect();
         // Two at most a seed, so that each is met by itself.
-        let moods = if moods.is_empty() { moods } else { vec![own.pick(&moods), own.pick(&moods)] };
-        f.moods = if moods.is_empty() { 0 } else { chance(own, &[200, 1000]) };
-        let lasting = nodes > 1 && !moods.is_empty() && own.once_in(4);
+        let moods = vec![own.pick(MOODS), own.pick(MOODS)];
+        f.moods = chance(own, &[200, 1000]);
+        let lasting = nodes > 1 && own.once_in(4);
         let lasting = lasting.then(|| (own.range(0, 190), own.range(1, nodes as u64) as i32, own.pick(&moods)));
         let age = options.iter().find(|(name, _)| *name == "metadata.max.age.ms");
         let age: u64 = age.map_or(300_000, |(_, value)| value.parse().expect("a number"));
@@ -344,6 +331,12 @@ impl Plan {
                     _ => Act::Forget,
                 });
             }
+        }
+        if lasting.is_some() {
+            // Long enough to be sent elsewhere.
+            let patience = options.iter_mut().find(|(name, _)| *name == "delivery.timeout.ms");
+            let patience = &mut patience.expect("it is always drawn").1;
+            *patience = patience.parse::<u64>().expect("a number").max(20_000).to_string();
         }
         // A broker can't answer within less than the network and its followers take.
         let slow = 20 * (f.delay + cluster.replication_lag.as_millis() as u64) + 50;

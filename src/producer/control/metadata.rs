@@ -36,9 +36,6 @@ enum Told {
     Refused,
 }
 
-/// What a batch fails with that may stand under an id which its topic had left and has again.
-const UNKNOWN_TOPIC_ID: ErrorCode = ErrorCode(100);
-
 /// So often where only a hint told the newer one.
 const OLDER_THAN_A_HINT: u32 = 2;
 
@@ -78,12 +75,14 @@ impl Producer {
         let useful = self.records.topics.refresh.succeeded(now, news, &mut self.random);
         if !useful || doubtful {
             self.control.servers.lose_turn(server);
+        } else if news {
+            self.control.servers.helped(server);
         }
         for topic in &response.topics {
             let Some(index) = topic.name.and_then(|name| self.records.topics.look(name)) else {
                 continue;
             };
-            self.tell_topic(index);
+            self.tell_topic(now, index);
         }
     }
 
@@ -242,11 +241,12 @@ impl Producer {
                 return Told::Old;
             }
         };
-        // Of a cluster that had to be found anew, nothing is older than what was known before.
+        // Of a cluster that had to be found anew, or a topic that nobody used for long, nothing is older than what was known
+        // before.
         let era = &mut self.records.topics[index].era;
         let found_anew = core::mem::replace(era, self.control.era) != self.control.era;
         let count = told.partitions.len();
-        if recreated || count > self.records.topics[index].count || self.is_smaller(index, count) {
+        if recreated || count > self.records.topics[index].count || self.is_smaller(index, count, found_anew) {
             news = true;
             self.resize(index, count, recreated);
         }
@@ -280,11 +280,17 @@ impl Producer {
 
     /// Whether a topic has fewer partitions than are known. Where brokers tell no topic ids, one that was created anew looks like
     /// one whose metadata is old, but stays so.
-    fn is_smaller(&mut self, index: u32, count: usize) -> bool {
+    fn is_smaller(&mut self, index: u32, count: usize, found_anew: bool) -> bool {
+        let partitions = &self.records.partitions;
+        let open = self.records.topics.holds_open(index, |at| !partitions[at].is_idle());
         let topic = &mut self.records.topics[index];
         if count >= topic.count || topic.id != [0; 16] {
             topic.fewer = 0;
             return false;
+        }
+        if found_anew && !open {
+            topic.fewer = 0;
+            return true;
         }
         topic.fewer += 1;
         if topic.fewer <= OLDER {
@@ -354,7 +360,7 @@ impl Producer {
                 next = self.records.batches.next_in_partition(slot);
             }
             for slot in may_stand {
-                self.fail(slot, DeliveryErrorKind::Refused(UNKNOWN_TOPIC_ID), None);
+                self.fail(slot, DeliveryErrorKind::Refused(ErrorCode::UNKNOWN_TOPIC_ID), None);
             }
         }
     }
@@ -450,8 +456,8 @@ impl Producer {
     }
 
     /// Tells those who wait for the topic what is known now.
-    fn tell_topic(&mut self, index: u32) {
-        let topic = &mut self.records.topics[index];
+    fn tell_topic(&mut self, now: Instant, index: u32) {
+        let topic = &self.records.topics[index];
         if !topic.awaited {
             return;
         }
@@ -461,7 +467,7 @@ impl Producer {
             Standing::Known => Event::TopicReady { topic: TopicIndex(index) },
             Standing::Refused(error) => Event::TopicFailed { topic: TopicIndex(index), error },
         };
-        topic.awaited = false;
+        self.records.topics.told(now, index);
         self.outbox.event(event);
     }
 }

@@ -58,6 +58,7 @@ impl Producer {
         match response.error {
             0 if response.producer_id >= 0 && response.epoch >= 0 && self.identity.is_new(response.producer_id) => {
                 self.control.producer_id = ProducerIdRequest::Idle;
+                self.control.servers.helped(server);
                 let (producer_id, epoch) = (response.producer_id, response.epoch);
                 log::debug!("producer id {producer_id}, epoch {epoch}");
                 self.identity.given = Some(producer_id);

@@ -177,8 +177,10 @@ impl Producer {
             self.consider(&mut choice, now, broker.server, broker.conn, false);
         }
         if self.config.rebootstrap || known.is_empty() {
+            // A server may know of no other one, and be wrong.
+            let stranger = !known.iter().all(|server| self.control.servers.is_no_help(*server)) || known.is_empty();
             for server in self.control.servers.bootstrap().filter(|server| !known.contains(server)) {
-                self.consider(&mut choice, now, server, None, true);
+                self.consider(&mut choice, now, server, None, stranger);
             }
         }
         let none_left = choice.best.is_none_or(|(rank, ..)| rank.stranger);

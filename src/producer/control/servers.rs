@@ -122,6 +122,8 @@ pub(crate) struct Server {
     pub(crate) control: Option<ConnId>,
     /// Counts the turns that were lost, of all servers: the later this one lost its last, the later it is asked again.
     lost_turn: u64,
+    /// Turns that it lost since an answer of it helped.
+    lost_in_a_row: u32,
     /// A request was answered once: it speaks what this client speaks.
     pub(crate) proven: bool,
     /// What happened to its last connection for records, unless it has answered on one since.
@@ -150,6 +152,9 @@ impl Trouble {
         }
     }
 }
+
+/// A server that has lost so many turns in a row is no help.
+const NO_HELP: u32 = 3;
 
 /// In which order servers are asked: brokers before others, then who lost its turn longest ago, then who is at hand, then who has
 /// least to do, then who was tried longest ago, then by lot.
@@ -284,7 +289,20 @@ impl Servers {
             return;
         }
         self.turns_lost += 1;
-        self[index].lost_turn = self.turns_lost;
+        let lost = self.turns_lost;
+        let server = &mut self[index];
+        server.lost_turn = lost;
+        server.lost_in_a_row = server.lost_in_a_row.saturating_add(1);
+    }
+
+    /// An answer of it helped.
+    pub(crate) fn helped(&mut self, index: u32) {
+        self[index].lost_in_a_row = 0;
+    }
+
+    /// Whether nothing that it said of late was of any help.
+    pub(crate) fn is_no_help(&self, index: u32) -> bool {
+        self[index].lost_in_a_row >= NO_HELP && !planted("strangers-never-asked")
     }
 
     /// When it last lost its turn, in the order of all turns lost.
@@ -352,6 +370,7 @@ impl Server {
             attempts: Attempts::NONE,
             control: None,
             lost_turn: 0,
+            lost_in_a_row: 0,
             proven: false,
             trouble: None,
             refusal: None,

@@ -236,12 +236,15 @@ impl Producer {
         let of_before = entry.topic_id != topic.id && entry.topic_id != [0; 16];
         if answer.error == 0 {
             if !of_before {
-                topic.acknowledged();
+                topic.trust_id();
             }
             let known = |value: i64| (value >= 0).then_some(value);
             let base_offset = known(answer.base_offset);
             self.succeed(now, slot, Written { base_offset, log_append_time: known(answer.log_append_time) });
             return;
+        }
+        if ErrorCode(answer.error) == ErrorCode::UNKNOWN_TOPIC_ID && !of_before {
+            topic.doubt_id();
         }
         if !proves_unwritten(answer.error) {
             self.records.batches[slot].tainted = true;

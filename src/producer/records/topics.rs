@@ -24,6 +24,12 @@ const MOST_LEFT: usize = 16;
 /// How often in a row an id that the topic has left is taken for old metadata.
 const TOLD_LEFT: u32 = 10;
 
+/// So often, whatever is told between, where brokers do not know the id that is taken for the newer one.
+const TOLD_LEFT_BESIDE_AN_UNKNOWN: u32 = 3;
+
+/// The era of a topic about which nobody has asked for long.
+const FORGOTTEN: u32 = u32::MAX;
+
 /// What an id in a metadata answer says of the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdTold {
@@ -56,6 +62,8 @@ pub(crate) struct Topic {
     left: Vec<Uuid>,
     /// How often in a row metadata told one of those, while nothing succeeded under its id.
     left_told: u32,
+    /// A broker does not know its id, and none has taken a batch under it.
+    id_unknown: bool,
     pub(crate) standing: Standing,
     /// Indices of its partitions; the place is the partition's number. Those at and beyond `count` are gone: the topic
     /// was re-created with fewer.
@@ -68,11 +76,11 @@ pub(crate) struct Topic {
     pub(crate) awaited: bool,
     /// The last error that the cluster answered for it.
     pub(crate) last_error: Option<ErrorCode>,
-    /// When something was last sent to it, or it was last asked for.
+    /// When something was last sent to it, or it was last asked for. Later than now where somebody has time to send.
     last_used: Instant,
     /// Answers in a row that named fewer partitions than are known.
     pub(crate) fewer: u32,
-    /// Under which era of the cluster it was last answered: see `Control::era`.
+    /// Under which era of the cluster it was last answered (see `Control::era`), or [`FORGOTTEN`].
     pub(crate) era: u32,
     /// The partition (its number) that records without key go to, and how many bytes went there.
     sticky: Option<(u32, usize)>,
@@ -187,6 +195,7 @@ impl Topics {
             id: Uuid::default(),
             left: Vec::new(),
             left_told: 0,
+            id_unknown: false,
             standing: Standing::Unknown,
             partitions: Vec::new(),
             count: 0,
@@ -223,6 +232,14 @@ impl Topics {
         if !topic.asked {
             self.want(index);
         }
+    }
+
+    /// Who waited for the topic is told about it, and has `max.block.ms` to send something.
+    pub(crate) fn told(&mut self, now: Instant, index: u32) {
+        let more = self.max_wait.saturating_sub(self.max_idle);
+        let topic = &mut self.entries[index as usize];
+        topic.awaited = false;
+        topic.last_used = topic.last_used.max(now + more);
     }
 
     /// Something about the topic is to be known: it is asked about once more.
@@ -301,15 +318,28 @@ impl Topics {
             let refused = matches!(self[*index].standing, Standing::Refused(_)) && planted("refused-topic-not-asked");
             self.is_in_use(*index, now, &holds_open) && !refused
         };
-        let asked: Vec<u32> = match all {
-            true => (0..self.len()).filter(in_use).collect(),
-            false => listed.into_iter().filter(in_use).collect(),
+        let (asked, idle): (Vec<u32>, Vec<u32>) = match all {
+            true => (0..self.len()).partition(in_use),
+            false => listed.into_iter().partition(in_use),
         };
+        for index in idle {
+            self.forget(index);
+        }
         for index in &asked {
             self.entries[*index as usize].asked = true;
         }
         self.asked = asked;
         self.refresh.sent(now);
+    }
+
+    /// The topic is not asked about any more: before something is sent to it again it is looked at anew, as in Java. It may be
+    /// another one by then.
+    fn forget(&mut self, index: u32) {
+        let topic = &mut self.entries[index as usize];
+        if topic.standing == Standing::Known && !planted("idle-topic-remembered") {
+            topic.standing = Standing::Unknown;
+            topic.era = FORGOTTEN;
+        }
     }
 
     /// The names in the request on its way.
@@ -343,13 +373,17 @@ impl Topic {
     }
 
     /// Metadata tell the topic's id. One that it has left is old news, unless nothing else is heard any more: then clients were
-    /// moved to another cluster, and back.
+    /// moved to another cluster, and back. Or the id that is taken for the newer one is the older: it was learnt later, from a
+    /// server that is behind. Then brokers do not know it.
     pub(crate) fn id_told(&mut self, id: Uuid) -> IdTold {
         if id == Uuid::default() {
             return IdTold::Same; // brokers before 2.8 tell none
         }
+        let doubted = self.id_unknown && !planted("unknown-id-not-doubted");
         if id == self.id {
-            self.left_told = 0;
+            if !doubted {
+                self.left_told = 0;
+            }
             return IdTold::Same;
         }
         if self.id == Uuid::default() {
@@ -359,7 +393,7 @@ impl Topic {
         let back = self.left.contains(&id) && !planted("old-topic-id-believed");
         if back {
             self.left_told += 1;
-            if self.left_told <= TOLD_LEFT {
+            if self.left_told <= if doubted { TOLD_LEFT_BESIDE_AN_UNKNOWN } else { TOLD_LEFT } {
                 return IdTold::Left;
             }
             self.left.retain(|left| *left != id);
@@ -368,14 +402,20 @@ impl Topic {
             self.left.remove(0);
         }
         self.left.push(core::mem::replace(&mut self.id, id));
-        self.left_told = 0;
+        self.trust_id();
         IdTold::Another { back }
     }
 
-    /// A batch was acknowledged under the id that is known.
+    /// A batch was acknowledged under the id that is known, or it is another one.
     #[inline]
-    pub(crate) fn acknowledged(&mut self) {
+    pub(crate) fn trust_id(&mut self) {
         self.left_told = 0;
+        self.id_unknown = false;
+    }
+
+    /// A broker does not know the id that is known here.
+    pub(crate) fn doubt_id(&mut self) {
+        self.id_unknown = true;
     }
 
     /// The partition that records without key stick to.

@@ -4,10 +4,9 @@
 use core::time::Duration;
 
 use milena::Instant;
-use milena::cluster::Request;
 
 use super::World;
-use crate::plan::{Act, not_yet};
+use crate::plan::Act;
 
 /// How soon records are delivered that are sent while one server at least is well and knows the truth.
 const SOON: Duration = Duration::from_secs(15);
@@ -57,11 +56,6 @@ impl World {
         }
     }
 
-    /// Whether records of an act have to be delivered soon.
-    fn is_due_soon(&self) -> bool {
-        !(not_yet("fewer-by-name") && self.plan.faults.recreate > 0 && self.plan.newest(Request::Metadata) < 10)
-    }
-
     /// Goes on with the acts. Returns whether they are over.
     pub(super) fn act(&mut self) -> Result<bool, String> {
         if self.plan.acts.is_empty() {
@@ -100,14 +94,14 @@ impl World {
             Stage::Sends(since, until) => {
                 while (self.books.records.len() as u64) < until {
                     let topic = format!("topic-{}", self.books.records.len() as u64 % self.plan.topics);
-                    if !self.send_to(&topic, None, None, self.is_due_soon())? {
+                    if !self.send_to(&topic, None, None, true)? {
                         break;
                     }
                 }
                 if (self.books.records.len() as u64) == until && !self.books.is_open() {
                     self.acts.stage = Stage::Between;
                     self.sometimes("all was well after an act");
-                } else if self.now > since + SOON && self.is_due_soon() {
+                } else if self.now > since + SOON {
                     let open = self.books.records.len() as u64 - self.books.delivered - self.books.failed;
                     return Err(format!(
                         "LATE: {open} records are not delivered {SOON:?} after they were sent, in calm"

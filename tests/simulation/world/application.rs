@@ -93,7 +93,12 @@ impl World {
         self.note(|| format!("a send to {name:.20}"));
         self.used.insert(name.to_string(), self.now);
         match self.producer.send(self.now, &Record::new(name).value(b"nobody gets this")) {
-            Err(SendError::NotReady { .. } | SendError::TopicFailed(_) | SendError::BufferFull { .. }) => {
+            Err(
+                SendError::NotReady { .. }
+                | SendError::TopicFailed(_)
+                | SendError::BufferFull { .. }
+                | SendError::AccessDenied(_),
+            ) => {
                 self.sometimes("a topic could not be had");
                 Ok(())
             }
@@ -168,7 +173,8 @@ impl World {
                 self.waits_for_room = true;
                 Ok(Told::Later)
             }
-            Err(SendError::TopicFailed(_)) => {
+            // A server that breaks off at the first request may be one that wants to know who it is.
+            Err(SendError::TopicFailed(_) | SendError::AccessDenied(_)) => {
                 self.waits_for_topic.insert(topic, self.now + Duration::from_millis(100));
                 Ok(Told::Later)
             }

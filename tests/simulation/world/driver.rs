@@ -5,7 +5,6 @@ use core::time::Duration;
 use milena::{ConnId, Event, Input, Job, Output};
 
 use super::World;
-use crate::plan::not_yet;
 
 impl World {
     /// The driver: hands in what came, says when time is over, drains when it is told to, writes when it is told to.
@@ -19,7 +18,7 @@ impl World {
         let due = self.wait.is_some_and(|at| at <= self.now);
         if told || due {
             self.drain()?;
-        } else if !not_yet("asleep") {
+        } else {
             self.look_again()?;
         }
         let unblocked: Vec<ConnId> = self

@@ -18,7 +18,7 @@ use milena::{Compressor, Config, ConnId, Instant, Job, Producer, UnixTime};
 
 use crate::laws::Books;
 use crate::plan::{Dice, Plan};
-use crate::servers::{Gremlin, Mood, Orders, Shared};
+use crate::servers::{Gremlin, Mood, Orders, Shared, View};
 use acts::Acts;
 use application::Pending;
 use network::Wire;
@@ -79,6 +79,9 @@ pub fn has_late_copies(plan: &Plan) -> bool {
         > 0
         || f.delay > 0
 }
+
+/// So long after the last fault the application may go on trying to send.
+const LAST_TRY: Duration = Duration::from_secs(300);
 
 /// Numbers of the plan that every step needs.
 #[derive(Debug)]
@@ -271,7 +274,8 @@ impl World {
             }
             if let (Some(end), Some(last)) = (&mut end, self.books.records.last()) {
                 let acts = self.act_deadline().unwrap_or(Instant::ZERO);
-                *end = (*end).max(last.sent.max(acts) + patience);
+                let tried = self.used.values().max().copied().unwrap_or_default();
+                *end = (*end).max(last.sent.max(acts).max(tried.min(self.trouble_until + LAST_TRY)) + patience);
             }
             if end.is_some_and(|end| self.now > end) {
                 return Err(format!(
@@ -385,22 +389,27 @@ impl World {
         Ok(())
     }
 
+    /// Without ids an answer that is old looks like a topic that is another one, with fewer partitions: what counts is what
+    /// several in a row say. A server that lags for good says it again and again, or keeps others from being believed.
+    fn is_blind(&self) -> bool {
+        let lags = matches!(self.plan.lasting, Some((.., Mood::View(View::Lagging))));
+        lags && self.plan.faults.recreate + self.plan.faults.grow > 0 && !self.plan.by_id()
+    }
+
     /// After the faults have ended, what is open succeeds, unless its time was up soon after or an earlier batch of the
     /// partition failed in doubt.
     fn check_late_failure(&mut self, delivery: &milena::Delivery, error: &milena::DeliveryError) -> Result<(), String> {
         use milena::DeliveryErrorKind as Kind;
         let calm = self.trouble_until;
-        // A broker that tells no topic ids can't make the client see that a topic is another one, with fewer partitions.
-        let blind = self.plan.faults.recreate > 0 && self.plan.newest(Request::Metadata) < 10;
         // Decided while there were faults, told when the batches before it were resolved.
         // Old versions have no words with an error.
         let wordless = self.plan.newest(Request::Produce) < 8 && matches!(error.kind, Kind::Refused(_));
         let decided = error.message.as_deref() == Some("on demand") || wordless;
-        // By name, what stands behind a refused batch can't be known not to be written.
+        // By name, what stands behind a refused batch can't be known not to be written: it ends at its own deadline.
         let by_name = !self.plan.by_id() && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
-        let excused = blind
-            || decided
+        let excused = decided
             || by_name
+            || self.is_blind()
             || match &error.kind {
                 Kind::TimedOut(_) => {
                     let soon = self.now < calm + Duration::from_secs(15);
@@ -410,10 +419,9 @@ impl World {
                 // The topic was created again with fewer; that may be seen late.
                 Kind::PartitionGone => self.plan.faults.recreate > 0,
                 Kind::Aborted => self.ending,
+                Kind::RetriesExhausted(_) => self.plan.option("retries").is_some(),
                 // Too large for the topic, each record by itself.
-                Kind::Refused(code) => {
-                    matches!(code.code(), 10 | 47 | 17 | 29) || self.now < calm + Duration::from_secs(15)
-                }
+                Kind::Refused(code) => matches!(code.code(), 10 | 47) || self.now < calm + Duration::from_secs(15),
                 _ => self.now < calm + Duration::from_secs(15),
             };
         if excused { Ok(()) } else { Err(format!("AVOIDABLE: {delivery:?} long after the faults ended")) }
