@@ -205,8 +205,10 @@ impl fmt::Display for Hint<'_> {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The topic's partitions are not known yet (or not the one asked for). They were asked for: try again after
-    /// [`Event::TopicReady`](crate::Event::TopicReady); `TopicFailed` says that it will not come.
+    /// The topic's partitions are not known yet (or not the one asked for), or were forgotten because nothing was sent to it for
+    /// `metadata.max.idle.ms`. They are asked for: try again after [`Event::TopicReady`](crate::Event::TopicReady); `TopicFailed`
+    /// says that it will not come. A topic that there is not is asked about for `max.block.ms` or `metadata.max.idle.ms` (the longer)
+    /// after the last send to it; then no event follows, and another send asks anew.
     #[error("the topic's partitions are not known yet")]
     NotReady {
         /// The topic.
