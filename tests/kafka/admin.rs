@@ -158,7 +158,7 @@ fn call<Q: Request>(server: &str, version: i16, request: &Q) -> Option<Q::Respon
 }
 
 /// Looks until it is so.
-fn until<T>(look: impl Fn() -> Option<T>) -> T {
+pub fn until<T>(look: impl Fn() -> Option<T>) -> T {
     for _ in 0..ATTEMPTS {
         if let Some(seen) = look() {
             return seen;

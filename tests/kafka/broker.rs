@@ -277,6 +277,16 @@ impl Kafka {
         &self.nodes[node].gates.as_ref().expect("the node has gates").controllers
     }
 
+    /// Whatever a scenario has left closed is open again.
+    pub fn open_gates(&self) {
+        for gates in self.nodes.iter().filter_map(|node| node.gates.as_ref()) {
+            gates.clients.open();
+            gates.clients.hold_answers(Duration::ZERO);
+            gates.clients.refuse_producer_ids(0);
+            gates.controllers.open();
+        }
+    }
+
     /// A file in the cluster's folder.
     pub fn file(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
@@ -331,10 +341,12 @@ impl Kafka {
         usize::try_from(leaders[partition as usize] - 1).ok()
     }
 
-    /// The node (counted from 0) that leads a partition.
+    /// The node (counted from 0) that leads a partition, once one does.
     pub fn leader(&self, topic: &str, partition: u32) -> usize {
-        let leaders = admin::leaders(&self.servers(), topic).expect("the topic is there");
-        usize::try_from(leaders[partition as usize] - 1).expect("it has a leader")
+        admin::until(|| {
+            let leaders = admin::leaders(&self.servers(), topic)?;
+            usize::try_from(leaders.get(partition as usize)? - 1).ok()
+        })
     }
 
     /// Moves a partition's leadership to a node, by giving that node the first place among the replicas.

@@ -76,6 +76,7 @@ fn main() {
         let failed_before = report.failed;
         for (name, scenario) in scenarios {
             report.run(name, || scenario(&mut kafka));
+            kafka.open_gates();
         }
         if report.failed > failed_before {
             println!("logs of the brokers: {}", kafka.keep());
