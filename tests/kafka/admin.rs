@@ -1,6 +1,7 @@
 //! What an operator does to a cluster, in versions of the requests that Kafka 2.1 to 4.4 know, without the seconds that a tool
 //! of Kafka's takes to start.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -14,8 +15,7 @@ use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, ApiKey, BrokerId, CreateAclsRequest, CreateTopicsRequest, DeleteAclsRequest,
-    DeleteTopicsRequest, ElectLeadersRequest, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader,
-    TopicName,
+    DeleteTopicsRequest, ElectLeadersRequest, MetadataRequest, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 
@@ -43,12 +43,19 @@ pub fn delete_topic(servers: &[String], topic: &str) {
     ask_controller(servers, 1, &request, code, |code| matches!(code, 0 | 3));
 }
 
-/// The ids of the partitions' leaders, as the first server that answers has them.
+/// The ids of the partitions' leaders, as the server has them that knows the newest.
 pub fn leaders(servers: &[String], topic: &str) -> Option<Vec<i32>> {
-    let metadata = metadata(servers, topic)?;
-    let mut partitions = metadata.topics.into_iter().next()?.partitions;
-    partitions.sort_by_key(|partition| partition.partition_index);
-    Some(partitions.iter().map(|partition| partition.leader_id.0).collect())
+    let wanted = MetadataRequestTopic::default().with_name(Some(name(topic)));
+    let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(false);
+    let mut newest: BTreeMap<i32, (i32, i32)> = BTreeMap::new();
+    for metadata in servers.iter().filter_map(|server| call(server, 7, &request)) {
+        for partition in metadata.topics.into_iter().flat_map(|topic| topic.partitions) {
+            let told = (partition.leader_epoch, partition.leader_id.0);
+            let known = newest.entry(partition.partition_index).or_insert(told);
+            *known = told.max(*known);
+        }
+    }
+    (!newest.is_empty()).then(|| newest.into_values().map(|(_, leader)| leader).collect())
 }
 
 /// Gives a partition these replicas, and makes the first of them its leader.
@@ -130,12 +137,6 @@ fn controller(servers: &[String]) -> Option<String> {
     let metadata = servers.iter().find_map(|server| call(server, 4, &request))?;
     let node = metadata.brokers.iter().find(|broker| broker.node_id == metadata.controller_id)?;
     Some(format!("{}:{}", node.host, node.port))
-}
-
-fn metadata(servers: &[String], topic: &str) -> Option<MetadataResponse> {
-    let wanted = MetadataRequestTopic::default().with_name(Some(name(topic)));
-    let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(false);
-    servers.iter().find_map(|server| call(server, 4, &request))
 }
 
 /// One request on a connection of its own; `None` if it is not answered.
