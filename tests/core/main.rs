@@ -12,6 +12,7 @@ mod rules;
 mod script;
 mod truth;
 
+mod hostile_peer;
 mod identity;
 mod probe;
 mod usual;
