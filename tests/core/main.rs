@@ -13,6 +13,7 @@ mod script;
 mod truth;
 
 mod eyes;
+mod hostile_peer;
 mod identity;
 mod probe;
 mod usual;
