@@ -107,6 +107,140 @@ typedef int32_t milena_result;
 #endif // __cplusplus
 
 /**
+ * What the host has to do or may want to know: see `milena_output.kind`.
+ */
+enum milena_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Nothing until `time`, or for ever if that is `UINT64_MAX`, unless there is input, a call made `milena_take_wake` say 1, or more is
+   * sent. Always the last of a drain. When that time comes: `milena_timeout`.
+   */
+  MILENA_WAIT = 0,
+  /**
+   * Open a TCP stream to `host` and `port`, call it `conn`, and say `milena_connected` or `milena_disconnected`. If the name has several
+   * addresses, `attempt` says which to try first.
+   */
+  MILENA_CONNECT = 1,
+  /**
+   * Close the stream `conn`, whatever its state; nothing has to be said.
+   */
+  MILENA_DISCONNECT = 2,
+  /**
+   * There is something to write to `conn`: `milena_transmit` until there is no more or the stream takes no more.
+   */
+  MILENA_TRANSMIT = 3,
+  /**
+   * Get a token for OAUTHBEARER until `time`, and say `milena_token`.
+   */
+  MILENA_TOKEN = 4,
+  /**
+   * Records stand in the log: `count` of `batch` from place `index` on, at `offset` and behind (-1 where no broker told).
+   */
+  MILENA_DELIVERED = 5,
+  /**
+   * Records were not delivered: `count` of `batch` from place `index` on; `text` says why, `name` and `code` are Kafka's, and
+   * `possibly_written` says whether they may stand in the log nevertheless.
+   */
+  MILENA_NOT_DELIVERED = 6,
+  /**
+   * Everything that was sent before the flush `id` has been named by one of the two above; `count` of it have failed.
+   */
+  MILENA_FLUSHED = 7,
+  /**
+   * What is known of `topic` allows to send to it.
+   */
+  MILENA_TOPIC_READY = 8,
+  /**
+   * The cluster refuses `topic`: `code`, `name`.
+   */
+  MILENA_TOPIC_FAILED = 9,
+  /**
+   * There is room again: `bytes` of `buffer.memory` are free.
+   */
+  MILENA_WRITABLE = 10,
+  /**
+   * No server lets this client in: `text`. It is tried on, slowly.
+   */
+  MILENA_DENIED = 11,
+  /**
+   * The producer can never deliver again: `text`. What is open fails.
+   */
+  MILENA_FATAL = 12,
+  /**
+   * A connection could not be made or broke, for logs: `conn`, `host`, `port`, `text`. The producer goes on by itself.
+   */
+  MILENA_CONNECTION_FAILED = 13,
+  /**
+   * A broker asked for a pause of `time` nanoseconds, which is kept.
+   */
+  MILENA_THROTTLED = 14,
+  /**
+   * `milena_close` or `milena_abort` is complete.
+   */
+  MILENA_CLOSED = 15,
+  /**
+   * Something that this version has no number for: for logs, in `text`.
+   */
+  MILENA_OTHER = 16,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum milena_kind milena_kind;
+#else
+typedef uint32_t milena_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Why a stream ended or could not be opened.
+ */
+enum milena_cause
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The other side closed it.
+   */
+  MILENA_CAUSE_CLOSED = 0,
+  /**
+   * The name could not be resolved.
+   */
+  MILENA_CAUSE_RESOLVE = 1,
+  /**
+   * It could not be opened.
+   */
+  MILENA_CAUSE_CONNECT = 2,
+  /**
+   * The TLS handshake failed.
+   */
+  MILENA_CAUSE_TLS = 3,
+  /**
+   * Reading or writing failed.
+   */
+  MILENA_CAUSE_IO = 4,
+  /**
+   * The host closed it.
+   */
+  MILENA_CAUSE_LOCAL = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum milena_cause milena_cause;
+#else
+typedef uint32_t milena_cause;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * A producer: a number that is never 0.
+ */
+typedef uint32_t milena_handle;
+
+/**
  * Bytes of somebody else's. A null pointer with length 0 is "null" where Kafka knows null (key, value, a header's value); an
  * empty one has any other pointer.
  */
@@ -114,17 +248,12 @@ typedef struct {
   /**
    * Where they are.
    */
-  const uint8_t *data;
+  const void *data;
   /**
    * How many.
    */
   size_t len;
 } milena_bytes;
-
-/**
- * A producer: a number that is never 0.
- */
-typedef uint32_t milena_handle;
 
 /**
  * A header of a record.
@@ -348,12 +477,13 @@ uint32_t milena_version(void);
  * # Safety
  * All pointers have to be as the module says; `seed` names 32 bytes.
  */
-milena_result milena_new(milena_bytes options,
+milena_result milena_new(const char *options,
+                         size_t options_len,
                          uint64_t now,
                          int64_t time_of_day,
                          const uint8_t *seed,
                          milena_handle *handle,
-                         uint8_t *error,
+                         char *error,
                          size_t error_room);
 
 /**
@@ -387,7 +517,8 @@ milena_result milena_send(milena_handle handle,
  */
 milena_result milena_want_topic(milena_handle handle,
                                 uint64_t now,
-                                milena_bytes name,
+                                const char *name,
+                                size_t name_len,
                                 uint32_t *topic);
 
 /**
@@ -407,7 +538,10 @@ milena_result milena_topic_name(milena_handle handle,
  * # Safety
  * As the module says.
  */
-milena_result milena_partition_count(milena_handle handle, milena_bytes name, uint32_t *count);
+milena_result milena_partition_count(milena_handle handle,
+                                     const char *name,
+                                     size_t name_len,
+                                     uint32_t *count);
 
 /**
  * Makes all that was sent leave without waiting for more. MILENA_FLUSHED follows with the `id` (may be null) when each record has its
@@ -451,7 +585,8 @@ milena_result milena_disconnected(milena_handle handle,
                                   uint64_t now,
                                   uint32_t conn,
                                   uint32_t cause,
-                                  milena_bytes words);
+                                  const char *words,
+                                  size_t words_len);
 
 /**
  * Bytes that were read from a stream, cut anywhere. What may follow: `milena_poll`. Errors: those of every function.
@@ -462,7 +597,7 @@ milena_result milena_disconnected(milena_handle handle,
 milena_result milena_received(milena_handle handle,
                               uint64_t now,
                               uint32_t conn,
-                              const uint8_t *data,
+                              const void *data,
                               size_t len);
 
 /**
@@ -489,7 +624,8 @@ milena_result milena_time_of_day(milena_handle handle,
  */
 milena_result milena_token(milena_handle handle,
                            uint64_t now,
-                           milena_bytes token,
+                           const char *token,
+                           size_t token_len,
                            uint64_t lifetime);
 
 /**
@@ -500,7 +636,8 @@ milena_result milena_token(milena_handle handle,
  */
 milena_result milena_no_token(milena_handle handle,
                               uint64_t now,
-                              milena_bytes words);
+                              const char *words,
+                              size_t words_len);
 
 /**
  * 1 in `wake` if a drain by `milena_poll` would now say something other than the last MILENA_WAIT. To be looked at after `milena_send`,
@@ -562,7 +699,7 @@ milena_result milena_get_status(milena_handle handle, milena_status *status);
  * As the module says.
  */
 milena_result milena_last_error(milena_handle handle,
-                                uint8_t *text,
+                                char *words,
                                 size_t room,
                                 size_t *len);
 
@@ -578,7 +715,7 @@ milena_result milena_error_name(int32_t code, milena_bytes *name);
 /**
  * Memory of the module's own, for hosts of WebAssembly: null if there is none. `milena_dealloc` gives it back.
  */
-uint8_t *milena_alloc(size_t size);
+void *milena_alloc(size_t size);
 #endif
 
 #if defined(__wasm__)
@@ -588,25 +725,25 @@ uint8_t *milena_alloc(size_t size);
  * # Safety
  * It has to be of `milena_alloc`, of this size, and not given back before.
  */
-void milena_dealloc(uint8_t *data, size_t size);
+void milena_dealloc(void *data, size_t size);
 #endif
 
 /**
  * Memory of `size` bytes, aligned to `align` (a power of two, 16 at most); null if there is none. The program's own.
  */
-extern uint8_t *milena_host_alloc(size_t size,
-                                  size_t align);
+extern void *milena_host_alloc(size_t size,
+                               size_t align);
 
 /**
  * Gives back what `milena_host_alloc` gave. The program's own.
  */
-extern void milena_host_free(uint8_t *data, size_t size, size_t align);
+extern void milena_host_free(void *data, size_t size, size_t align);
 
 /**
  * Something is wrong beyond repair, such as memory that is used up where nothing can be refused: says why. Must not return; a device
  * is reset. The program's own.
  */
-extern void milena_host_panic(const uint8_t *text,
+extern void milena_host_panic(const char *text,
                               size_t len);
 
 /**

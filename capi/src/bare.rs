@@ -1,16 +1,17 @@
 //! For programs without the standard library, written in C: memory and the end of the world are theirs.
 
 use core::alloc::{GlobalAlloc, Layout};
+use core::ffi::{c_char, c_void};
 use core::fmt::Write;
 
 unsafe extern "C" {
     /// Memory of `size` bytes, aligned to `align` (a power of two, 16 at most); null if there is none. The program's own.
-    fn milena_host_alloc(size: usize, align: usize) -> *mut u8;
+    fn milena_host_alloc(size: usize, align: usize) -> *mut c_void;
     /// Gives back what `milena_host_alloc` gave. The program's own.
-    fn milena_host_free(data: *mut u8, size: usize, align: usize);
+    fn milena_host_free(data: *mut c_void, size: usize, align: usize);
     /// Something is wrong beyond repair, such as memory that is used up where nothing can be refused: says why. Must not return; a device
     /// is reset. The program's own.
-    fn milena_host_panic(text: *const u8, len: usize) -> !;
+    fn milena_host_panic(text: *const c_char, len: usize) -> !;
     /// Interrupts off; returns whether they were on. The program's own; on one core and without interrupts that use a producer both may do
     /// nothing.
     fn milena_host_lock() -> u8;
@@ -22,11 +23,11 @@ struct Host;
 
 unsafe impl GlobalAlloc for Host {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        unsafe { milena_host_alloc(layout.size(), layout.align()) }
+        unsafe { milena_host_alloc(layout.size(), layout.align()).cast() }
     }
 
     unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
-        unsafe { milena_host_free(data, layout.size(), layout.align()) }
+        unsafe { milena_host_free(data.cast(), layout.size(), layout.align()) }
     }
 }
 
@@ -66,5 +67,5 @@ impl Write for Line {
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     let mut line = Line { bytes: [0; 160], len: 0 };
     let _ = write!(line, "{info}");
-    unsafe { milena_host_panic(line.bytes.as_ptr(), line.len) }
+    unsafe { milena_host_panic(line.bytes.as_ptr().cast(), line.len) }
 }

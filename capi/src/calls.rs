@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::ffi::{c_char, c_void};
 use core::fmt::Display;
 use core::time::Duration;
 
@@ -14,7 +15,7 @@ use milena::{
 
 use crate::table::{self, Entry};
 use crate::types::*;
-use crate::words::{copy, place, refusal, slice};
+use crate::words::{copy, place, refusal, slice, text};
 use milena_kind::*;
 use milena_result::*;
 
@@ -43,12 +44,13 @@ pub extern "C" fn milena_version() -> u32 {
 /// All pointers have to be as the module says; `seed` names 32 bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_new(
-    options: milena_bytes,
+    options: *const c_char,
+    options_len: usize,
     now: u64,
     time_of_day: i64,
     seed: *const u8,
     handle: *mut milena_handle,
-    error: *mut u8,
+    error: *mut c_char,
     error_room: usize,
 ) -> milena_result {
     let made = table::guard(|| {
@@ -57,8 +59,9 @@ pub unsafe extern "C" fn milena_new(
         let seed = unsafe { slice(seed, 32) }.map_err(|it| (it, "the seed is null".to_string()))?;
         let seed = seed.ok_or_else(|| (MILENA_NULL, "the seed is null".to_string()))?;
         let seed = seed.try_into().map_err(|_| (MILENA_BUG, String::new()))?;
-        let text = unsafe { options.text() }.map_err(|it| (it, "the options are no UTF-8".to_string()))?;
-        let config = configure(text).map_err(|words| (MILENA_CONFIG, words))?;
+        let options = unsafe { text(options, options_len) };
+        let options = options.map_err(|it| (it, "the options are null or no UTF-8".to_string()))?;
+        let config = configure(options).map_err(|words| (MILENA_CONFIG, words))?;
         let unix = (time_of_day >= 0).then(|| UnixTime::from_millis(time_of_day));
         let producer = Producer::new(Instant::from_nanos(now), unix, config, seed);
         let handle = table::insert(Box::new(Entry::new(producer)))
@@ -180,11 +183,12 @@ fn say(to: &mut String, words: &dyn Display) {
 pub unsafe extern "C" fn milena_want_topic(
     handle: milena_handle,
     now: u64,
-    name: milena_bytes,
+    name: *const c_char,
+    name_len: usize,
     topic: *mut u32,
 ) -> milena_result {
     table::call(handle, |entry| {
-        let name = unsafe { name.text() }?;
+        let name = unsafe { text(name, name_len) }?;
         let index = entry.producer.want_topic(Instant::from_nanos(now), name);
         let index = index.map_err(|error| refused(entry, &error))?;
         if !topic.is_null() {
@@ -219,12 +223,13 @@ pub unsafe extern "C" fn milena_topic_name(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_partition_count(
     handle: milena_handle,
-    name: milena_bytes,
+    name: *const c_char,
+    name_len: usize,
     count: *mut u32,
 ) -> milena_result {
     table::call(handle, |entry| {
         let to = unsafe { place(count) }?;
-        let partitions = entry.producer.partitions(unsafe { name.text() }?);
+        let partitions = entry.producer.partitions(unsafe { text(name, name_len) }?);
         to.write(partitions.map_or(0, |partitions| partitions.len() as u32));
         Ok(())
     })
@@ -284,9 +289,10 @@ pub unsafe extern "C" fn milena_disconnected(
     now: u64,
     conn: u32,
     cause: u32,
-    words: milena_bytes,
+    words: *const c_char,
+    words_len: usize,
 ) -> milena_result {
-    let words = match unsafe { words.text() } {
+    let words = match unsafe { text(words, words_len) } {
         Ok(words) => words,
         Err(error) => return error,
     };
@@ -311,10 +317,10 @@ pub unsafe extern "C" fn milena_received(
     handle: milena_handle,
     now: u64,
     conn: u32,
-    data: *const u8,
+    data: *const c_void,
     len: usize,
 ) -> milena_result {
-    match unsafe { slice(data, len) } {
+    match unsafe { slice(data.cast(), len) } {
         Ok(bytes) => input(handle, now, Input::Data(ConnId::new(conn), bytes.unwrap_or_default())),
         Err(error) => error,
     }
@@ -343,10 +349,11 @@ pub extern "C" fn milena_time_of_day(handle: milena_handle, now: u64, millis: i6
 pub unsafe extern "C" fn milena_token(
     handle: milena_handle,
     now: u64,
-    token: milena_bytes,
+    token: *const c_char,
+    token_len: usize,
     lifetime: u64,
 ) -> milena_result {
-    match unsafe { token.text() } {
+    match unsafe { text(token, token_len) } {
         Ok(token) => {
             let lifetime = (lifetime != MILENA_FOREVER).then(|| Duration::from_nanos(lifetime));
             input(handle, now, Input::Token(Ok(Token::new(token, lifetime))))
@@ -360,8 +367,13 @@ pub unsafe extern "C" fn milena_token(
 /// # Safety
 /// As the module says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn milena_no_token(handle: milena_handle, now: u64, words: milena_bytes) -> milena_result {
-    match unsafe { words.text() } {
+pub unsafe extern "C" fn milena_no_token(
+    handle: milena_handle,
+    now: u64,
+    words: *const c_char,
+    words_len: usize,
+) -> milena_result {
+    match unsafe { text(words, words_len) } {
         Ok(words) => input(handle, now, Input::Token(Err(words))),
         Err(error) => error,
     }
@@ -602,15 +614,15 @@ pub unsafe extern "C" fn milena_get_status(handle: milena_handle, status: *mut m
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_last_error(
     handle: milena_handle,
-    text: *mut u8,
+    words: *mut c_char,
     room: usize,
     len: *mut usize,
 ) -> milena_result {
     table::call(handle, |entry| {
-        if text.is_null() && room > 0 {
+        if words.is_null() && room > 0 {
             return Err(MILENA_NULL);
         }
-        unsafe { copy(&entry.error, text, room) };
+        unsafe { copy(&entry.error, words, room) };
         if !len.is_null() {
             unsafe { place(len) }?.write(entry.error.len());
         }
@@ -637,9 +649,9 @@ pub unsafe extern "C" fn milena_error_name(code: i32, name: *mut milena_bytes) -
 /// Memory of the module's own, for hosts of WebAssembly: null if there is none. `milena_dealloc` gives it back.
 #[cfg(target_family = "wasm")]
 #[unsafe(no_mangle)]
-pub extern "C" fn milena_alloc(size: usize) -> *mut u8 {
+pub extern "C" fn milena_alloc(size: usize) -> *mut c_void {
     match core::alloc::Layout::from_size_align(size.max(1), 8) {
-        Ok(layout) => unsafe { alloc::alloc::alloc(layout) },
+        Ok(layout) => unsafe { alloc::alloc::alloc(layout).cast() },
         Err(_) => core::ptr::null_mut(),
     }
 }
@@ -650,8 +662,8 @@ pub extern "C" fn milena_alloc(size: usize) -> *mut u8 {
 /// It has to be of `milena_alloc`, of this size, and not given back before.
 #[cfg(target_family = "wasm")]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn milena_dealloc(data: *mut u8, size: usize) {
+pub unsafe extern "C" fn milena_dealloc(data: *mut c_void, size: usize) {
     if let (false, Ok(layout)) = (data.is_null(), core::alloc::Layout::from_size_align(size.max(1), 8)) {
-        unsafe { alloc::alloc::dealloc(data, layout) };
+        unsafe { alloc::alloc::dealloc(data.cast(), layout) };
     }
 }

@@ -1,5 +1,7 @@
 //! What crosses the border: plain numbers and pointers.
 
+use core::ffi::c_void;
+
 /// A producer: a number that is never 0.
 pub type milena_handle = u32;
 
@@ -51,7 +53,7 @@ pub enum milena_result {
 #[derive(Clone, Copy, Debug)]
 pub struct milena_bytes {
     /// Where they are.
-    pub data: *const u8,
+    pub data: *const c_void,
     /// How many.
     pub len: usize,
 }

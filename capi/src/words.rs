@@ -1,5 +1,7 @@
 //! From pointers to what they point to, and back.
 
+use core::ffi::c_char;
+
 use milena::SendError;
 
 use crate::types::{milena_bytes, milena_result};
@@ -10,7 +12,7 @@ impl milena_bytes {
     pub(crate) const NONE: Self = Self { data: core::ptr::null(), len: 0 };
 
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self { data: bytes.as_ptr(), len: bytes.len() }
+        Self { data: bytes.as_ptr().cast(), len: bytes.len() }
     }
 
     /// The bytes, `None` for null.
@@ -18,7 +20,7 @@ impl milena_bytes {
     /// # Safety
     /// They have to be there, and to stay unchanged for `'a`.
     pub(crate) unsafe fn get<'a>(self) -> Result<Option<&'a [u8]>, milena_result> {
-        unsafe { slice(self.data, self.len) }
+        unsafe { slice(self.data.cast(), self.len) }
     }
 
     /// The bytes of what can't be null.
@@ -26,9 +28,17 @@ impl milena_bytes {
     /// # Safety
     /// As for `get`.
     pub(crate) unsafe fn text<'a>(self) -> Result<&'a str, milena_result> {
-        let bytes = unsafe { self.get() }?.unwrap_or_default();
-        core::str::from_utf8(bytes).map_err(|_| MILENA_INVALID_ARGUMENT)
+        unsafe { text(self.data.cast(), self.len) }
     }
+}
+
+/// A text that a pointer and a length name.
+///
+/// # Safety
+/// It has to be there, and to stay unchanged for `'a`.
+pub(crate) unsafe fn text<'a>(data: *const c_char, len: usize) -> Result<&'a str, milena_result> {
+    let bytes = unsafe { slice(data.cast(), len) }?.unwrap_or_default();
+    core::str::from_utf8(bytes).map_err(|_| MILENA_INVALID_ARGUMENT)
 }
 
 /// What a pointer and a count name, `None` for null with 0.
@@ -64,13 +74,13 @@ pub(crate) unsafe fn place<'a, T>(to: *mut T) -> Result<&'a mut core::mem::Maybe
 ///
 /// # Safety
 /// There has to be room for `room` bytes.
-pub(crate) unsafe fn copy(text: &str, to: *mut u8, room: usize) {
+pub(crate) unsafe fn copy(text: &str, to: *mut c_char, room: usize) {
     if to.is_null() || room == 0 {
         return;
     }
     let len = text.len().min(room - 1);
     unsafe {
-        core::ptr::copy_nonoverlapping(text.as_ptr(), to, len);
+        core::ptr::copy_nonoverlapping(text.as_ptr().cast(), to, len);
         to.add(len).write(0);
     }
 }
