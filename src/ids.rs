@@ -7,6 +7,12 @@ use core::fmt;
 pub struct ConnId(pub(crate) u32);
 
 impl ConnId {
+    /// The id of this number: for hosts that know their connections by numbers alone. One that no connection has is as good as
+    /// that of a connection which is gone.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
     /// The id as a number, unique for the life of its producer.
     pub const fn get(self) -> u32 {
         self.0
@@ -24,6 +30,11 @@ impl fmt::Display for ConnId {
 pub struct TopicIndex(pub(crate) u32);
 
 impl TopicIndex {
+    /// The topic of this number, as [`get`](Self::get) gave it.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
     /// The index as a number, for a host's own tables.
     pub const fn get(self) -> usize {
         self.0 as usize
@@ -65,3 +76,10 @@ pub struct RecordId {
 /// A flush that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlushId(pub(crate) u64);
+
+impl FlushId {
+    /// The id as a number, unique for the life of its producer.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,237 @@
+//! What crosses the border: plain numbers and pointers.
+
+use core::ffi::c_void;
+
+/// A producer: a number that is never 0.
+pub type milena_handle = u32;
+
+/// What a function says. Below 0: nothing was done.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum milena_result {
+    /// It is done.
+    MILENA_OK = 0,
+    /// `milena_send`: the topic's partitions are not known yet. They are asked for: again after `MILENA_TOPIC_READY`.
+    MILENA_NOT_READY = -1,
+    /// `milena_send`: `buffer.memory` is used up: again after `MILENA_WRITABLE`.
+    MILENA_BUFFER_FULL = -2,
+    /// `milena_send`: the record is larger than `max.request.size` or `buffer.memory` allows, for ever.
+    MILENA_TOO_LARGE = -3,
+    /// `milena_send`: there is no such partition.
+    MILENA_UNKNOWN_PARTITION = -4,
+    /// `milena_send`: the record's own timestamp is negative.
+    MILENA_INVALID_TIMESTAMP = -5,
+    /// The cluster refuses the topic, or no broker would take its name. A later send asks anew.
+    MILENA_TOPIC_REFUSED = -6,
+    /// No server lets this client in (authentication, TLS). It is tried on, slowly.
+    MILENA_ACCESS_DENIED = -7,
+    /// The producer is closing or closed.
+    MILENA_IS_CLOSED = -8,
+    /// The producer can never deliver again.
+    MILENA_FAILED = -9,
+    /// `milena_new`: the options are wrong.
+    MILENA_CONFIG = -10,
+    /// There is no producer of this handle (any more).
+    MILENA_INVALID_HANDLE = -11,
+    /// A null pointer where something has to be.
+    MILENA_NULL = -12,
+    /// An argument that has no meaning: a text that is not UTF-8, a length above the half of all memory, an unknown number.
+    MILENA_INVALID_ARGUMENT = -13,
+    /// Another call on the same producer is at work.
+    MILENA_BUSY = -14,
+    /// There are as many producers as there can be (1,023).
+    MILENA_TOO_MANY = -15,
+    /// No memory for it.
+    MILENA_NO_MEMORY = -16,
+    /// A fault of this library. The producer is gone.
+    MILENA_BUG = -17,
+}
+
+/// Bytes of somebody else's. A null pointer with length 0 is "null" where Kafka knows null (key, value, a header's value); an
+/// empty one has any other pointer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct milena_bytes {
+    /// Where they are.
+    pub data: *const c_void,
+    /// How many.
+    pub len: usize,
+}
+
+/// A header of a record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct milena_header {
+    /// Its name, a text.
+    pub name: milena_bytes,
+    /// Its value; may be null.
+    pub value: milena_bytes,
+}
+
+/// A record to be sent. It is copied: nothing of it is kept by reference.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct milena_record {
+    /// The topic's name, a text.
+    pub topic: milena_bytes,
+    /// The key; may be null. Without a partition it decides which.
+    pub key: milena_bytes,
+    /// The value; null is a tombstone.
+    pub value: milena_bytes,
+    /// The headers; null if there are none.
+    pub headers: *const milena_header,
+    /// How many headers.
+    pub header_count: usize,
+    /// When it was made, in milliseconds since the Unix epoch; -1 for the time of the send.
+    pub timestamp: i64,
+    /// The partition; -1 lets the key, or the producer, decide.
+    pub partition: i32,
+}
+
+/// What became of a record that was taken.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct milena_sent {
+    /// The batch that it is in: see `milena_output.batch`.
+    pub batch: u64,
+    /// Its timestamp, in milliseconds since the Unix epoch; -1 if nobody told the time of day.
+    pub timestamp: i64,
+    /// Its place in the batch, from 0.
+    pub index: u32,
+    /// The topic's number: see `milena_topic_name`.
+    pub topic: u32,
+    /// The partition.
+    pub partition: i32,
+}
+
+/// What the host has to do or may want to know: see `milena_output.kind`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum milena_kind {
+    /// Nothing until `time`, or for ever if that is `UINT64_MAX`, unless there is input, a call made `milena_take_wake` say 1, or more is
+    /// sent. Always the last of a drain. When that time comes: `milena_timeout`.
+    MILENA_WAIT = 0,
+    /// Open a TCP stream to `host` and `port`, call it `conn`, and say `milena_connected` or `milena_disconnected`. If the name has several
+    /// addresses, `attempt` says which to try first.
+    MILENA_CONNECT = 1,
+    /// Close the stream `conn`, whatever its state; nothing has to be said.
+    MILENA_DISCONNECT = 2,
+    /// There is something to write to `conn`: `milena_transmit` until there is no more or the stream takes no more.
+    MILENA_TRANSMIT = 3,
+    /// Get a token for OAUTHBEARER until `time`, and say `milena_token`.
+    MILENA_TOKEN = 4,
+    /// Records stand in the log: `count` of `batch` from place `index` on, at `offset` and behind (-1 where no broker told).
+    MILENA_DELIVERED = 5,
+    /// Records were not delivered: `count` of `batch` from place `index` on; `text` says why, `name` and `code` are Kafka's, and
+    /// `possibly_written` says whether they may stand in the log nevertheless.
+    MILENA_NOT_DELIVERED = 6,
+    /// Everything that was sent before the flush `id` has been named by one of the two above; `count` of it have failed.
+    MILENA_FLUSHED = 7,
+    /// What is known of `topic` allows to send to it.
+    MILENA_TOPIC_READY = 8,
+    /// The cluster refuses `topic`: `code`, `name`.
+    MILENA_TOPIC_FAILED = 9,
+    /// There is room again: `bytes` of `buffer.memory` are free.
+    MILENA_WRITABLE = 10,
+    /// No server lets this client in: `text`. It is tried on, slowly.
+    MILENA_DENIED = 11,
+    /// The producer can never deliver again: `text`. What is open fails.
+    MILENA_FATAL = 12,
+    /// A connection could not be made or broke, for logs: `conn`, `host`, `port`, `text`. The producer goes on by itself.
+    MILENA_CONNECTION_FAILED = 13,
+    /// A broker asked for a pause of `time` nanoseconds, which is kept.
+    MILENA_THROTTLED = 14,
+    /// `milena_close` or `milena_abort` is complete.
+    MILENA_CLOSED = 15,
+    /// Something that this version has no number for: for logs, in `text`.
+    MILENA_OTHER = 16,
+}
+
+/// One thing to do or to know. Which fields have a meaning depends on `kind`; the others are 0, -1 (`offset`, `log_append_time`,
+/// `partition`) or empty.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct milena_output {
+    /// Nanoseconds on the caller's clock, or a span of nanoseconds.
+    pub time: u64,
+    /// The batch. No two batches whose records are open have the same number.
+    pub batch: u64,
+    /// The offset of the first record; the others follow one by one.
+    pub offset: i64,
+    /// The broker's timestamp of the batch, in milliseconds since the Unix epoch, where the topic asks for that; else -1.
+    pub log_append_time: i64,
+    /// How many records, or failures.
+    pub count: u64,
+    /// The flush.
+    pub id: u64,
+    /// Free bytes.
+    pub bytes: u64,
+    /// A host name or an address.
+    pub host: milena_bytes,
+    /// What is to be said to people.
+    pub text: milena_bytes,
+    /// The name of `code`, or a word such as `DELIVERY_TIMEOUT`.
+    pub name: milena_bytes,
+    /// What it is: a `milena_kind`.
+    pub kind: u32,
+    /// The connection.
+    pub conn: u32,
+    /// How many attempts at this server failed before.
+    pub attempt: u32,
+    /// The topic's number.
+    pub topic: u32,
+    /// The partition.
+    pub partition: i32,
+    /// The first record's place in its batch.
+    pub index: u32,
+    /// A TCP port.
+    pub port: u32,
+    /// Kafka's error code; 0 if it was none of Kafka's.
+    pub code: i32,
+    /// How often the batch was sent.
+    pub attempts: u32,
+    /// 1 if the records may stand in the log although they have failed.
+    pub possibly_written: u32,
+}
+
+/// Why a stream ended or could not be opened.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum milena_cause {
+    /// The other side closed it.
+    MILENA_CAUSE_CLOSED = 0,
+    /// The name could not be resolved.
+    MILENA_CAUSE_RESOLVE = 1,
+    /// It could not be opened.
+    MILENA_CAUSE_CONNECT = 2,
+    /// The TLS handshake failed.
+    MILENA_CAUSE_TLS = 3,
+    /// Reading or writing failed.
+    MILENA_CAUSE_IO = 4,
+    /// The host closed it.
+    MILENA_CAUSE_LOCAL = 5,
+}
+
+/// What a producer did so far.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct milena_status {
+    /// Records that were taken.
+    pub records_accepted: u64,
+    /// Records that stand in the log.
+    pub records_delivered: u64,
+    /// Records that failed.
+    pub records_failed: u64,
+    /// Batches sent, each attempt counted.
+    pub batches_sent: u64,
+    /// Batches put back to be sent again.
+    pub retries: u64,
+    /// Connections that could not be made or broke.
+    pub connection_failures: u64,
+    /// Bytes of `buffer.memory` in use.
+    pub buffered: u64,
+    /// Produce requests that wait for an answer.
+    pub in_flight: u32,
+    /// 1 once the producer is closed.
+    pub closed: u32,
+}
