@@ -279,8 +279,7 @@ impl World {
                 let sent = self.books.records.last().map_or(Instant::ZERO, |last| last.sent);
                 let acts = self.act_deadline().unwrap_or(Instant::ZERO);
                 let tried = self.used.values().max().copied().unwrap_or_default();
-                *end = (*end)
-                    .max(last.sent.max(acts).max((tried + NEXT_TRY).min(self.trouble_until + LAST_TRY)) + patience);
+                *end = (*end).max(sent.max(acts).max((tried + NEXT_TRY).min(self.trouble_until + LAST_TRY)) + patience);
             }
             if end.is_some_and(|end| self.now > end) {
                 return Err(format!(
