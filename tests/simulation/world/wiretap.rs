@@ -221,7 +221,7 @@ impl Wiretap {
             // Up to where the log may go; parts of one that was split may never have been sent.
             let reached = earlier.into_iter().flat_map(|earlier| earlier.range(..before.2));
             let reached = reached.filter(|(sequence, count)| written(sequence, count));
-            let reached = reached.map(|(sequence, count)| sequence.wrapping_add(*count)).last();
+            let reached = reached.map(|(sequence, count)| sequence.wrapping_add(*count)).next_back();
             let behind = before.2 != 0 && reached != Some(before.2);
             if (sent.in_doubt || sent.on_wire > 0) && !(behind && by_id) {
                 return Err(format!("RENUMBERED: {before:?} is in doubt, and goes out as {:?}", batch.stamp));
