@@ -252,7 +252,7 @@ impl Producer {
             self.succeed(now, slot, Written { base_offset, log_append_time: known(answer.log_append_time) });
             return;
         }
-        if ErrorCode(answer.error) == ErrorCode::UNKNOWN_TOPIC_ID && !of_before {
+        if matches!(answer.error, 3 | 6 | 100) && !of_before {
             topic.doubt_id();
         }
         if ErrorCode(answer.error) == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
