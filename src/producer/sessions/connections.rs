@@ -20,8 +20,8 @@ use core::time::Duration;
 /// How often a server may close a connection at its first request before that counts as a refusal.
 const CHANCE: u32 = 2;
 
-/// The longest pause that is kept. Who asks for more is asked again after that, or connected to anew: it may be nonsense, and
-/// the broker were lost for days.
+/// Pauses are kept that long, and as long as a record may live. Brokers have no bound for them; but nothing that is under way is
+/// wanted any more by then, and by nonsense of one answer a broker would be lost for days.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 impl Producer {
@@ -401,7 +401,8 @@ impl Producer {
             return;
         };
         let pause = Duration::from_millis(millis);
-        let until = self.now + if planted("pause-without-end") { pause } else { pause.min(LONGEST_PAUSE) };
+        let longest = LONGEST_PAUSE.max(self.config.delivery_timeout);
+        let until = self.now + if planted("pause-without-end") { pause } else { pause.min(longest) };
         let Some(connection) = self.sessions.connections.get_mut(&conn) else {
             return;
         };
