@@ -45,6 +45,9 @@ enum Told {
 /// So often where only a hint told the newer one.
 const OLDER_THAN_A_HINT: u32 = 2;
 
+/// So often where metadata told the newer one, and no batch was taken since.
+const OLDER_THAN_A_WORD: u32 = 9;
+
 impl Producer {
     /// A metadata response, of this server.
     pub(in crate::producer) fn metadata_known(
@@ -223,9 +226,9 @@ impl Producer {
     fn topic_known(&mut self, now: Instant, index: u32, server: u32, told: &Topic<'_>) -> Told {
         let topic = &mut self.records.topics[index];
         topic.last_error = (told.error != 0).then_some(ErrorCode(told.error));
-        let partitions = in_order(&told.partitions);
+        let told_partitions = in_order(&told.partitions);
         match told.error {
-            0 if !partitions.is_empty() => {}
+            0 if !told_partitions.is_empty() => {}
             17 | 29 => {
                 // The records that are open wait for better times.
                 topic.standing = Standing::Refused(ErrorCode(told.error));
@@ -243,7 +246,14 @@ impl Producer {
         }
         let mut news = if topic.standing == Standing::Known { Told::Nothing } else { Told::New };
         topic.standing = Standing::Known;
-        let recreated = match topic.id_told(told.id) {
+        // Of a cluster that had to be found anew, or a topic that nobody used for long, nothing is older than what was known
+        // before.
+        let found_anew = core::mem::replace(&mut topic.era, self.control.era) != self.control.era;
+        let partitions = &self.records.partitions;
+        let open = self.records.topics.holds_open(index, |at| !partitions[at].is_idle());
+        let nothing_is_older = found_anew && !open;
+        let topic = &mut self.records.topics[index];
+        let recreated = match topic.id_told(told.id, nothing_is_older) {
             IdTold::Same => false,
             IdTold::Another { .. } if planted("re-creation-unseen") => false,
             IdTold::Another { back } => {
@@ -258,17 +268,13 @@ impl Producer {
                 return Told::Old;
             }
         };
-        // Of a cluster that had to be found anew, or a topic that nobody used for long, nothing is older than what was known
-        // before.
-        let era = &mut self.records.topics[index].era;
-        let found_anew = core::mem::replace(era, self.control.era) != self.control.era;
-        let count = partitions.len();
-        if recreated || count > self.records.topics[index].count || self.is_smaller(index, count, found_anew) {
+        let count = told_partitions.len();
+        if recreated || count > self.records.topics[index].count || self.is_smaller(index, count, nothing_is_older) {
             news = news.max(Told::Beside);
             self.resize(index, count, recreated);
         }
         let mut named = 0;
-        for partition in partitions {
+        for partition in told_partitions {
             if partition.error != 0 && partition.leader < 0 {
                 self.records.topics.want(index);
             }
@@ -322,15 +328,13 @@ impl Producer {
 
     /// Whether a topic has fewer partitions than are known. Where brokers tell no topic ids, one that was created anew looks like
     /// one whose metadata is old, but stays so.
-    fn is_smaller(&mut self, index: u32, count: usize, found_anew: bool) -> bool {
-        let partitions = &self.records.partitions;
-        let open = self.records.topics.holds_open(index, |at| !partitions[at].is_idle());
+    fn is_smaller(&mut self, index: u32, count: usize, nothing_is_older: bool) -> bool {
         let topic = &mut self.records.topics[index];
         if count >= topic.count || topic.id != [0; 16] {
-            topic.fewer = 0;
+            topic.as_many_told(count);
             return false;
         }
-        if found_anew && !open {
+        if nothing_is_older {
             topic.fewer = 0;
             return true;
         }
@@ -376,9 +380,11 @@ impl Producer {
         if before == leader {
             return false;
         }
+        let spread = &mut self.records.topics[partition.topic].spread;
         if leader.is_some() != before.is_some() {
-            self.records.topics[partition.topic].spread.leaders_changed();
+            spread.leaders_changed();
         }
+        spread.leader_moved();
         if let Some(before) = before {
             self.control.brokers[before].leads -= 1;
         }
@@ -422,16 +428,20 @@ impl Producer {
     }
 
     /// A leader hint in a Produce response (KIP-951): taken if it is newer than what is known, names a known broker, and is
-    /// about the topic that has the name now.
-    pub(in crate::producer) fn leader_hint(&mut self, entry: &Entry, leader: i32, epoch: i32) {
+    /// about the topic that has the name now. Returns whether it leads elsewhere and may be followed at once: not where the last
+    /// one led nowhere either.
+    pub(in crate::producer) fn leader_hint(&mut self, entry: &Entry, leader: i32, epoch: i32) -> bool {
         let at = entry.partition;
         let of_now = entry.topic_id == self.records.topics[entry.topic].id || planted("hint-of-old-topic-believed");
         let newer = epoch > self.records.partitions[at].leader_epoch || planted("older-hint-believed");
         let leader = self.control.brokers.find(leader);
-        if of_now && newer && leader.is_some() {
-            self.leader_known(at, leader, epoch, planted("older-hint-believed"));
-            self.records.partitions[at].hinted = true;
+        if !of_now || !newer || leader.is_none() {
+            return false;
         }
+        let (before, hinted) = (self.records.partitions[at].leader, self.records.partitions[at].hinted);
+        self.leader_known(at, leader, epoch, planted("older-hint-believed"));
+        self.records.partitions[at].hinted = true;
+        before != leader && !hinted
     }
 
     /// A partition's leader and its epoch. What is older than what is known is not believed, unless it is about another topic or
@@ -445,7 +455,9 @@ impl Producer {
             let stays_so = no_ids && partition.older_epochs > OLDER;
             // A hint comes from one broker, which may have been wrong.
             let wrong_hint = partition.hinted && partition.older_epochs > OLDER_THAN_A_HINT;
-            if !stays_so && !wrong_hint && !planted("older-epoch-believed") {
+            // So may one server have been: nobody has taken a batch since, and nobody else says so.
+            let wrong_word = partition.older_epochs > OLDER_THAN_A_WORD && !planted("one-word-for-ever");
+            if !stays_so && !wrong_hint && !wrong_word && !planted("older-epoch-believed") {
                 if !partition.is_idle() {
                     self.records.topics.want(partition.topic);
                 }
@@ -453,13 +465,15 @@ impl Producer {
             }
         }
         partition.older_epochs = 0;
-        partition.hinted = false;
+        // Metadata that say what a hint has said are of use.
+        let confirmed = core::mem::take(&mut partition.hinted);
         let newer = epoch != partition.leader_epoch;
         partition.leader_epoch = epoch;
-        if newer && partition.is_idle() {
-            partition.sequencing.distrust();
-        }
+        let idle = partition.sent.is_empty();
         let moved = self.lead(at, leader);
+        if (newer || moved) && idle {
+            self.records.partitions[at].sequencing.distrust();
+        }
         if moved {
             let partition = &mut self.records.partitions[at];
             partition.sequencing.ask_no_more();
@@ -477,7 +491,7 @@ impl Producer {
         }
         self.bump_if_needed(at);
         self.list_if_ready(at);
-        if newer || moved { Told::New } else { Told::Nothing }
+        if newer || moved || confirmed { Told::New } else { Told::Nothing }
     }
 
     /// There is a newer leader: what an old one has not answered counts as unanswered (rule 1).

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::batch::Class;
+use crate::planted::planted;
 use crate::producer::delivery::idempotence::Sequencing;
 use crate::producer::list::{Links, List, Table};
 use crate::producer::records::batches::{Batches, Chain, State};
@@ -167,12 +168,17 @@ impl Partition {
         self.sent_count -= 1;
     }
 
-    /// Puts a batch into the queue by its age, for a retry without idempotence.
+    /// Puts a batch into the queue by its age, for a retry without idempotence. Parts of a split batch are of one age: they stand
+    /// by their first records.
     pub(crate) fn requeue(&mut self, batches: &mut Batches, slot: u32) {
-        let serial = batches[slot].serial;
+        let place = |slot: u32| {
+            let batch = &batches[slot];
+            (batch.serial, if planted("parts-out-of-order") { 0 } else { batch.range().start })
+        };
+        let place_of_it = place(slot);
         let mut next = self.queued.first();
         while let Some(queued) = next {
-            if batches[queued].serial > serial {
+            if place(queued) > place_of_it {
                 break;
             }
             next = batches.next_in_partition(queued);
