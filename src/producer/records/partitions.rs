@@ -32,6 +32,8 @@ pub(crate) struct Partition {
     pub(crate) older_epochs: u32,
     /// Only a hint has told that epoch, no metadata yet.
     pub(crate) hinted: bool,
+    /// The server that last told something new of it while it had records, if none was delivered since.
+    pub(crate) told_by: Option<u32>,
     /// Batches not sent yet, oldest first; the last may be open. Without idempotence also those to be sent again.
     pub(crate) queued: List,
     /// How many batches are in `queued`.
@@ -104,6 +106,7 @@ impl Partitions {
             leader_epoch: -1,
             older_epochs: 0,
             hinted: false,
+            told_by: None,
             queued: List::EMPTY,
             queued_count: 0,
             sent: List::EMPTY,
