@@ -451,12 +451,13 @@ impl Producer {
         if !another && epoch >= 0 && epoch < partition.leader_epoch {
             // Where brokers tell no topic ids, a re-created topic looks like one whose metadata is old, but stays so.
             partition.older_epochs += 1;
+            partition.older_in_all += 1;
             let no_ids = self.records.topics[partition.topic].id == [0; 16];
             let stays_so = no_ids && partition.older_epochs > OLDER;
             // A hint comes from one broker, which may have been wrong.
             let wrong_hint = partition.hinted && partition.older_epochs > OLDER_THAN_A_HINT;
-            // So may one server have been: nobody has taken a batch since, and nobody else says so.
-            let wrong_word = partition.older_epochs > OLDER_THAN_A_WORD && !planted("one-word-for-ever");
+            // So may servers be, and go on: nobody has taken a batch since.
+            let wrong_word = partition.older_in_all > OLDER_THAN_A_WORD && !planted("one-word-for-ever");
             if !stays_so && !wrong_hint && !wrong_word && !planted("older-epoch-believed") {
                 if !partition.is_idle() {
                     self.records.topics.want(partition.topic);
@@ -465,6 +466,9 @@ impl Producer {
             }
         }
         partition.older_epochs = 0;
+        if another || partition.is_idle() {
+            partition.older_in_all = 0;
+        }
         // Metadata that say what a hint has said are of use.
         let confirmed = core::mem::take(&mut partition.hinted);
         let newer = epoch != partition.leader_epoch;
