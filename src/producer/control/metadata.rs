@@ -286,10 +286,10 @@ impl Producer {
                     true => self.control.brokers.find(partition.leader),
                     false => self.control.brokers.find_current(partition.leader),
                 };
-                let told = match self.leader_known(at, leader, partition.leader_epoch, recreated || found_anew) {
-                    Told::New => self.weigh(at, server),
-                    told => told,
-                };
+                let mut told = self.leader_known(at, leader, partition.leader_epoch, recreated || found_anew);
+                if told == Told::New {
+                    told = self.weigh(at, server);
+                }
                 news = news.max(told);
             }
         }
@@ -533,7 +533,7 @@ impl Producer {
 }
 
 /// The partitions that an answer names, by number. Of what is told twice the first counts.
-fn in_order<'a>(told: &'a [metadata::Partition]) -> Vec<&'a metadata::Partition> {
+fn in_order(told: &[metadata::Partition]) -> Vec<&metadata::Partition> {
     let mut partitions: Vec<_> = told.iter().filter(|partition| partition.index >= 0).collect();
     partitions.sort_by_key(|partition| partition.index);
     if !planted("partition-told-twice-counts") {
