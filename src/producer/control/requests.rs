@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How many connections are opened at a time while those before are silent.
 const MOST_OPENING: usize = 3;
 
+/// How many of them may go to addresses that only other servers have named.
+const MOST_HEARSAY: usize = 2;
+
 /// How many control connections are kept.
 const MOST_KEPT: usize = 3;
 
@@ -76,12 +79,16 @@ enum Way {
 #[derive(Debug, Default)]
 struct Choice {
     best: Option<(Rank, u32, Way)>,
+    /// The best that is known by more than hearsay.
+    vouched: Option<(Rank, u32, Way)>,
     /// The best of those that can be asked at once.
     ready: Option<(Rank, ConnId)>,
     /// The best of those that are no brokers, if it is not connected.
     stranger: Option<(Rank, u32)>,
     /// Connections that are not ready.
     opening: usize,
+    /// Those among them to addresses that only other servers have named.
+    hearsay: usize,
     /// Until when one of them is waited for.
     patient_until: Option<Instant>,
     /// When the first that backs off, or has asked for a pause, may be asked.
@@ -183,6 +190,11 @@ impl Producer {
                 self.consider(&mut choice, now, server, None, stranger);
             }
         }
+        if let Some((Rank { hearsay: true, .. }, _, Way::Connect)) = choice.best {
+            if choice.hearsay >= MOST_HEARSAY {
+                choice.best = choice.vouched;
+            }
+        }
         let none_left = choice.best.is_none_or(|(rank, ..)| rank.stranger);
         if none_left && self.config.rebootstrap && !known.is_empty() && !self.is_let_in() {
             // As Java's rebootstrap: the cluster may be another one by now, or be back from long ago.
@@ -211,6 +223,7 @@ impl Producer {
             }
             Some((_, connection)) => {
                 choice.opening += 1;
+                choice.hearsay += usize::from(self.control.servers.is_hearsay(index));
                 let patient_until = match connection.phase {
                     ConnectionPhase::Opening | ConnectionPhase::Negotiating(_) => connection.opened + PATIENCE,
                     ConnectionPhase::Authenticating | ConnectionPhase::Ready => {
@@ -243,6 +256,9 @@ impl Producer {
         }
         if choice.best.is_none_or(|(best, ..)| rank < best) {
             choice.best = Some((rank, index, way));
+        }
+        if !rank.hearsay && choice.vouched.is_none_or(|(best, ..)| rank < best) {
+            choice.vouched = Some((rank, index, way));
         }
         if let Way::Ready(conn) = way {
             if choice.ready.is_none_or(|(best, _)| rank < best) {

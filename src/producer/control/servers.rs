@@ -156,13 +156,15 @@ impl Trouble {
 /// A server that has lost so many turns in a row is no help.
 const NO_HELP: u32 = 3;
 
-/// In which order servers are asked: brokers before others, then who lost its turn longest ago, then who is at hand, then who has
-/// least to do, then who was tried longest ago, then by lot.
+/// In which order servers are asked: brokers before others, then who lost its turn longest ago, then who is known by more than
+/// another server's word, then who is at hand, then who has least to do, then who was tried longest ago, then by lot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     /// It is no broker, as far as is known.
     pub(crate) stranger: bool,
     lost_turn: u64,
+    /// See [`Servers::is_hearsay`].
+    pub(crate) hearsay: bool,
     distance: u8,
     load: usize,
     last: Instant,
@@ -232,14 +234,25 @@ impl Servers {
             (None, None) => self.entries.len() as u32,
         };
         if index as usize == self.entries.len() {
-            self.entries.push(Server::new(host, port));
+            self.entries.push(self.newcomer(host, port));
         } else if self[index].users == 0 {
             self.free.pop();
-            self[index] = Server::new(host, port);
+            self[index] = self.newcomer(host, port);
         }
         self.by_address.insert(address, index);
         self[index].users += 1;
         index
+    }
+
+    /// It comes after all that wait for their turn: who names other addresses each time keeps none from being asked.
+    fn newcomer(&self, host: &str, port: u16) -> Server {
+        let lost_turn = if planted("newcomers-first") { 0 } else { self.turns_lost };
+        Server { lost_turn, ..Server::new(host, port) }
+    }
+
+    /// Whether only other servers say that it is one: nobody configured it, and it has never answered.
+    pub(crate) fn is_hearsay(&self, index: u32) -> bool {
+        index >= self.bootstrap && !self[index].proven && !planted("hearsay-is-as-good")
     }
 
     /// One user less; without any the server is forgotten.
@@ -316,7 +329,8 @@ impl Servers {
         let Server { lost_turn, attempts, .. } = &self[index];
         let count = self.entries.len() as u32;
         let lot = (index + count - self.start % count) % count;
-        Rank { stranger, lost_turn: *lost_turn, distance, load, last: attempts.last, lot }
+        let hearsay = self.is_hearsay(index);
+        Rank { stranger, lost_turn: *lost_turn, hearsay, distance, load, last: attempts.last, lot }
     }
 
     /// A connection was lost or could not be made.

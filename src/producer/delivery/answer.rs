@@ -1,6 +1,7 @@
 //! What a Produce response, or the lack of one, means for each batch that its request carried.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -139,11 +140,9 @@ impl Producer {
         response: &produce::Response<'_>,
     ) {
         let mut entries = core::mem::take(&mut request.entries);
-        response.for_each_endpoint(|id, host, port| {
-            if let Ok(port) = u16::try_from(port) {
-                self.endpoint_hinted(now, id, host, port);
-            }
-        });
+        if response.tells_endpoints() {
+            self.endpoints_hinted(now, entries.len(), response);
+        }
         let (mut expected, mut strangers) = (0, 0);
         let mut places = Places::default();
         response.for_each(|partition| {
@@ -172,6 +171,24 @@ impl Producer {
         }
         entries.clear();
         self.sessions.spare_entries.push(entries);
+    }
+
+    /// Where the leaders are that a response names instead of the broker that was asked (KIP-951). Other addresses are not taken,
+    /// and no more than there were `asked` partitions: nobody else would forget them.
+    fn endpoints_hinted(&mut self, now: Instant, asked: usize, response: &produce::Response<'_>) {
+        let mut leaders = BTreeSet::new();
+        response.for_each(|partition| {
+            if let (6 | 74, Some((leader, _)), true) = (partition.error, partition.leader, leaders.len() < asked) {
+                leaders.insert(leader);
+            }
+        });
+        response.for_each_endpoint(|id, host, port| {
+            let Ok(port) = u16::try_from(port) else { return };
+            // Of what is told twice the first counts.
+            if leaders.remove(&id) || planted("all-endpoints-learnt") {
+                self.endpoint_hinted(now, id, host, port);
+            }
+        });
     }
 
     /// The request will never be answered: its connection is gone.
@@ -252,7 +269,7 @@ impl Producer {
             self.succeed(now, slot, Written { base_offset, log_append_time: known(answer.log_append_time) });
             return;
         }
-        if ErrorCode(answer.error) == ErrorCode::UNKNOWN_TOPIC_ID && !of_before {
+        if matches!(answer.error, 3 | 6 | 100) && !of_before {
             topic.doubt_id();
         }
         if ErrorCode(answer.error) == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
@@ -368,7 +385,7 @@ impl Producer {
         let index = self.records.batches[slot].partition;
         let partition = &mut self.records.partitions[index];
         partition.on_wire -= 1;
-        partition.older_epochs = 0;
+        partition.older_in_all = 0;
         self.records.batches[slot].state = State::Waiting;
         self.succeed_with(now, slot, written);
         self.records.topics.recover_batch_limit(self.records.partitions[index].topic);
@@ -389,6 +406,7 @@ impl Producer {
 
     fn succeed_with(&mut self, now: Instant, slot: u32, written: Written) {
         let index = self.records.batches[slot].partition;
+        self.records.partitions[index].told_by = None;
         if self.identity.standing == Standing::Off {
             self.records.partitions[index].remove_sent(&mut self.records.batches, slot);
             self.deliver(slot, Ok(written));

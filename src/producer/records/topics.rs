@@ -24,8 +24,8 @@ const MOST_LEFT: usize = 16;
 /// How often in a row an id that the topic has left is taken for old metadata.
 const TOLD_LEFT: u32 = 10;
 
-/// So often, whatever is told between, where brokers do not know the id that is taken for the newer one.
-const TOLD_LEFT_BESIDE_AN_UNKNOWN: u32 = 3;
+/// So often, whatever is told between, where nobody takes anything under the id that is taken for the newer one.
+const TOLD_LEFT_OF_A_DOUBTED: u32 = 3;
 
 /// The era of a topic about which nobody has asked for long.
 const FORGOTTEN: u32 = u32::MAX;
@@ -62,8 +62,8 @@ pub(crate) struct Topic {
     left: Vec<Uuid>,
     /// How often in a row metadata told one of those, while nothing succeeded under its id.
     left_told: u32,
-    /// A broker does not know its id, and none has taken a batch under it.
-    id_unknown: bool,
+    /// Who should lead it does not, or knows nothing of it, and none has taken a batch under its id.
+    id_doubted: bool,
     pub(crate) standing: Standing,
     /// Indices of its partitions; the place is the partition's number. Those at and beyond `count` are gone: the topic
     /// was re-created with fewer.
@@ -197,7 +197,7 @@ impl Topics {
             id: Uuid::default(),
             left: Vec::new(),
             left_told: 0,
-            id_unknown: false,
+            id_doubted: false,
             standing: Standing::Unknown,
             partitions: Vec::new(),
             count: 0,
@@ -382,7 +382,7 @@ impl Topic {
         if id == Uuid::default() {
             return IdTold::Same; // brokers before 2.8 tell none
         }
-        let doubted = self.id_unknown && !planted("unknown-id-not-doubted");
+        let doubted = self.id_doubted && !planted("unknown-id-not-doubted");
         if id == self.id {
             if !doubted {
                 self.left_told = 0;
@@ -396,7 +396,7 @@ impl Topic {
         let back = self.left.contains(&id) && !planted("old-topic-id-believed");
         if back {
             self.left_told += 1;
-            let most = if doubted { TOLD_LEFT_BESIDE_AN_UNKNOWN } else { TOLD_LEFT };
+            let most = if doubted { TOLD_LEFT_OF_A_DOUBTED } else { TOLD_LEFT };
             if self.left_told <= most && !nothing_is_older {
                 return IdTold::Left;
             }
@@ -414,7 +414,7 @@ impl Topic {
     #[inline]
     pub(crate) fn trust_id(&mut self) {
         self.left_told = 0;
-        self.id_unknown = false;
+        self.id_doubted = false;
     }
 
     /// A broker does not know a partition.
@@ -440,9 +440,9 @@ impl Topic {
         }
     }
 
-    /// A broker does not know the id that is known here.
+    /// Who should lead a partition of it does not, or knows nothing of it.
     pub(crate) fn doubt_id(&mut self) {
-        self.id_unknown = true;
+        self.id_doubted = true;
     }
 
     /// The partition that records without key stick to.
