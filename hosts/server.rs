@@ -22,7 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         match argument.split_once('=').unwrap_or((&argument, "")) {
             ("nodes", count) => settings = settings.nodes(count.parse()?),
             ("partitions", count) => settings = settings.default_partitions(count.parse()?),
-            ("user", who) => user = who.split_once(':').map(|(name, password)| (name.to_string(), password.to_string())),
+            ("user", who) => {
+                user = who.split_once(':').map(|(name, password)| (name.to_string(), password.to_string()))
+            }
             ("tls", "") => tls = true,
             _ => return Err(format!("no such argument: {argument}").into()),
         }

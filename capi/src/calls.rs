@@ -498,10 +498,8 @@ fn event_told(entry: &mut Entry, event: Event) -> milena_output {
                         DeliveryErrorKind::Fatal(fatal) => fatal.code.code(),
                         _ => 0,
                     };
-                    let retriable = matches!(
-                        error.kind,
-                        DeliveryErrorKind::RetriesExhausted(_) | DeliveryErrorKind::TimedOut(_)
-                    );
+                    let retriable =
+                        matches!(error.kind, DeliveryErrorKind::RetriesExhausted(_) | DeliveryErrorKind::TimedOut(_));
                     milena_output {
                         text: milena_bytes::of(entry.text.as_bytes()),
                         name: milena_bytes::of(error.name().as_bytes()),

@@ -63,7 +63,8 @@ pub unsafe extern "C" fn milena_send_many(
             let mut few = [Header::null(""); FEW];
             let mut many = Vec::new();
             let record = unpack(topic, packed, &mut few, &mut many)?;
-            let sent = entry.producer.send(Instant::from_nanos(now), &record).map_err(|error| refused(entry, &error))?;
+            let sent =
+                entry.producer.send(Instant::from_nanos(now), &record).map_err(|error| refused(entry, &error))?;
             if record.timestamp.is_none() {
                 taken.timestamp = sent.timestamp;
             }

@@ -67,8 +67,7 @@ impl World {
         let mut handle = 0;
         let seed = [7; 32];
         let options = OPTIONS.as_ptr().cast();
-        let result =
-            unsafe { milena_new(options, OPTIONS.len(), 0, 1_000, seed.as_ptr(), &mut handle, null_mut(), 0) };
+        let result = unsafe { milena_new(options, OPTIONS.len(), 0, 1_000, seed.as_ptr(), &mut handle, null_mut(), 0) };
         assert_eq!(result, MILENA_OK);
         let mut cluster = Cluster::new(Settings::default().nodes(1));
         cluster.set_address(1, "one", 1);
@@ -157,7 +156,8 @@ impl World {
 
     /// What the runs say is where the records are.
     fn check(&self, records: &[Packed], runs: &[milena_run]) {
-        let places = runs.iter().flat_map(|run| (0..run.count).map(|place| (run.partition, run.batch, run.index + place)));
+        let places =
+            runs.iter().flat_map(|run| (0..run.count).map(|place| (run.partition, run.batch, run.index + place)));
         for (record, (partition, batch, index)) in records.iter().zip(places) {
             let offset = self.delivered[&(batch, index)];
             let log = self.log(partition);
@@ -199,7 +199,8 @@ fn all_of_a_record_arrives_and_runs_say_where() {
         assert_eq!(stored.key.as_deref(), record.key.as_deref(), "{place}");
         assert_eq!(stored.value.as_deref(), record.value.as_deref(), "{place}");
         assert_eq!(stored.timestamp, record.timestamp.unwrap_or(taken.timestamp), "{place}");
-        let plain = |(name, value): &(String, Option<bytes::Bytes>)| (name.clone(), value.as_ref().map(|it| it.to_vec()));
+        let plain =
+            |(name, value): &(String, Option<bytes::Bytes>)| (name.clone(), value.as_ref().map(|it| it.to_vec()));
         let headers: Vec<_> = stored.headers.iter().map(plain).collect();
         assert_eq!(headers, record.headers, "{place}");
     }

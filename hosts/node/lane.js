@@ -7,9 +7,6 @@ const HEAD = 28;
 const MOST_SPARE = 4;
 const spare = [];
 
-/** What stands in `open` for each record. */
-export const STRIDE = 4; // resolve, reject, timestamp (-1 for the time of the send), when it was given in
-
 class Chunk {
   constructor(size) {
     this.bytes = Buffer.allocUnsafeSlow(size);
@@ -20,8 +17,31 @@ class Chunk {
   clear() {
     this.start = 0;
     this.end = 0;
+    /** The first record that is left, and how many came. */
     this.first = 0;
+    this.came = 0;
+    /** For each record: `resolve`, `reject`. */
     this.open = [];
+    /** Timestamps of the records that brought one. */
+    this.stamps = null;
+    /** When records were given in: number of the first one and time, for each time. */
+    this.times = [];
+    this.time = 0;
+  }
+
+  add(size, resolve, reject, timestamp, at) {
+    if (timestamp !== undefined) (this.stamps ??= new Map()).set(this.came, timestamp);
+    const { times } = this;
+    if (times.length === 0 || times[times.length - 1] !== at) times.push(this.came, at);
+    this.open.push(resolve, reject);
+    this.came += 1;
+    this.end += size;
+  }
+
+  /** When the first record that is left was given in. */
+  get since() {
+    while (this.time + 2 < this.times.length && this.times[this.time + 2] <= this.first) this.time += 2;
+    return this.times[this.time + 1];
   }
 }
 
@@ -91,8 +111,7 @@ export class Lane {
     }
     view.setUint32(start + 24, count, true);
     view.setUint32(start, end - start, true);
-    chunk.end = end;
-    chunk.open.push(resolve, reject, timestamp ?? -1, at);
+    chunk.add(end - start, resolve, reject, timestamp, at);
     this.came += 1;
   }
 
@@ -103,8 +122,8 @@ export class Lane {
     const length = head.view.getUint32(from, true);
     const chunk = this.#room(length);
     head.bytes.copy(chunk.bytes, chunk.end, from, from + length);
-    chunk.end += length;
-    for (let i = 0; i < STRIDE; i++) chunk.open.push(head.open[head.first + i]);
+    const [resolve, reject] = head.open.slice(2 * head.first);
+    chunk.add(length, resolve, reject, head.stamps?.get(head.first), head.since);
     this.came += 1;
     other.skip();
   }
@@ -115,12 +134,12 @@ export class Lane {
   }
 
   get firstReject() {
-    return this.head.open[this.head.first + 1];
+    return this.head.open[2 * this.head.first + 1];
   }
 
   /** When the first record was given in. */
   get since() {
-    return this.head.open[this.head.first + 3];
+    return this.head.since;
   }
 
   /** The first record is done with. */
@@ -132,7 +151,7 @@ export class Lane {
   gone(bytes, records) {
     const chunk = this.head;
     chunk.start += bytes;
-    chunk.first += STRIDE * records;
+    chunk.first += records;
     this.went += records;
     if (chunk.start < chunk.end) return;
     chunk.clear();

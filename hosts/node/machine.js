@@ -33,7 +33,7 @@ const ROOM_OF_RUNS = 512;
 const BLOCK = RUNS + 24 * ROOM_OF_RUNS;
 
 /** A write to a socket holds so many bytes at most. */
-const MOST_TO_WRITE = 262_144;
+const MOST_TO_WRITE = 131_072;
 
 let compiled;
 
@@ -49,6 +49,8 @@ export class Machine {
   #areaSize = 0;
   #view;
   #bytes;
+  #spare = null;
+  #last = null;
 
   /** A machine with these options, an object. Each has memory of its own, which goes when nothing refers to it. */
   constructor(options) {
@@ -138,6 +140,10 @@ export class Machine {
 
   runBatch(number) {
     return this.#view.getBigUint64(this.#block + RUNS + 24 * number, true);
+  }
+
+  runIndex(number) {
+    return this.#view.getUint32(this.#block + RUNS + 24 * number + 8, true);
   }
 
   runCount(number) {
@@ -310,14 +316,26 @@ export class Machine {
     for (let piece = 0; piece < filled; piece++) size += this.#view.getUint32(pieces + 8 * piece + 4, true);
     if (size === 0) return null;
     size = Math.min(size, MOST_TO_WRITE);
-    const out = Buffer.allocUnsafe(size);
+    const out = this.#fresh();
     for (let piece = 0, at = 0; at < size; piece++) {
       const start = this.#view.getUint32(pieces + 8 * piece, true);
       const end = start + this.#view.getUint32(pieces + 8 * piece + 4, true);
       at += this.#bytes.copy(out, at, start, end);
     }
     this.#must(this.#calls.milena_written(this.#handle, now(), conn, size));
+    return size === out.length ? out : out.subarray(0, size);
+  }
+
+  #fresh() {
+    const out = this.#spare ?? Buffer.allocUnsafeSlow(MOST_TO_WRITE);
+    this.#spare = null;
+    this.#last = out;
     return out;
+  }
+
+  /** Nobody looks at what `transmit` returned any more. */
+  recycle() {
+    this.#spare = this.#last;
   }
 
   #text(place) {

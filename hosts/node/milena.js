@@ -3,7 +3,7 @@ import { lookup } from 'node:dns';
 import net from 'node:net';
 import tls from 'node:tls';
 import { ConfigError, DeliveryError, KafkaError, SendError } from './errors.js';
-import { Lane, STRIDE, size } from './lane.js';
+import { Lane, size } from './lane.js';
 import { BUFFER_FULL, CAUSE, KIND, Machine, NOT_READY, OK, REFUSALS } from './machine.js';
 import { tlsOptions } from './security.js';
 
@@ -26,13 +26,28 @@ const keep = (resolve, reject) => {
   rejectKept = reject;
 };
 
-/** Records of a batch that wait for their outcome: `resolve`, `reject`, `timestamp` of each. */
+/** Records of a batch that wait for their outcome, in parts. */
 class Batch {
   constructor(topic, partition) {
     this.topic = topic;
     this.partition = partition;
-    this.waiting = [];
+    this.parts = [];
     this.left = 0;
+  }
+}
+
+/** Records that follow each other in a chunk and, from `index` on, in a batch. */
+class Part {
+  constructor({ open, stamps }, first, index, count, stamp) {
+    // A part does not keep a chunk's whole list that is much larger.
+    const few = 16 * count < open.length;
+    this.open = few ? open.slice(2 * first, 2 * (first + count)) : open;
+    this.place = few ? 0 : 2 * first;
+    this.first = first;
+    this.stamps = stamps;
+    this.stamp = stamp;
+    this.index = index;
+    this.count = count;
   }
 }
 
@@ -228,8 +243,8 @@ export class Producer {
     const bytes = machine.takenBytes;
     if (bytes === 0) return;
     const stamp = machine.takenTimestamp;
-    const { open } = chunk;
-    let from = chunk.first;
+    const before = chunk.first;
+    let { first } = chunk;
     for (let run = 0; run < machine.takenRuns; run++) {
       const id = machine.runBatch(run);
       let batch = this.#batches.get(id);
@@ -238,12 +253,11 @@ export class Producer {
         this.#batches.set(id, batch);
       }
       const count = machine.runCount(run);
+      batch.parts.push(new Part(chunk, first, machine.runIndex(run), count, stamp));
       batch.left += count;
-      for (const end = from + STRIDE * count; from < end; from += STRIDE) {
-        batch.waiting.push(open[from], open[from + 1], open[from + 2] < 0 ? stamp : open[from + 2]);
-      }
+      first += count;
     }
-    lane.gone(bytes, (from - chunk.first) / STRIDE);
+    lane.gone(bytes, first - before);
   }
 
   /** The first record asks for a partition that its topic has not, or not yet: the others need not wait for it. */
@@ -414,17 +428,28 @@ export class Producer {
 
   #delivered(id, index, count, offset, logAppendTime) {
     const batch = this.#batches.get(id);
-    const { topic, partition, waiting } = batch;
-    for (let i = 0, at = 3 * index; i < count; i++, at += 3) {
-      const timestamp = logAppendTime < 0 ? waiting[at + 2] : logAppendTime;
-      waiting[at]({ topic, partition, offset: offset < 0 ? -1 : offset + i, timestamp });
+    const { topic, partition } = batch;
+    for (const { open, place, first, stamps, stamp, index: start, count: many } of batch.parts) {
+      const [from, to] = [Math.max(index - start, 0), Math.min(index + count - start, many)];
+      for (let i = from; i < to; i++) {
+        const timestamp = logAppendTime < 0 ? stamps?.get(first + i) ?? stamp : logAppendTime;
+        const at = place + 2 * i;
+        open[at]({ topic, partition, offset: offset < 0 ? -1 : offset + start + i - index, timestamp });
+        open[at] = open[at + 1] = undefined;
+      }
     }
     this.#left(id, batch, count);
   }
 
   #failed(id, index, count, error) {
     const batch = this.#batches.get(id);
-    for (let i = 0, at = 3 * index; i < count; i++, at += 3) batch.waiting[at + 1](error);
+    for (const { open, place, index: start, count: many } of batch.parts) {
+      const [from, to] = [Math.max(index - start, 0), Math.min(index + count - start, many)];
+      for (let at = place + 2 * from; at < place + 2 * to; at += 2) {
+        open[at + 1](error);
+        open[at] = open[at + 1] = undefined;
+      }
+    }
     this.#left(id, batch, count);
   }
 
@@ -536,10 +561,13 @@ export class Producer {
   /** Writes what there is until the socket takes no more. */
   #transmit(stream) {
     if (!stream?.up || this.#streams.get(stream.conn) !== stream) return;
-    while (!stream.socket.writableNeedDrain) {
+    const { socket } = stream;
+    while (!socket.writableNeedDrain) {
       const bytes = this.#machine.transmit(stream.conn);
       if (bytes === null) return;
-      stream.socket.write(bytes);
+      socket.write(bytes);
+      // The socket is through with it: it is taken for the next, too.
+      if (socket.writableLength === 0) this.#machine.recycle();
     }
   }
 
@@ -587,7 +615,9 @@ export class Producer {
         lane.skip();
       }
     }
-    for (const { waiting } of this.#batches.values()) for (let at = 1; at < waiting.length; at += 3) waiting[at](error);
+    for (const { parts } of this.#batches.values()) {
+      for (const { open, place, count } of parts) for (let at = place; at < place + 2 * count; at += 2) open[at + 1]?.(error);
+    }
     for (const resolve of [...this.#flushes.values(), ...this.#drains]) resolve();
     this.#batches.clear();
     this.#lanes.clear();

@@ -53,7 +53,11 @@ class _Output(ctypes.Structure):
 
 
 def _library():
-    it = ctypes.CDLL(os.environ.get("MILENA_LIBRARY") or os.path.join(os.path.dirname(__file__), "libmilena_capi.so"))
+    path = os.environ.get("MILENA_LIBRARY") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "libmilena_capi.so")
+    try:
+        it = ctypes.CDLL(path)
+    except OSError as error:
+        raise ImportError(f"cargo build -p milena-capi --release, and name libmilena_capi.so by MILENA_LIBRARY: {error}") from None
     handle, u64, size, text, to, conn = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint32
     for name, types in {
         "new": (text, size, u64, ctypes.c_int64, text, to, to, size), "free": (handle,),
@@ -156,7 +160,7 @@ class Producer:
         self._pieces, self._count, self._number = (_Bytes * _PIECES)(), ctypes.c_size_t(), ctypes.c_uint64()
         self._lanes, self._fresh, self._stuck, self._apart, self._batches, self._streams = {}, {}, {}, {}, {}, {}
         self._marks, self._flushes, self._timer, self._block_timer, self._pushing, self._full = [], {}, None, None, False, False
-        self._held, self._room, self._closing, self._told = 0, None, None, time.monotonic()
+        self._held, self._room, self._closing, self._told, self._at = 0, None, None, self._loop.time(), self._loop.time()
         try:
             self._tls = (tls or _tls(options)) if options.get("security.protocol", "").upper().endswith("SSL") else None
         except (OSError, ValueError) as error:
@@ -180,26 +184,32 @@ class Producer:
             if len(self._lanes) >= 1000:
                 self._lanes = {name: lane for name, lane in self._lanes.items() if lane.open}
             lane = self._lanes[topic] = _Lane(topic)
-        if not 0 <= (partition or 0) < 1 << 31 or not 0 <= (timestamp or 0) < 1 << 63:
+        if (partition is not None and not 0 <= partition < 1 << 31) or (timestamp is not None and not 0 <= timestamp < 1 << 63):
             raise ValueError("no such partition or timestamp")
-        key, value = _content(key), _content(value)
-        size = _HEAD.size + len(key or b"") + len(value or b"")
-        more, count = b"", 0
+        if key.__class__ is not bytes:
+            key = _content(key)
+        if value.__class__ is not bytes:
+            value = _content(value)
+        key_length, value_length = -1 if key is None else len(key), -1 if value is None else len(value)
+        key, value, more, count = key or b"", value or b"", b"", 0
         if headers:
             pairs = headers.items() if hasattr(headers, "items") else headers
             pairs = [(_content(0 if name is None else name), _content(content)) for name, content in pairs]
-            more = b"".join(_HEADER.pack(len(name), _length(content)) + name + (content or b"") for name, content in pairs)
-            size, count = size + len(more), len(pairs)
-        head = _HEAD.pack(size, -1 if partition is None else partition, -1 if timestamp is None else timestamp, _length(key), _length(value), count)
-        lane.packed += b"".join((head, key or b"", value or b"", more))
-        lane.open.append((future, timestamp, self._loop.time()))
+            more = b"".join(_HEADER.pack(len(name), -1 if content is None else len(content)) + name + (content or b"") for name, content in pairs)
+            count = len(pairs)
+        size = _HEAD.size + len(key) + len(value) + len(more)
+        lane.packed += _HEAD.pack(size, -1 if partition is None else partition, -1 if timestamp is None else timestamp, key_length, value_length, count)
+        lane.packed += key
+        lane.packed += value
+        lane.packed += more
+        lane.open.append((future, timestamp, self._at))
         lane.came += 1
         self._held += size
         self._fresh[lane] = None
         if len(lane.packed) >= _CHUNK and not self._full and not lane.unknown:
             self._push_lane(lane)
         if not self._pushing:
-            self._pushing = True
+            self._pushing, self._at = True, self._loop.time()
             self._loop.call_soon(self._push)
         return future
 
@@ -249,11 +259,11 @@ class Producer:
     # From records to the machine.
 
     def _push(self):
-        self._pushing = False
+        self._pushing, self._at = False, self._loop.time()
         if self._handle is None:
             return
-        if time.monotonic() - self._told > 60:
-            self._told = time.monotonic()
+        if self._at - self._told > 60:
+            self._told = self._at
             self._must(_call.milena_time_of_day, _now(), time.time_ns() // 1_000_000)
         for lane in list(self._fresh):
             self._push_lane(lane)
@@ -508,10 +518,6 @@ def _content(it):
     if isinstance(it, (bytearray, memoryview)):
         return bytes(it)
     raise TypeError("a key, a value or a header has to be str, bytes or None")
-
-
-def _length(content):
-    return -1 if content is None else len(content)
 
 
 def _tls(options):

@@ -359,3 +359,19 @@ test('the program', async (t) => {
   assert.deepEqual(stored.map(({ value }) => String(value)), stored.map((_, i) => String(i).padStart(8, '0')));
   assert.equal(stored.length, 3_000);
 });
+
+test('every listing of the README runs', async (t) => {
+  const cluster = await Cluster.start();
+  t.after(() => cluster.end());
+  const page = readFileSync(new URL('README.md', import.meta.url), 'utf8');
+  const listings = [...page.matchAll(/```js\n(.*?)```/gs)].map(([, text]) => text);
+  assert.ok(listings.length >= 3);
+  const seen = [];
+  for (const listing of listings) {
+    const { stdout } = await program(listing.replaceAll('localhost:9092', cluster.options['bootstrap.servers']));
+    seen.push(stdout);
+  }
+  assert.match(seen[0], /topic: 'orders'.*offset: 0/s);
+  assert.match(seen[1], /, 0 failed/);
+  assert.match(seen[2], /true .*linger\.ms.*TOPIC_REFUSED 0 false false/s);
+});
