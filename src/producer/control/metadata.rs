@@ -11,6 +11,7 @@ use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::brokers::Broker;
 use crate::producer::control::requests::Listing;
+use crate::producer::control::servers::Task;
 use crate::producer::delivery::idempotence::Standing as Identity;
 use crate::producer::records::batches::State;
 use crate::producer::records::topics::{IdTold, Standing};
@@ -59,7 +60,7 @@ impl Producer {
     ) {
         if response.error != 0 || response.brokers.is_empty() {
             self.metadata_failed(now);
-            self.control.servers.lose_turn(server);
+            self.control.servers.lose_turn(server, Some(Task::Metadata));
             if response.error == REBOOTSTRAP && self.config.rebootstrap {
                 self.control.brokers.begin_update();
                 self.control.era += 1;
@@ -90,7 +91,7 @@ impl Producer {
         news |= beside && !self.records.topics.refresh.is_wanted();
         let useful = self.records.topics.refresh.succeeded(now, news && !again, &mut self.random) || again;
         if !useful || doubtful {
-            self.control.servers.lose_turn(server);
+            self.control.servers.lose_turn(server, Some(Task::Metadata));
         } else if news && !again {
             self.control.servers.helped(server);
         }
@@ -126,7 +127,7 @@ impl Producer {
     pub(in crate::producer) fn topics_listed(&mut self, now: Instant, server: u32, response: &Response<'_>) {
         if response.error != 0 || response.brokers.is_empty() {
             self.listing_failed(now, None);
-            self.control.servers.lose_turn(server);
+            self.control.servers.lose_turn(server, Some(Task::Metadata));
             return;
         }
         self.control.listing = Listing::Idle;
