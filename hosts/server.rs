@@ -8,7 +8,7 @@
 //! The first line says with which options a client gets in. Arguments: `nodes=N`, `partitions=N`, `user=NAME:PASSWORD`, `tls`. It
 //! ends with its standard input.
 
-use std::error::Error;
+use core::error::Error;
 use std::io::{Write, stdin, stdout};
 
 use base64ct::{Base64, Encoding};

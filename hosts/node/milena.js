@@ -111,7 +111,10 @@ export class Producer {
       let lane = this.#lane;
       if (lane === null || lane.topic !== record.topic) lane = this.#lane = this.#laneOf(record.topic);
       const most = size(record);
-      if (lane.lacks(most) && !this.#full && !lane.unknown) this.#guard(() => this.#pushLane(lane));
+      if (lane.lacks(most) && !this.#full && !lane.unknown) {
+        this.#guard(() => this.#pushLane(lane));
+        if (this.#machine === null) throw this.#error;
+      }
       lane.pack(record, most, resolve, reject, this.#at);
       this.#fresh.add(lane);
     } catch (error) {
@@ -161,16 +164,15 @@ export class Producer {
     if (this.#closing === null) {
       this.#closing = this.#machine === null ? Promise.resolve() : new Promise((resolve) => (this.#closed = resolve));
       this.#hold(true);
-      let timer = null;
-      if (timeout < LONGEST_TIMER) timer = setTimeout(() => this.#guard(() => this.#abort()), timeout);
-      this.#closing = this.#closing.then(() => clearTimeout(timer));
       this.#guard(() => {
         this.#pushAll();
         this.#whenTaken(() => this.#machine.close());
         this.#drainMachine();
       });
     }
-    return this.#closing;
+    if (timeout > LONGEST_TIMER || this.#machine === null) return this.#closing;
+    const timer = setTimeout(() => this.#guard(() => this.#abort()), timeout);
+    return this.#closing.finally(() => clearTimeout(timer));
   }
 
   [Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]() {
@@ -465,7 +467,8 @@ export class Producer {
   }
 
   #say(text) {
-    this.#settings.log?.(text);
+    const { log } = this.#settings;
+    if (log !== undefined) process.nextTick(log, text); // what it throws is the application's own affair
   }
 
   /** While records are open the process goes on; a producer that has nothing to do does not keep it. */
@@ -506,12 +509,17 @@ export class Producer {
   #connect(conn, host, port, attempt) {
     const stream = { conn, socket: null, up: false };
     this.#streams.set(conn, stream);
-    lookup(host, { all: true }, (error, addresses) => {
+    const found = (error, addresses) => {
       if (this.#streams.get(conn) !== stream) return;
-      if (error !== null) return this.#lost(stream, CAUSE.RESOLVE, error.code);
+      if (error || addresses.length === 0) return this.#lost(stream, CAUSE.RESOLVE, error?.code ?? 'no address');
       const { address } = addresses[attempt % addresses.length];
       this.#guard(() => this.#opened(stream, net.connect({ host: address, port, noDelay: true, keepAlive: true }), host));
-    });
+    };
+    try {
+      lookup(host, { all: true }, found);
+    } catch (error) {
+      setImmediate(found, error); // a broker's name that is none
+    }
   }
 
   #opened(stream, plain, host) {

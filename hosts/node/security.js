@@ -1,8 +1,15 @@
 // What `ssl.*` means to node's own TLS.
 import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
 import { ConfigError } from './errors.js';
 
 const VERSIONS = ['TLSv1.2', 'TLSv1.3'];
+
+/** Node takes what holds no certificate, and then trusts nobody. */
+function certificates(name, pem) {
+  if (!String(pem).includes('-----BEGIN CERTIFICATE-----')) throw new ConfigError('INVALID_CONFIG', `${name}: no certificate in PEM`);
+  return pem;
+}
 
 /** Options for `tls.connect`, or `null` if connections are not encrypted. `more` are the application's own, and go before. */
 export function tlsOptions(options, more) {
@@ -17,8 +24,8 @@ export function tlsOptions(options, more) {
   };
   const given = (name) => options[name] !== undefined && options[name] !== null;
   const made = {};
-  if (given('ssl.truststore.certificates')) made.ca = String(options['ssl.truststore.certificates']);
-  else if (given('ssl.truststore.location')) made.ca = read('ssl.truststore.location');
+  if (given('ssl.truststore.certificates')) made.ca = certificates('ssl.truststore.certificates', options['ssl.truststore.certificates']);
+  else if (given('ssl.truststore.location')) made.ca = certificates('ssl.truststore.location', read('ssl.truststore.location'));
   if (given('ssl.keystore.key')) {
     made.key = String(options['ssl.keystore.key']);
     made.cert = String(options['ssl.keystore.certificate.chain'] ?? '');
@@ -34,5 +41,10 @@ export function tlsOptions(options, more) {
   made.minVersion = spoken[0];
   made.maxVersion = spoken[spoken.length - 1];
   if (options['ssl.endpoint.identification.algorithm'] === '') made.checkServerIdentity = () => undefined;
-  return { ...made, ...more };
+  const all = { ...made, ...more };
+  try {
+    return { secureContext: createSecureContext(all), ...all };
+  } catch (error) {
+    throw new ConfigError('INVALID_CONFIG', `ssl.*: ${error.code ?? 'node can make no TLS of it'}`); // its words may hold a key
+  }
 }

@@ -150,7 +150,7 @@ class Producer:
         self._loop, self._token_of, self._log = asyncio.get_running_loop(), token, log or (lambda text: None)
         options = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in options.items() if value is not None}
         self._no_acks, self._max_block = options.get("acks") == "0", float(options.get("max.block.ms", 60_000)) / 1000
-        escape = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\f": "\\f", " ": "\\ "})
+        escape = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t", "\f": "\\f", **{char: "\\" + char for char in "\\ :=#!"}})
         text = "".join(f"{name.translate(escape)}={value.translate(escape)}\n" for name, value in options.items()).encode()
         handle, words = ctypes.c_uint32(), ctypes.create_string_buffer(4096)
         result = _call.milena_new(text, len(text), _now(), time.time_ns() // 1_000_000, os.urandom(32), ctypes.byref(handle), words, 4096)
@@ -242,14 +242,16 @@ class Producer:
             self._push()
             self._when_taken(lambda: self._must(_call.milena_close, _now()))
             self._drain()
-            if timeout is not None and not self._closing.done():
-                self._loop.call_later(timeout, self._abort)
+        if timeout is not None and self._handle is not None:
+            self._loop.call_later(timeout, self._abort)
         await asyncio.shield(self._closing)
 
     def _must(self, call, *arguments):
         result = call(self._handle, *arguments)
         if result != _OK:
-            raise KafkaError("BUG", f"the machine refuses {call.__name__}: {_REFUSALS[-result]}")
+            error = KafkaError("BUG", f"a fault of milena: {call.__name__}: {_REFUSALS[-result]}")
+            self._end(error)
+            raise error
 
     def _input(self, call, *arguments):
         if self._handle is not None:
@@ -375,7 +377,9 @@ class Producer:
             elif it.kind == _TOKEN:
                 self._task = self._loop.create_task(self._token())
             elif it.kind == _FLUSHED:
-                self._flushes.pop(it.id).set_result(None)
+                done = self._flushes.pop(it.id)
+                if not done.done():  # or cancelled
+                    done.set_result(None)
             elif it.kind == _TOPIC_READY:
                 name = self._topic(it.topic)
                 self._retry(lambda lane: lane.topic == name)
@@ -390,13 +394,13 @@ class Producer:
                 self._full = False
                 self._retry(lambda lane: False)
             elif it.kind in (_DENIED, _FATAL):
-                self._log(str(it.text))
+                self._loop.call_soon(self._log, str(it.text))  # what it raises is the application's own affair
                 self._full = False
                 self._retry(lambda lane: True)
             elif it.kind == _CLOSED:
                 self._end()
             elif it.kind != _THROTTLED:
-                self._log(f"{it.host}:{it.port}: {it.text}")
+                self._loop.call_soon(self._log, f"{it.host}:{it.port}: {it.text}")
 
     def _topic(self, number):
         name = _Bytes()
@@ -445,7 +449,7 @@ class Producer:
             except BaseException:
                 plain.close()
                 raise
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, ValueError) as error:  # the last: a broker's name that is none
             self._lost(stream, cause, str(error))
 
     def _lost(self, stream, cause, words):
@@ -495,7 +499,8 @@ class Producer:
             self._marks.clear()
             self._input(_call.milena_abort)
 
-    def _end(self):
+    def _end(self, error=None):
+        """All is over. What is open fails with the error, if there is one."""
         handle, self._handle = self._handle, None
         _call.milena_free(handle)
         for timer in (self._timer, self._block_timer):
@@ -503,11 +508,16 @@ class Producer:
                 timer.cancel()
         for conn in list(self._streams):
             self._disconnect(self._streams.pop(conn))
-        for done in self._flushes.values():
-            done.set_result(None)
-        if self._room:
-            self._room.set_result(None)
-        self._closing.set_result(None)
+        open_ = [future for _topic, _partition, waiting, _left in self._batches.values() for future, _timestamp in waiting]
+        for lane in (*self._lanes.values(), *self._apart.values()):
+            open_.extend(future for future, _timestamp, _at in lane.open)
+        for future in open_:
+            if error is not None and not future.done():
+                future.set_exception(error)
+        self._closing = self._closing or self._loop.create_future()
+        for done in (*self._flushes.values(), self._room, self._closing):
+            if done is not None and not done.done():
+                done.set_result(None)
 
 
 def _content(it):

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
 import { createRequire } from 'node:module';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -72,6 +73,34 @@ test('keys, values, headers and timestamps arrive as they were given', async (t)
   });
 });
 
+test('large values arrive whole, however little the sockets take at a time', async (t) => {
+  const options = { 'max.request.size': 1_000_000, 'batch.size': 1_000_000, 'linger.ms': 20, retries: 0 };
+  const { cluster, producer } = await open(t, { server: ['nodes=3', 'partitions=3'], options });
+  const send = (value, i) => producer.send({ topic: 't', partition: i % 3, value });
+  await Promise.all(['', '', ''].map(send)); // it is connected
+  const values = Array.from({ length: 90 }, () => randomBytes(300_000));
+  cluster.child.kill('SIGSTOP');
+  const told = Promise.all(values.map(send));
+  await sleep(300);
+  cluster.child.kill('SIGCONT');
+  const stored = new Map((await told, await cluster.records('t')).map(({ partition, offset, value }) => [`${partition}/${offset}`, value]));
+  (await told).forEach(({ partition, offset }, i) => assert.ok(stored.get(`${partition}/${offset}`).equals(values[i])));
+});
+
+test('a program that was busy takes no answer for missing that is there', async (t) => {
+  const said = [];
+  const options = { 'request.timeout.ms': 400, 'linger.ms': 0 };
+  const { producer } = await open(t, { options, settings: { log: (text) => said.push(text) } });
+  await producer.send({ topic: 't', value: '' });
+  for (let i = 0; i < 3; i++) {
+    const told = producer.send({ topic: 't', value: '' });
+    await new Promise((resolve) => setImmediate(resolve)); // it is written
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600);
+    await told;
+  }
+  assert.deepEqual(said, []);
+});
+
 test('equal keys go to one partition, the one that Java chooses', async (t) => {
   const { producer } = await open(t, { server: ['partitions=8'] });
   const of = async (key) => (await producer.send({ topic: 't', key, value: 'v' })).partition;
@@ -104,6 +133,8 @@ test('wrong options are told in words, all of them', () => {
     return true;
   });
   assert.throws(() => new Producer({}), /bootstrap\.servers/);
+  const text = { 'bootstrap.servers': 'h:1', 'security.protocol': 'SSL', 'ssl.truststore.type': 'PEM', 'ssl.truststore.certificates': 'none' };
+  assert.throws(() => new Producer(text), (error) => error instanceof ConfigError && /ssl\./.test(error.message));
   const keys = { 'bootstrap.servers': 'h:1', 'security.protocol': 'SSL', 'ssl.truststore.location': '/none', 'ssl.truststore.type': 'PEM' };
   assert.throws(() => new Producer(keys), (error) => error instanceof ConfigError && /ssl\.truststore\.location/.test(error.message));
 });
@@ -266,6 +297,33 @@ for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']) {
     });
   }
 }
+
+test('what the application throws in `log` does not stop the producer', async (t) => {
+  const cluster = await Cluster.start();
+  t.after(() => cluster.end());
+  await cluster.tell('stop');
+  const text = `import { Producer } from 'milena';
+    let thrown = 0;
+    process.on('uncaughtException', () => (thrown += 1));
+    const producer = new Producer(JSON.parse(process.argv[1]), { log: () => { throw new Error(); } });
+    const { offset } = await producer.send({ topic: 't', value: 'v' });
+    console.log(thrown > 0, offset);`;
+  const done = program(text, JSON.stringify(cluster.options));
+  await sleep(700);
+  await cluster.tell('start');
+  assert.equal((await done).stdout, 'true 0\n');
+});
+
+test('a second close may be in more of a hurry', async (t) => {
+  const { cluster, producer } = await open(t);
+  await producer.send({ topic: 't', value: '' });
+  await cluster.tell('stop');
+  const outcome = producer.send({ topic: 't', value: '' }).catch(({ name }) => name);
+  const closed = producer.close();
+  await producer.close({ timeout: 100 });
+  await closed;
+  assert.equal(await outcome, 'ABORTED');
+});
 
 test('TLS: who is not trusted gets nothing', async (t) => {
   const cluster = await Cluster.start('tls');
