@@ -11,6 +11,7 @@ use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::brokers::Broker;
 use crate::producer::control::requests::Listing;
+use crate::producer::control::servers::Task;
 use crate::producer::delivery::idempotence::Standing as Identity;
 use crate::producer::records::batches::State;
 use crate::producer::records::topics::{IdTold, Standing};
@@ -59,7 +60,7 @@ impl Producer {
     ) {
         if response.error != 0 || response.brokers.is_empty() {
             self.metadata_failed(now);
-            self.control.servers.lose_turn(server);
+            self.control.servers.lose_turn(server, Some(Task::Metadata));
             if response.error == REBOOTSTRAP && self.config.rebootstrap {
                 self.control.brokers.begin_update();
                 self.control.era += 1;
@@ -90,7 +91,7 @@ impl Producer {
         news |= beside && !self.records.topics.refresh.is_wanted();
         let useful = self.records.topics.refresh.succeeded(now, news && !again, &mut self.random) || again;
         if !useful || doubtful {
-            self.control.servers.lose_turn(server);
+            self.control.servers.lose_turn(server, Some(Task::Metadata));
         } else if news && !again {
             self.control.servers.helped(server);
         }
@@ -126,7 +127,7 @@ impl Producer {
     pub(in crate::producer) fn topics_listed(&mut self, now: Instant, server: u32, response: &Response<'_>) {
         if response.error != 0 || response.brokers.is_empty() {
             self.listing_failed(now, None);
-            self.control.servers.lose_turn(server);
+            self.control.servers.lose_turn(server, Some(Task::Metadata));
             return;
         }
         self.control.listing = Listing::Idle;
@@ -451,12 +452,13 @@ impl Producer {
         if !another && epoch >= 0 && epoch < partition.leader_epoch {
             // Where brokers tell no topic ids, a re-created topic looks like one whose metadata is old, but stays so.
             partition.older_epochs += 1;
+            partition.older_in_all += 1;
             let no_ids = self.records.topics[partition.topic].id == [0; 16];
             let stays_so = no_ids && partition.older_epochs > OLDER;
             // A hint comes from one broker, which may have been wrong.
             let wrong_hint = partition.hinted && partition.older_epochs > OLDER_THAN_A_HINT;
-            // So may one server have been: nobody has taken a batch since, and nobody else says so.
-            let wrong_word = partition.older_epochs > OLDER_THAN_A_WORD && !planted("one-word-for-ever");
+            // So may servers be, and go on: nobody has taken a batch since.
+            let wrong_word = partition.older_in_all > OLDER_THAN_A_WORD && !planted("one-word-for-ever");
             if !stays_so && !wrong_hint && !wrong_word && !planted("older-epoch-believed") {
                 if !partition.is_idle() {
                     self.records.topics.want(partition.topic);
@@ -465,6 +467,9 @@ impl Producer {
             }
         }
         partition.older_epochs = 0;
+        if another || partition.is_idle() {
+            partition.older_in_all = 0;
+        }
         // Metadata that say what a hint has said are of use.
         let confirmed = core::mem::take(&mut partition.hinted);
         let newer = epoch != partition.leader_epoch;

@@ -2,6 +2,7 @@
 
 use crate::error::{ErrorCode, FatalError};
 use crate::producer::Producer;
+use crate::producer::control::servers::Task;
 use crate::producer::delivery::idempotence::{Identity, Standing};
 use crate::time::Instant;
 use crate::wire::init_producer_id;
@@ -71,7 +72,7 @@ impl Producer {
                     self.life.refused_below = (self.records.batches.next_serial(), ErrorCode(code));
                 }
                 self.producer_id_failed(now);
-                self.control.servers.lose_turn(server);
+                self.control.servers.lose_turn(server, Some(Task::ProducerId));
             }
             35 => self.fail_for_good(FatalError::NO_PRODUCER_IDS),
             code => self.fail_for_good(FatalError::new(ErrorCode(code))),

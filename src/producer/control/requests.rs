@@ -14,7 +14,7 @@ use crate::ids::ConnId;
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::producer_id::ProducerIdRequest;
-use crate::producer::control::servers::{May, Rank, Server};
+use crate::producer::control::servers::{May, Rank, Server, Task};
 use crate::producer::lifecycle::Phase;
 use crate::time::Instant;
 use crate::wire::{Api, init_producer_id, metadata};
@@ -78,6 +78,8 @@ enum Way {
 /// Who is to be asked, as far as was looked.
 #[derive(Debug, Default)]
 struct Choice {
+    /// For what.
+    task: Task,
     best: Option<(Rank, u32, Way)>,
     /// The best that is known by more than hearsay.
     vouched: Option<(Rank, u32, Way)>,
@@ -177,7 +179,9 @@ impl Producer {
 
     /// Looks for the server to be asked.
     fn choose_server(&mut self, now: Instant) -> Choice {
-        let mut choice = Choice::default();
+        let only_an_id = !self.metadata_is_due() && !self.listing_is_due();
+        let task = if only_an_id { Task::ProducerId } else { Task::Metadata };
+        let mut choice = Choice { task, ..Choice::default() };
         let mut known: SmallVec<[u32; 16]> = SmallVec::new();
         for (_, broker) in self.control.brokers.current() {
             known.push(broker.server);
@@ -250,7 +254,7 @@ impl Producer {
         let distance =
             if distance == 2 && data.is_none_or(|data| data.phase != ConnectionPhase::Ready) { 3 } else { distance };
         let load = data.map_or(0, |data| data.in_flight());
-        let rank = self.control.servers.rank(index, stranger, distance, load);
+        let rank = self.control.servers.rank(index, choice.task, stranger, distance, load);
         if let (Way::Connect, true) = (way, stranger && choice.stranger.is_none_or(|(best, _)| rank < best)) {
             choice.stranger = Some((rank, index));
         }
@@ -315,8 +319,8 @@ impl Producer {
             });
             self.stats.metadata_requests += 1;
         }
-        if let (Listing::Wanted(at, failures), Some(version)) = (self.control.listing, versions.metadata) {
-            if at <= now {
+        if let (Listing::Wanted(_, failures), Some(version)) = (self.control.listing, versions.metadata) {
+            if self.listing_is_due() {
                 let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
                 self.control.listing = Listing::InFlight(failures);
                 let all = None::<core::iter::Empty<&str>>;
@@ -347,6 +351,10 @@ impl Producer {
         }
         self.arm(conn);
         self.watch(conn);
+    }
+
+    fn listing_is_due(&self) -> bool {
+        matches!(self.control.listing, Listing::Wanted(at, _) if at <= self.now)
     }
 
     fn metadata_is_due(&self) -> bool {

@@ -120,8 +120,9 @@ pub(crate) struct Server {
     pub(crate) attempts: Attempts,
     /// The connection for control requests.
     pub(crate) control: Option<ConnId>,
-    /// Counts the turns that were lost, of all servers: the later this one lost its last, the later it is asked again.
-    lost_turn: u64,
+    /// Counts the turns that were lost, of all servers: the later this one lost its last, the later it is asked again. For each
+    /// [`Task`]: who knows nothing of a topic may well give producer ids.
+    lost_turn: [u64; 2],
     /// Turns that it lost since an answer of it helped.
     lost_in_a_row: u32,
     /// A request was answered once: it speaks what this client speaks.
@@ -155,6 +156,14 @@ impl Trouble {
 
 /// A server that has lost so many turns in a row is no help.
 const NO_HELP: u32 = 3;
+
+/// What a server is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Task {
+    #[default]
+    Metadata,
+    ProducerId,
+}
 
 /// In which order servers are asked: brokers before others, then who lost its turn longest ago, then who is known by more than
 /// another server's word, then who is at hand, then who has least to do, then who was tried longest ago, then by lot.
@@ -246,7 +255,7 @@ impl Servers {
 
     /// It comes after all that wait for their turn: who names other addresses each time keeps none from being asked.
     fn newcomer(&self, host: &str, port: u16) -> Server {
-        let lost_turn = if planted("newcomers-first") { 0 } else { self.turns_lost };
+        let lost_turn = if planted("newcomers-first") { [0; 2] } else { [self.turns_lost; 2] };
         Server { lost_turn, ..Server::new(host, port) }
     }
 
@@ -296,15 +305,18 @@ impl Servers {
         }
     }
 
-    /// It did not help, or failed: others are asked first.
-    pub(crate) fn lose_turn(&mut self, index: u32) {
+    /// It did not help with a task, or failed (`None`): others are asked first.
+    pub(crate) fn lose_turn(&mut self, index: u32, task: Option<Task>) {
         if planted("control-never-moves") {
             return;
         }
         self.turns_lost += 1;
         let lost = self.turns_lost;
         let server = &mut self[index];
-        server.lost_turn = lost;
+        match task.filter(|_| !planted("one-turn-for-all")) {
+            Some(task) => server.lost_turn[task as usize] = lost,
+            None => server.lost_turn = [lost; 2],
+        }
         server.lost_in_a_row = server.lost_in_a_row.saturating_add(1);
     }
 
@@ -320,17 +332,17 @@ impl Servers {
 
     /// When it last lost its turn, in the order of all turns lost.
     pub(crate) fn lost_turn(&self, index: u32) -> u64 {
-        self[index].lost_turn
+        self[index].lost_turn.into_iter().max().unwrap_or(0)
     }
 
     /// Its place in the order in which servers are asked. `distance`: 0 for those that can be asked at once; `load`: how much
     /// they have to do.
-    pub(crate) fn rank(&self, index: u32, stranger: bool, distance: u8, load: usize) -> Rank {
+    pub(crate) fn rank(&self, index: u32, task: Task, stranger: bool, distance: u8, load: usize) -> Rank {
         let Server { lost_turn, attempts, .. } = &self[index];
         let count = self.entries.len() as u32;
         let lot = (index + count - self.start % count) % count;
         let hearsay = self.is_hearsay(index);
-        Rank { stranger, lost_turn: *lost_turn, hearsay, distance, load, last: attempts.last, lot }
+        Rank { stranger, lost_turn: lost_turn[task as usize], hearsay, distance, load, last: attempts.last, lot }
     }
 
     /// A connection was lost or could not be made.
@@ -383,7 +395,7 @@ impl Server {
             port,
             attempts: Attempts::NONE,
             control: None,
-            lost_turn: 0,
+            lost_turn: [0; 2],
             lost_in_a_row: 0,
             proven: false,
             trouble: None,
@@ -425,11 +437,13 @@ mod tests {
     #[test]
     fn who_lost_its_turn_is_asked_after_others() {
         let mut servers = servers();
-        let first = |servers: &Servers| (0..2).min_by_key(|index| servers.rank(*index, false, 0, 0)).expect("two");
+        let first = |servers: &Servers| {
+            (0..2).min_by_key(|index| servers.rank(*index, Task::Metadata, false, 0, 0)).expect("two")
+        };
         assert_eq!(first(&servers), 1, "the start");
-        servers.lose_turn(1);
+        servers.lose_turn(1, None);
         assert_eq!(first(&servers), 0);
-        servers.lose_turn(0);
+        servers.lose_turn(0, Some(Task::Metadata));
         assert_eq!(first(&servers), 1);
     }
 

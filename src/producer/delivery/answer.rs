@@ -385,7 +385,7 @@ impl Producer {
         let index = self.records.batches[slot].partition;
         let partition = &mut self.records.partitions[index];
         partition.on_wire -= 1;
-        partition.older_epochs = 0;
+        partition.older_in_all = 0;
         self.records.batches[slot].state = State::Waiting;
         self.succeed_with(now, slot, written);
         self.records.topics.recover_batch_limit(self.records.partitions[index].topic);

@@ -30,6 +30,8 @@ pub(crate) struct Partition {
     pub(crate) leader_epoch: i32,
     /// How often in a row metadata told an older one.
     pub(crate) older_epochs: u32,
+    /// The same, whatever was told between, since it was idle or a batch was acknowledged.
+    pub(crate) older_in_all: u32,
     /// Only a hint has told that epoch, no metadata yet.
     pub(crate) hinted: bool,
     /// The server that last told something new of it while it had records, if none was delivered since.
@@ -105,6 +107,7 @@ impl Partitions {
             leader: None,
             leader_epoch: -1,
             older_epochs: 0,
+            older_in_all: 0,
             hinted: false,
             told_by: None,
             queued: List::EMPTY,

@@ -188,7 +188,7 @@ impl Producer {
     /// A connection failed: its server is left alone for a while, and others are asked first.
     fn count_failure(&mut self, now: Instant, conn: ConnId, connection: &Connection, error: &ConnectionError) {
         let index = connection.server;
-        self.control.servers.lose_turn(index);
+        self.control.servers.lose_turn(index, None);
         let newest = ConnId(self.sessions.next_conn);
         let server = &mut self.control.servers[index];
         let attempts = &mut server.attempts;
