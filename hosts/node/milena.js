@@ -315,10 +315,13 @@ export class Producer {
     let since = Infinity;
     for (const lane of this.#stuck) since = Math.min(since, lane.since);
     const wait = since + this.#maxBlock - performance.now();
-    this.#blockTimer = setTimeout(() => {
-      this.#blockTimer = null;
-      if (this.#machine !== null) this.#guard(() => this.#expire());
-    }, Math.min(Math.max(wait, 0), LONGEST_TIMER));
+    this.#blockTimer = setTimeout(
+      () => {
+        this.#blockTimer = null;
+        if (this.#machine !== null) this.#guard(() => this.#expire());
+      },
+      Math.min(Math.max(wait, 0), LONGEST_TIMER),
+    );
     if (this.#open === 0) this.#blockTimer.unref();
   }
 
@@ -328,7 +331,9 @@ export class Producer {
     for (const lane of [...this.#stuck]) {
       while (lane.head !== null && this.#at - lane.since >= this.#maxBlock) {
         const error = lane.unknown
-          ? new SendError('TOPIC_UNKNOWN', 'the topic, or its partition, was not known within max.block.ms', { retriable: true })
+          ? new SendError('TOPIC_UNKNOWN', 'the topic, or its partition, was not known within max.block.ms', {
+              retriable: true,
+            })
           : new SendError('BUFFER_FULL', 'buffer.memory had no room within max.block.ms', { retriable: true });
         this.#refuse(lane, error);
       }
@@ -434,7 +439,7 @@ export class Producer {
     for (const { open, place, first, stamps, stamp, index: start, count: many } of batch.parts) {
       const [from, to] = [Math.max(index - start, 0), Math.min(index + count - start, many)];
       for (let i = from; i < to; i++) {
-        const timestamp = logAppendTime < 0 ? stamps?.get(first + i) ?? stamp : logAppendTime;
+        const timestamp = logAppendTime < 0 ? (stamps?.get(first + i) ?? stamp) : logAppendTime;
         const at = place + 2 * i;
         open[at]({ topic, partition, offset: offset < 0 ? -1 : offset + start + i - index, timestamp });
         open[at] = open[at + 1] = undefined;
@@ -488,12 +493,15 @@ export class Producer {
     this.#timer = null;
     if (wait === Infinity) return;
     this.#timerAt = at;
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      // What can be read goes before.
-      const then = setImmediate(() => this.#input(() => this.#machine.timeout()));
-      if (this.#open === 0 && this.#closing === null && this.#flushes.size === 0) then.unref();
-    }, Math.min(Math.ceil(wait), LONGEST_TIMER));
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null;
+        // What can be read goes before.
+        const then = setImmediate(() => this.#input(() => this.#machine.timeout()));
+        if (this.#open === 0 && this.#closing === null && this.#flushes.size === 0) then.unref();
+      },
+      Math.min(Math.ceil(wait), LONGEST_TIMER),
+    );
     if (this.#open === 0 && this.#closing === null && this.#flushes.size === 0) this.#timer.unref();
   }
 
@@ -513,7 +521,9 @@ export class Producer {
       if (this.#streams.get(conn) !== stream) return;
       if (error || addresses.length === 0) return this.#lost(stream, CAUSE.RESOLVE, error?.code ?? 'no address');
       const { address } = addresses[attempt % addresses.length];
-      this.#guard(() => this.#opened(stream, net.connect({ host: address, port, noDelay: true, keepAlive: true }), host));
+      this.#guard(() =>
+        this.#opened(stream, net.connect({ host: address, port, noDelay: true, keepAlive: true }), host),
+      );
     };
     try {
       lookup(host, { all: true }, found);
@@ -593,7 +603,8 @@ export class Producer {
   #abort() {
     if (this.#machine === null) return;
     for (const lane of [...this.#stuck]) {
-      while (lane.head !== null) this.#refuse(lane, new SendError('ABORTED', 'the producer was closed before there was room'));
+      while (lane.head !== null)
+        this.#refuse(lane, new SendError('ABORTED', 'the producer was closed before there was room'));
     }
     this.#stuck.clear();
     this.#marks.clear();
@@ -624,7 +635,8 @@ export class Producer {
       }
     }
     for (const { parts } of this.#batches.values()) {
-      for (const { open, place, count } of parts) for (let at = place; at < place + 2 * count; at += 2) open[at + 1]?.(error);
+      for (const { open, place, count } of parts)
+        for (let at = place; at < place + 2 * count; at += 2) open[at + 1]?.(error);
     }
     for (const resolve of [...this.#flushes.values(), ...this.#drains]) resolve();
     this.#batches.clear();

@@ -28,7 +28,9 @@ async function program(text, ...args) {
 }
 
 test('the module imports nothing', () => {
-  const path = createRequire(import.meta.url).resolve('milena').replace('milena.js', 'milena.wasm');
+  const path = createRequire(import.meta.url)
+    .resolve('milena')
+    .replace('milena.js', 'milena.wasm');
   assert.deepEqual(WebAssembly.Module.imports(new WebAssembly.Module(readFileSync(path))), []);
 });
 
@@ -53,7 +55,14 @@ test('keys, values, headers and timestamps arrive as they were given', async (t)
   const given = [
     { key: 'ключ', value: 'näh 🙂', headers: { a: 'ü', b: null }, timestamp: 1_700_000_000_000 },
     { key: null, value: null },
-    { key: '', value: '', headers: [['a', ''], ['a', bytes]] },
+    {
+      key: '',
+      value: '',
+      headers: [
+        ['a', ''],
+        ['a', bytes],
+      ],
+    },
     { key: bytes, value: bytes, headers: new Map([['m', bytes]]), timestamp: 0 },
     { value: bytes.subarray(1, 2), headers: Array.from({ length: 40 }, (_, i) => [`h${i}`, String(i)]) },
     { value: 'x'.repeat(200_000) },
@@ -66,7 +75,10 @@ test('keys, values, headers and timestamps arrive as they were given', async (t)
     const pairs = Symbol.iterator in headers ? [...headers] : Object.entries(headers);
     assert.deepEqual(seen[i].key, buffer(key));
     assert.deepEqual(seen[i].value, buffer(value));
-    assert.deepEqual(seen[i].headers, pairs.map(([name, content]) => [name, buffer(content)]));
+    assert.deepEqual(
+      seen[i].headers,
+      pairs.map(([name, content]) => [name, buffer(content)]),
+    );
     assert.equal(results[i].timestamp, seen[i].timestamp);
     if (timestamp !== undefined) assert.equal(seen[i].timestamp, timestamp);
     else assert.ok(seen[i].timestamp >= before && seen[i].timestamp <= Date.now(), 'the time of the send');
@@ -83,7 +95,9 @@ test('large values arrive whole, however little the sockets take at a time', asy
   const told = Promise.all(values.map(send));
   await sleep(300);
   cluster.child.kill('SIGCONT');
-  const stored = new Map((await told, await cluster.records('t')).map(({ partition, offset, value }) => [`${partition}/${offset}`, value]));
+  const stored = new Map(
+    (await told, await cluster.records('t')).map(({ partition, offset, value }) => [`${partition}/${offset}`, value]),
+  );
   (await told).forEach(({ partition, offset }, i) => assert.ok(stored.get(`${partition}/${offset}`).equals(values[i])));
 });
 
@@ -105,13 +119,17 @@ test('equal keys go to one partition, the one that Java chooses', async (t) => {
   const { producer } = await open(t, { server: ['partitions=8'] });
   const of = async (key) => (await producer.send({ topic: 't', key, value: 'v' })).partition;
   // murmur2 as Java's DefaultPartitioner: Utils.toPositive(Utils.murmur2(key)) % 8
-  assert.deepEqual([await of('21'), await of('foobar'), await of('a-little-bit-long-string')], [-973932308, -790332482, -985981536].map(
-    (hash) => (hash & 0x7fffffff) % 8,
-  ));
+  assert.deepEqual(
+    [await of('21'), await of('foobar'), await of('a-little-bit-long-string')],
+    [-973932308, -790332482, -985981536].map((hash) => (hash & 0x7fffffff) % 8),
+  );
 });
 
 test('a server that restarts in the middle loses and doubles nothing', async (t) => {
-  const { cluster, producer } = await open(t, { server: ['nodes=2'], options: { 'linger.ms': 1, 'reconnect.backoff.ms': 20 } });
+  const { cluster, producer } = await open(t, {
+    server: ['nodes=2'],
+    options: { 'linger.ms': 1, 'reconnect.backoff.ms': 20 },
+  });
   await cluster.tell('create', 't', 1);
   const told = [];
   for (let i = 0; i < 2_000; i++) {
@@ -121,29 +139,61 @@ test('a server that restarts in the middle loses and doubles nothing', async (t)
     if (i === 1_200) await cluster.tell('start');
   }
   const results = await Promise.all(told);
-  assert.deepEqual(results.map(({ offset }) => offset), results.map((_, i) => i));
-  assert.deepEqual((await cluster.records('t')).map(({ value }) => Number(value)), results.map((_, i) => i));
+  assert.deepEqual(
+    results.map(({ offset }) => offset),
+    results.map((_, i) => i),
+  );
+  assert.deepEqual(
+    (await cluster.records('t')).map(({ value }) => Number(value)),
+    results.map((_, i) => i),
+  );
 });
 
 test('wrong options are told in words, all of them', () => {
   const wrong = { 'bootstrap.servers': 'h:1', 'linger.ms': 'soon', 'no.such': 1, acks: 7 };
-  assert.throws(() => new Producer(wrong), (error) => {
-    assert.ok(error instanceof ConfigError && error instanceof KafkaError && error instanceof Error);
-    for (const part of ['linger.ms', 'acks']) assert.ok(error.message.includes(part), error.message);
-    return true;
-  });
+  assert.throws(
+    () => new Producer(wrong),
+    (error) => {
+      assert.ok(error instanceof ConfigError && error instanceof KafkaError && error instanceof Error);
+      for (const part of ['linger.ms', 'acks']) assert.ok(error.message.includes(part), error.message);
+      return true;
+    },
+  );
   assert.throws(() => new Producer({}), /bootstrap\.servers/);
-  const text = { 'bootstrap.servers': 'h:1', 'security.protocol': 'SSL', 'ssl.truststore.type': 'PEM', 'ssl.truststore.certificates': 'none' };
-  assert.throws(() => new Producer(text), (error) => error instanceof ConfigError && /ssl\./.test(error.message));
-  const keys = { 'bootstrap.servers': 'h:1', 'security.protocol': 'SSL', 'ssl.truststore.location': '/none', 'ssl.truststore.type': 'PEM' };
-  assert.throws(() => new Producer(keys), (error) => error instanceof ConfigError && /ssl\.truststore\.location/.test(error.message));
+  const text = {
+    'bootstrap.servers': 'h:1',
+    'security.protocol': 'SSL',
+    'ssl.truststore.type': 'PEM',
+    'ssl.truststore.certificates': 'none',
+  };
+  assert.throws(
+    () => new Producer(text),
+    (error) => error instanceof ConfigError && /ssl\./.test(error.message),
+  );
+  const keys = {
+    'bootstrap.servers': 'h:1',
+    'security.protocol': 'SSL',
+    'ssl.truststore.location': '/none',
+    'ssl.truststore.type': 'PEM',
+  };
+  assert.throws(
+    () => new Producer(keys),
+    (error) => error instanceof ConfigError && /ssl\.truststore\.location/.test(error.message),
+  );
 });
 
 test('what is no record is a TypeError, and the next is sent', async (t) => {
   const { cluster, producer } = await open(t);
   const wrong = [
-    { topic: 't', value: 7 }, { topic: 't', key: {} }, { value: 'v' }, { topic: 't', partition: -1 }, { topic: 't', partition: 1.5 },
-    { topic: 't', timestamp: -5 }, { topic: 't', headers: { h: 3 } }, { topic: 't', headers: [[1, 'v']] }, { topic: 't', headers: 'h' },
+    { topic: 't', value: 7 },
+    { topic: 't', key: {} },
+    { value: 'v' },
+    { topic: 't', partition: -1 },
+    { topic: 't', partition: 1.5 },
+    { topic: 't', timestamp: -5 },
+    { topic: 't', headers: { h: 3 } },
+    { topic: 't', headers: [[1, 'v']] },
+    { topic: 't', headers: 'h' },
   ];
   for (const record of wrong) await assert.rejects(producer.send(record), TypeError, JSON.stringify(record));
   await assert.rejects(producer.send(null), TypeError);
@@ -152,7 +202,9 @@ test('what is no record is a TypeError, and the next is sent', async (t) => {
 });
 
 test('refusals have a name and a code, and hold up nobody else', async (t) => {
-  const { cluster, producer } = await open(t, { options: { 'max.block.ms': 300, 'delivery.timeout.ms': 500, 'request.timeout.ms': 300, 'linger.ms': 0 } });
+  const { cluster, producer } = await open(t, {
+    options: { 'max.block.ms': 300, 'delivery.timeout.ms': 500, 'request.timeout.ms': 300, 'linger.ms': 0 },
+  });
   await cluster.tell('create', 'one', 1);
   await cluster.tell('create', 'forbidden', 1);
   await cluster.tell('refuse', 'forbidden');
@@ -171,7 +223,10 @@ test('refusals have a name and a code, and hold up nobody else', async (t) => {
   await assert.rejects(apart, { name: 'TOPIC_UNKNOWN', retriable: true });
   await cluster.tell('fail', 87, 1); // INVALID_RECORD
   const refused = await rejected({ topic: 'one', value: '' }, DeliveryError);
-  assert.deepEqual([refused.name, refused.code, refused.retriable, refused.possiblyWritten], ['INVALID_RECORD', 87, false, false]);
+  assert.deepEqual(
+    [refused.name, refused.code, refused.retriable, refused.possiblyWritten],
+    ['INVALID_RECORD', 87, false, false],
+  );
   await cluster.tell('stop');
   const late = await rejected({ topic: 'one', value: '' }, DeliveryError);
   assert.deepEqual([late.name, late.retriable], ['DELIVERY_TIMEOUT', true]);
@@ -200,10 +255,17 @@ test('nobody is there: send waits max.block.ms', async () => {
   const options = { 'bootstrap.servers': `127.0.0.1:${closed}`, 'max.block.ms': 200 };
   const producer = new Producer(options, { log: (text) => said.push(text) });
   const start = performance.now();
-  await assert.rejects(producer.send({ topic: 't', value: 'v' }), { name: 'TOPIC_UNKNOWN', retriable: true, possiblyWritten: false });
+  await assert.rejects(producer.send({ topic: 't', value: 'v' }), {
+    name: 'TOPIC_UNKNOWN',
+    retriable: true,
+    possiblyWritten: false,
+  });
   assert.ok(performance.now() - start > 190);
   await producer.close();
-  assert.ok(said.some((text) => text.includes('ECONNREFUSED')), String(said));
+  assert.ok(
+    said.some((text) => text.includes('ECONNREFUSED')),
+    String(said),
+  );
 });
 
 test('full memory: send waits, and writable says so', async (t) => {
@@ -223,10 +285,18 @@ test('full memory: send waits, and writable says so', async (t) => {
   }
   const results = await Promise.all(told);
   assert.ok(waits > 5, `${waits}`);
-  assert.deepEqual(results.map(({ offset }) => offset), results.map((_, i) => i));
+  assert.deepEqual(
+    results.map(({ offset }) => offset),
+    results.map((_, i) => i),
+  );
   // All at once, without a look at `writable`: they wait in line.
-  const more = await Promise.all(Array.from({ length: 1_000 }, () => producer.send({ topic: 't', partition: 0, value })));
-  assert.deepEqual(more.map(({ offset }) => offset), more.map((_, i) => 2_000 + i));
+  const more = await Promise.all(
+    Array.from({ length: 1_000 }, () => producer.send({ topic: 't', partition: 0, value })),
+  );
+  assert.deepEqual(
+    more.map(({ offset }) => offset),
+    more.map((_, i) => 2_000 + i),
+  );
   assert.ok(producer.writable);
   assert.equal((await cluster.records('t')).length, 3_000);
 });
@@ -256,7 +326,10 @@ test('flush does not linger, close delivers what is open, and then nothing is ta
   const closed = producer.close();
   await assert.rejects(producer.send({ topic: 't', value: 'late' }), { name: 'CLOSED' });
   await closed;
-  assert.deepEqual((await Promise.all(told)).map(({ offset }) => offset), told.map((_, i) => i));
+  assert.deepEqual(
+    (await Promise.all(told)).map(({ offset }) => offset),
+    told.map((_, i) => i),
+  );
   assert.equal((await cluster.records('u')).length, 100);
   await producer.close();
   await producer.flush();
@@ -273,7 +346,10 @@ test('close with a timeout fails what is open', async (t) => {
   const start = performance.now();
   await producer.close({ timeout: 200 });
   assert.ok(performance.now() - start < 2_000);
-  assert.deepEqual((await outcomes).map(({ reason }) => reason?.name), ['ABORTED', 'ABORTED']);
+  assert.deepEqual(
+    (await outcomes).map(({ reason }) => reason?.name),
+    ['ABORTED', 'ABORTED'],
+  );
 });
 
 for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']) {
@@ -282,7 +358,8 @@ for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']) {
       const cluster = await Cluster.start('user=alice:se"cret=', ...(encrypted ? ['tls'] : []));
       t.after(() => cluster.end());
       const module = mechanism === 'PLAIN' ? 'plain.PlainLoginModule' : 'scram.ScramLoginModule';
-      const jaas = (password) => `org.apache.kafka.common.security.${module} required username="alice" password="${password}";`;
+      const jaas = (password) =>
+        `org.apache.kafka.common.security.${module} required username="alice" password="${password}";`;
       const options = { ...cluster.options, 'sasl.mechanism': mechanism, 'sasl.jaas.config': jaas('se\\"cret=') };
       const producer = new Producer(options);
       assert.equal((await producer.send({ topic: 't', value: 'v' })).offset, 0);
@@ -338,14 +415,18 @@ test('TLS: who is not trusted gets nothing', async (t) => {
   assert.equal((await cluster.records('t')).length, 1);
 });
 
-test('OAUTHBEARER: tokens are the application\'s', async (t) => {
+test("OAUTHBEARER: tokens are the application's", async (t) => {
   const cluster = await Cluster.start('user=alice:secret');
   t.after(() => cluster.end());
   const part = (it) => Buffer.from(JSON.stringify(it)).toString('base64url');
   const seconds = Math.floor(Date.now() / 1000);
   const value = `${part({ alg: 'none' })}.${part({ sub: 'alice', iat: seconds, exp: seconds + 600 })}.`;
   const { 'bootstrap.servers': servers } = cluster.options;
-  const options = { 'bootstrap.servers': servers, 'security.protocol': 'SASL_PLAINTEXT', 'sasl.mechanism': 'OAUTHBEARER' };
+  const options = {
+    'bootstrap.servers': servers,
+    'security.protocol': 'SASL_PLAINTEXT',
+    'sasl.mechanism': 'OAUTHBEARER',
+  };
   const producer = new Producer(options, { token: async () => ({ value, lifetimeMs: 600_000 }) });
   assert.equal((await producer.send({ topic: 't', value: 'v' })).offset, 0);
   await producer.close();
@@ -356,13 +437,18 @@ for (const codec of ['gzip', 'lz4']) {
     const { cluster, producer } = await open(t, { options: { 'compression.type': codec } });
     const values = Array.from({ length: 500 }, (_, i) => `the same words again and again, number ${i}`);
     await Promise.all(values.map((value) => producer.send({ topic: 't', partition: 0, value })));
-    assert.deepEqual((await cluster.records('t')).map(({ value }) => String(value)), values);
+    assert.deepEqual(
+      (await cluster.records('t')).map(({ value }) => String(value)),
+      values,
+    );
   });
 }
 
 test('acks=0: nothing is lost at close', async (t) => {
   const { cluster, producer } = await open(t, { options: { acks: 0, 'enable.idempotence': false } });
-  const told = await Promise.all(Array.from({ length: 1_000 }, () => producer.send({ topic: 't', partition: 0, value: 'v' })));
+  const told = await Promise.all(
+    Array.from({ length: 1_000 }, () => producer.send({ topic: 't', partition: 0, value: 'v' })),
+  );
   assert.ok(told.every(({ offset }) => offset === -1));
   await producer.close();
   await sleep(200);
@@ -384,7 +470,9 @@ test('an idle producer does not keep the process, one with an open record does',
 });
 
 test('memory is bounded: records and connections leave nothing behind', async (t) => {
-  const { cluster, producer } = await open(t, { options: { 'buffer.memory': 2_000_000, 'reconnect.backoff.ms': 10, 'reconnect.backoff.max.ms': 20 } });
+  const { cluster, producer } = await open(t, {
+    options: { 'buffer.memory': 2_000_000, 'reconnect.backoff.ms': 10, 'reconnect.backoff.max.ms': 20 },
+  });
   const value = Buffer.alloc(100);
   const round = async () => {
     for (let i = 0; i < 20; i++) {
@@ -410,11 +498,22 @@ test('memory is bounded: records and connections leave nothing behind', async (t
 test('the program', async (t) => {
   const cluster = await Cluster.start('partitions=1');
   t.after(() => cluster.end());
-  const path = createRequire(import.meta.url).resolve('milena').replace('milena.js', 'produce.js');
-  const { stdout } = await run(process.execPath, [path, cluster.options['bootstrap.servers'], 'numbers', '3000', '10000']);
+  const path = createRequire(import.meta.url)
+    .resolve('milena')
+    .replace('milena.js', 'produce.js');
+  const { stdout } = await run(process.execPath, [
+    path,
+    cluster.options['bootstrap.servers'],
+    'numbers',
+    '3000',
+    '10000',
+  ]);
   assert.equal(stdout, '3000 records: 3000 delivered, 0 failed\n');
   const stored = await cluster.records('numbers');
-  assert.deepEqual(stored.map(({ value }) => String(value)), stored.map((_, i) => String(i).padStart(8, '0')));
+  assert.deepEqual(
+    stored.map(({ value }) => String(value)),
+    stored.map((_, i) => String(i).padStart(8, '0')),
+  );
   assert.equal(stored.length, 3_000);
 });
 
