@@ -548,10 +548,7 @@ impl Producer {
         let count = u64::from(batch.records.count());
         match &outcome {
             Ok(_) => self.stats.records_delivered += count,
-            Err(_) => {
-                self.stats.records_failed += count;
-                self.life.flushes.failed(batch.serial, batch.records.count());
-            }
+            Err(_) => self.stats.records_failed += count,
         }
         batch.records.release(&mut self.records.pool);
         self.records.batches.deliver(slot);
