@@ -34,20 +34,41 @@ class Batch {
     this.parts = [];
     this.left = 0;
   }
+
+  /** Takes records of a chunk, from `first` on there and from `index` on here. */
+  add(chunk, first, index, count, stamp) {
+    const { open, stamps } = chunk;
+    this.left += count;
+    // A part does not keep a chunk's whole list that is much larger.
+    if (16 * count >= open.length) {
+      this.parts.push(new Part(open, 2 * first, index, count, stamp, stamps, first));
+      return;
+    }
+    let part = this.parts.length > 0 ? this.parts[this.parts.length - 1] : null;
+    const goesOn = part !== null && part.isOwn && part.index + part.count === index && part.stamp === stamp;
+    if (!goesOn || stamps !== null || part.stamps !== null) {
+      part = new Part([], 0, index, 0, stamp, stamps, first);
+      part.isOwn = true;
+      this.parts.push(part);
+    }
+    for (let at = 2 * first; at < 2 * (first + count); at++) part.open.push(open[at]);
+    part.count += count;
+  }
 }
 
-/** Records that follow each other in a chunk and, from `index` on, in a batch. */
+/** Records that follow each other in a list, from `place` on, and in a batch, from `index` on. */
 class Part {
-  constructor({ open, stamps }, first, index, count, stamp) {
-    // A part does not keep a chunk's whole list that is much larger.
-    const few = 16 * count < open.length;
-    this.open = few ? open.slice(2 * first, 2 * (first + count)) : open;
-    this.place = few ? 0 : 2 * first;
-    this.first = first;
-    this.stamps = stamps;
-    this.stamp = stamp;
+  constructor(open, place, index, count, stamp, stamps, first) {
+    this.open = open;
+    this.place = place;
     this.index = index;
     this.count = count;
+    /** The timestamp of those that brought none, and those of the others, by their number in the chunk, which is `first` for the first. */
+    this.stamp = stamp;
+    this.stamps = stamps;
+    this.first = first;
+    /** Whether nobody else has the list. */
+    this.isOwn = false;
   }
 }
 
@@ -255,8 +276,7 @@ export class Producer {
         this.#batches.set(id, batch);
       }
       const count = machine.runCount(run);
-      batch.parts.push(new Part(chunk, first, machine.runIndex(run), count, stamp));
-      batch.left += count;
+      batch.add(chunk, first, machine.runIndex(run), count, stamp);
       first += count;
     }
     lane.gone(bytes, first - before);

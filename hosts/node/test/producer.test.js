@@ -85,6 +85,24 @@ test('keys, values, headers and timestamps arrive as they were given', async (t)
   });
 });
 
+test('records that alternate between partitions are told their own offsets and timestamps', async (t) => {
+  const { cluster, producer } = await open(t, { server: ['partitions=5'], options: { 'linger.ms': 20 } });
+  const told = [];
+  for (let i = 0; i < 3_000; i++) {
+    told.push(producer.send({ topic: 't', partition: i % 5, value: String(i), timestamp: i % 7 === 0 ? i : undefined }));
+    if (i % 100 === 0) await sleep(1);
+  }
+  await producer.flush();
+  const stored = new Map();
+  for (const record of await cluster.records('t')) stored.set(`${record.partition}/${record.offset}`, record);
+  assert.equal(stored.size, 3_000);
+  (await Promise.all(told)).forEach(({ partition, offset, timestamp }, i) => {
+    const record = stored.get(`${partition}/${offset}`);
+    assert.deepEqual([partition, String(record.value), record.timestamp], [i % 5, String(i), timestamp]);
+    if (i % 7 === 0) assert.equal(timestamp, i);
+  });
+});
+
 test('large values arrive whole, however little the sockets take at a time', async (t) => {
   const options = { 'max.request.size': 1_000_000, 'batch.size': 1_000_000, 'linger.ms': 20, retries: 0 };
   const { cluster, producer } = await open(t, { server: ['nodes=3', 'partitions=3'], options });
