@@ -95,7 +95,7 @@ export class Producer {
   #open = 0;
   #full = false;
   #pushing = false;
-  #at = Math.floor(performance.now());
+  #at = performance.now();
   #told = this.#at;
   #timer = null;
   #timerAt = Infinity;
@@ -128,6 +128,8 @@ export class Producer {
       reject(this.#error ?? new SendError('CLOSED', 'the producer is closed'));
       return promise;
     }
+    // The clock is looked at once for all that is sent together.
+    if (!this.#pushing) this.#at = performance.now();
     try {
       let lane = this.#lane;
       if (lane === null || lane.topic !== record.topic) lane = this.#lane = this.#laneOf(record.topic);
@@ -223,7 +225,7 @@ export class Producer {
   }
 
   #pushAll() {
-    this.#at = Math.floor(performance.now());
+    this.#at = performance.now();
     if (this.#at - this.#told > TIME_OF_DAY) {
       this.#told = this.#at;
       this.#machine.timeOfDay();
@@ -347,7 +349,7 @@ export class Producer {
 
   /** `max.block.ms` is over for some records. */
   #expire() {
-    this.#at = Math.floor(performance.now());
+    this.#at = performance.now();
     for (const lane of [...this.#stuck]) {
       while (lane.head !== null && this.#at - lane.since >= this.#maxBlock) {
         const error = lane.unknown

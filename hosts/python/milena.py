@@ -267,6 +267,8 @@ class Producer:
         if self._closing is not None:
             future.set_exception(SendError("CLOSED", "the producer is closed"))
             return future
+        if not self._pushing:
+            self._at = self._loop.time()  # looked at once for all that is sent together
         lane = self._lanes.get(topic)
         if lane is None:
             if len(self._lanes) >= 1000:
@@ -309,7 +311,7 @@ class Producer:
         if len(lane.packed) >= _CHUNK and not self._full and not lane.unknown:
             self._push_lane(lane)
         if not self._pushing:
-            self._pushing, self._at = True, self._loop.time()
+            self._pushing = True
             self._loop.call_soon(self._push)
         return future
 

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -172,6 +173,21 @@ class Tests(unittest.IsolatedAsyncioTestCase):
         cluster.tell("stop")
         late = await error(DeliveryError, "one")
         self.assertEqual((late.name, late.retriable), ("DELIVERY_TIMEOUT", True))
+
+    async def test_nobody_is_there_so_send_waits_max_block_ms(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        said = []
+        async with Producer(
+            {"bootstrap.servers": f"127.0.0.1:{port}", "max.block.ms": 200}, log=said.append
+        ) as producer:
+            for pause in (0, 0.5):  # the second one comes after a pause that is longer than that
+                await asyncio.sleep(pause)
+                start = time.monotonic()
+                with self.assertRaisesRegex(SendError, "TOPIC_UNKNOWN"):
+                    await producer.send("t", "v")
+                self.assertGreater(time.monotonic() - start, 0.19)
+        self.assertIn("can't connect", " ".join(said))
 
     async def test_a_partition_that_comes_later_gets_what_waited_for_it(self):
         cluster = self.cluster()
