@@ -147,7 +147,7 @@ class Tests(unittest.IsolatedAsyncioTestCase):
             cluster.tell("create", topic, 1)
         cluster.tell("refuse", "forbidden")
         producer = self.producer(
-            cluster, max_block_ms=300, delivery_timeout_ms=500, request_timeout_ms=300, linger_ms=0
+            cluster, max_block_ms=1_500, delivery_timeout_ms=2_000, request_timeout_ms=1_500, linger_ms=0
         )
 
         async def error(kind, topic, value="", **more):
@@ -291,7 +291,10 @@ class Tests(unittest.IsolatedAsyncioTestCase):
         told = await asyncio.gather(*(producer.send("t", "v") for _ in range(1_000)))
         self.assertEqual({it.offset for it in told}, {-1})
         await producer.close()
-        await asyncio.sleep(0.2)
+        for _ in range(100):
+            if len(cluster.records("t")) == 1_000:
+                break
+            await asyncio.sleep(0.05)
         self.assertEqual(len(cluster.records("t")), 1_000)
 
     def program(self, path, *arguments):

