@@ -344,7 +344,8 @@ fn attempts_that_were_answered_with_hints_count_too() {
 #[test]
 fn partitions_that_go_and_come_again() {
     for idempotence in ["true", "false"] {
-        let mut line = Line::new(1, Speaks::NoIds, &[("enable.idempotence", idempotence), ("metadata.max.age.ms", "500")]);
+        let mut line =
+            Line::new(1, Speaks::NoIds, &[("enable.idempotence", idempotence), ("metadata.max.age.ms", "500")]);
         for _ in 0..3 {
             let sent = line.script.delivered();
             line.put_to(1, 3);
@@ -367,15 +368,11 @@ fn partitions_that_go_and_come_again() {
 fn created_anew_without_idempotence() {
     for (acks, in_flight) in [("1", "1"), ("1", "5"), ("all", "1"), ("0", "5")] {
         for speaks in crate::line::ALL {
-            let options = [
-                ("enable.idempotence", "false"),
-                ("acks", acks),
-                ("max.in.flight.requests.per.connection", in_flight),
-            ];
+            let options =
+                [("enable.idempotence", "false"), ("acks", acks), ("max.in.flight.requests.per.connection", in_flight)];
             let mut line = Line::new(2, speaks, &options).begun();
-            line.script.answer(
-                |facts, asked| if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) },
-            );
+            line.script
+                .answer(|facts, asked| if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) });
             line.put(3);
             line.run(20);
             line.script.facts.topic("t", 2, 1).partitions[0].leader = 2;

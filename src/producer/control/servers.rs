@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::error::ConnectionError;
 use crate::ids::ConnId;
+use crate::memory;
 use crate::planted::planted;
 use crate::time::Instant;
 
@@ -232,7 +233,7 @@ impl Servers {
             (None, None) => self.entries.len() as u32,
         };
         if index as usize == self.entries.len() {
-            self.entries.push(Server::new(host, port));
+            memory::push(&mut self.entries, Server::new(host, port));
         } else if self[index].users == 0 {
             self.free.pop();
             self[index] = Server::new(host, port);
