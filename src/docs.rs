@@ -27,6 +27,18 @@ pub mod writing_an_adapter {}
 /// ```
 pub mod adapter_example {}
 
+/// `docs/hosts.md`: bringing the producer to another language.
+///
+/// [docs/writing-an-adapter.md]: crate::docs::writing_an_adapter
+#[doc = include_str!("../docs/hosts.md")]
+pub mod hosts {}
+
+/// `docs/embedded.md`: the machine without an operating system.
+///
+/// [docs/writing-an-adapter.md]: crate::docs::writing_an_adapter
+#[doc = include_str!("../docs/embedded.md")]
+pub mod embedded {}
+
 /// `docs/tool.md`: the command line tool.
 #[doc = include_str!("../docs/tool.md")]
 pub mod tool {}

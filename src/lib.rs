@@ -23,6 +23,7 @@
 //! [docs/writing-an-adapter.md]: crate::docs::writing_an_adapter
 //! [docs/design.md]: crate::docs::design
 //! [docs/tool.md]: crate::docs::tool
+//! [docs/hosts.md]: crate::docs::hosts
 //! [CONTRIBUTING.md]: crate::docs::contributing
 //!
 #![doc = include_str!("../README.md")]

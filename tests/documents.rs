@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// Each document, the source that shows it in the API documentation, and whether that is beside the document's own.
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("README.md", "src/lib.rs"),
     ("CONTRIBUTING.md", "src/docs.rs"),
     ("docs/configuration.md", "src/docs.rs"),
@@ -13,6 +13,7 @@ const PAGES: [(&str, &str); 7] = [
     ("docs/writing-an-adapter.md", "src/docs.rs"),
     ("docs/design.md", "src/docs.rs"),
     ("docs/tool.md", "src/docs.rs"),
+    ("docs/hosts.md", "src/docs.rs"),
 ];
 
 fn read(path: &str) -> String {

@@ -414,6 +414,10 @@ typedef struct {
    * 1 if the records may stand in the log although they have failed.
    */
   uint32_t possibly_written;
+  /**
+   * 1 if the records failed because time or attempts ran out: sent again, they may get through.
+   */
+  uint32_t retriable;
 } milena_output;
 
 /**
@@ -457,6 +461,55 @@ typedef struct {
    */
   uint32_t closed;
 } milena_status;
+
+/**
+ * Records that were taken by one call and follow each other in a batch.
+ */
+typedef struct {
+  /**
+   * The batch that they are in: see `milena_output.batch`.
+   */
+  uint64_t batch;
+  /**
+   * The first one's place in the batch, from 0.
+   */
+  uint32_t index;
+  /**
+   * How many.
+   */
+  uint32_t count;
+  /**
+   * The topic's number: see `milena_topic_name`.
+   */
+  uint32_t topic;
+  /**
+   * The partition.
+   */
+  int32_t partition;
+} milena_run;
+
+/**
+ * How much `milena_send_many` took.
+ */
+typedef struct {
+  /**
+   * The timestamp of the records that brought none, in milliseconds since the Unix epoch; -1 if there was no such record, or if nobody
+   * told the time of day.
+   */
+  int64_t timestamp;
+  /**
+   * Bytes of packed records.
+   */
+  size_t bytes;
+  /**
+   * Records.
+   */
+  size_t records;
+  /**
+   * Runs that were filled in.
+   */
+  size_t runs;
+} milena_taken;
 
 #ifdef __cplusplus
 extern "C" {
@@ -727,6 +780,39 @@ void *milena_alloc(size_t size);
  */
 void milena_dealloc(void *data, size_t size);
 #endif
+
+/**
+ * Takes records of one topic that stand one behind the other in `records`, in order, until all are taken, one is refused, or another run
+ * would not fit. Never waits. How each is packed (numbers are little-endian and need not be aligned; -1 as a length is null):
+ *
+ * ```text
+ * 0   u32  bytes of the whole record, this number included; more than what follows takes is allowed, and ignored
+ * 4   i32  partition; -1 lets the key, or the producer, decide
+ * 8   i64  timestamp in milliseconds since the Unix epoch; -1 for the time of the send
+ * 16  i32  length of the key
+ * 20  i32  length of the value
+ * 24  u32  how many headers
+ * 28  the key, the value, and for each header: i32 length of its name, i32 length of its value, the name (a text), the value
+ * ```
+ *
+ * `taken` says how many were taken, and where they will be by `runs` (`room` of them): a run is records that follow each other in the call
+ * and in a batch. Their outcomes come as those of `milena_send`. MILENA_OK with fewer `bytes` taken than `len` means that the runs were
+ * full: again with what is left. An error is that of the first record that was not taken; those before it were. What may follow: if
+ * `milena_take_wake` says 1, `milena_poll`.
+ * Errors: those of `milena_send`, and MILENA_INVALID_ARGUMENT for a record that is not packed so.
+ *
+ * # Safety
+ * As the module says; `runs` has room for `room` of them.
+ */
+milena_result milena_send_many(milena_handle handle,
+                               uint64_t now,
+                               const char *topic,
+                               size_t topic_len,
+                               const void *records,
+                               size_t len,
+                               milena_run *runs,
+                               size_t room,
+                               milena_taken *taken);
 
 /**
  * Memory of `size` bytes, aligned to `align` (a power of two, 16 at most); null if there is none. The program's own.

@@ -26,7 +26,7 @@ pub const MILENA_VERSION: u32 = 1;
 pub const MILENA_FOREVER: u64 = u64::MAX;
 
 /// Records that hold this many headers at most need no memory but that of the record.
-const FEW: usize = 8;
+pub(crate) const FEW: usize = 8;
 
 /// `MILENA_VERSION` of the library, which must be that of the header.
 #[unsafe(no_mangle)]
@@ -157,11 +157,11 @@ pub unsafe extern "C" fn milena_send(
     })
 }
 
-fn batch(id: milena::BatchId) -> u64 {
+pub(crate) fn batch(id: milena::BatchId) -> u64 {
     u64::from(id.generation()) << 32 | id.slot() as u64
 }
 
-fn refused(entry: &mut Entry, error: &SendError) -> milena_result {
+pub(crate) fn refused(entry: &mut Entry, error: &SendError) -> milena_result {
     say(&mut entry.error, error);
     refusal(error)
 }
@@ -439,6 +439,7 @@ fn nothing(kind: milena_kind) -> milena_output {
         code: 0,
         attempts: 0,
         possibly_written: 0,
+        retriable: 0,
     }
 }
 
@@ -497,12 +498,15 @@ fn event_told(entry: &mut Entry, event: Event) -> milena_output {
                         DeliveryErrorKind::Fatal(fatal) => fatal.code.code(),
                         _ => 0,
                     };
+                    let retriable =
+                        matches!(error.kind, DeliveryErrorKind::RetriesExhausted(_) | DeliveryErrorKind::TimedOut(_));
                     milena_output {
                         text: milena_bytes::of(entry.text.as_bytes()),
                         name: milena_bytes::of(error.name().as_bytes()),
                         code: i32::from(code),
                         attempts: error.attempts,
                         possibly_written: u32::from(error.possibly_written),
+                        retriable: u32::from(retriable),
                         ..of(MILENA_NOT_DELIVERED)
                     }
                 }

@@ -21,9 +21,11 @@ extern crate alloc;
 #[cfg(feature = "bare")]
 mod bare;
 mod calls;
+mod many;
 mod table;
 mod types;
 mod words;
 
 pub use calls::*;
+pub use many::*;
 pub use types::*;

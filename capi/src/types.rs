@@ -104,6 +104,37 @@ pub struct milena_sent {
     pub partition: i32,
 }
 
+/// Records that were taken by one call and follow each other in a batch.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct milena_run {
+    /// The batch that they are in: see `milena_output.batch`.
+    pub batch: u64,
+    /// The first one's place in the batch, from 0.
+    pub index: u32,
+    /// How many.
+    pub count: u32,
+    /// The topic's number: see `milena_topic_name`.
+    pub topic: u32,
+    /// The partition.
+    pub partition: i32,
+}
+
+/// How much `milena_send_many` took.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct milena_taken {
+    /// The timestamp of the records that brought none, in milliseconds since the Unix epoch; -1 if there was no such record, or if nobody
+    /// told the time of day.
+    pub timestamp: i64,
+    /// Bytes of packed records.
+    pub bytes: usize,
+    /// Records.
+    pub records: usize,
+    /// Runs that were filled in.
+    pub runs: usize,
+}
+
 /// What the host has to do or may want to know: see `milena_output.kind`.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +223,8 @@ pub struct milena_output {
     pub attempts: u32,
     /// 1 if the records may stand in the log although they have failed.
     pub possibly_written: u32,
+    /// 1 if the records failed because time or attempts ran out: sent again, they may get through.
+    pub retriable: u32,
 }
 
 /// Why a stream ended or could not be opened.
@@ -234,4 +267,30 @@ pub struct milena_status {
     pub in_flight: u32,
     /// 1 once the producer is closed.
     pub closed: u32,
+}
+
+// Hosts of WebAssembly read these by their places, which therefore may not change without a new `MILENA_VERSION`.
+#[cfg(target_family = "wasm")]
+mod places {
+    use super::*;
+    use core::mem::offset_of;
+
+    macro_rules! at {
+        ($type:ty { $($field:ident $place:literal),* } $size:literal) => {
+            $(const _: () = assert!(offset_of!($type, $field) == $place);)*
+            const _: () = assert!(size_of::<$type>() == $size);
+        };
+    }
+
+    at!(milena_bytes { data 0, len 4 } 8);
+    at!(milena_run { batch 0, index 8, count 12, topic 16, partition 20 } 24);
+    at!(milena_taken { timestamp 0, bytes 8, records 12, runs 16 } 24);
+    at!(milena_output {
+        time 0, batch 8, offset 16, log_append_time 24, count 32, id 40, bytes 48, host 56, text 64, name 72, kind 80, conn 84,
+        attempt 88, topic 92, partition 96, index 100, port 104, code 108, attempts 112, possibly_written 116, retriable 120
+    } 128);
+    at!(milena_status {
+        records_accepted 0, records_delivered 8, records_failed 16, batches_sent 24, retries 32, connection_failures 40, buffered 48,
+        in_flight 56, closed 60
+    } 64);
 }

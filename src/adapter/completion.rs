@@ -241,5 +241,6 @@ impl State {
 /// The outcome of the record at `place` in a range that has this one.
 fn of_record(range: &Outcome, place: u32) -> Outcome {
     let written = range.as_ref().map_err(DeliveryError::clone)?;
-    Ok(Written { base_offset: written.base_offset.map(|base| base + i64::from(place)), ..*written })
+    let base_offset = written.base_offset.and_then(|base| base.checked_add(i64::from(place)));
+    Ok(Written { base_offset, ..*written })
 }

@@ -55,8 +55,10 @@ mod mischief;
 mod offsets;
 mod produce;
 mod sasl;
+#[cfg(not(target_family = "wasm"))]
 mod server;
 mod settings;
+#[cfg(not(target_family = "wasm"))]
 mod testing;
 mod topics;
 
@@ -71,8 +73,10 @@ pub use batch::StoredRecord;
 pub(crate) use batch::records_of;
 pub use connection::Peer;
 pub use mischief::{Mischief, ProduceAttempt, Treatment, Verdict};
+#[cfg(not(target_family = "wasm"))]
 pub use server::{Server, ServerSettings};
 pub use settings::{SaslSettings, Settings, TopicSettings};
+#[cfg(not(target_family = "wasm"))]
 pub use testing::{TestCluster, TestClusterBuilder};
 
 use crate::time::Instant;

@@ -28,6 +28,7 @@ macro_rules! setters {
         )*)?
     };
 }
+#[cfg(not(target_family = "wasm"))]
 pub(super) use setters;
 
 /// What a cluster is like.

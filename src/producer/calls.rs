@@ -158,6 +158,10 @@ impl Producer {
                 Some(Item::Output(output)) => return output,
                 Some(Item::Delivery(slot, outcome)) => {
                     let batch = &self.records.batches[slot];
+                    if outcome.is_err() {
+                        // A flush that was asked for before the host hears of it counts it.
+                        self.life.flushes.failed(batch.serial, batch.records.count());
+                    }
                     let partition = &self.records.partitions[batch.partition];
                     let delivery = Delivery {
                         batch: batch.id(),

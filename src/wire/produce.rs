@@ -143,6 +143,11 @@ impl<'a> Response<'a> {
         debug_assert!(walked.is_ok(), "it was checked when it was decoded");
     }
 
+    /// Whether brokers' addresses are told.
+    pub(crate) fn tells_endpoints(&self) -> bool {
+        self.endpoints.is_some()
+    }
+
     /// Calls `each` with the node id, host and port of every broker that the response tells of.
     pub(crate) fn for_each_endpoint(&self, each: impl FnMut(i32, &'a str, i32)) {
         if let Some(content) = self.endpoints {

@@ -108,6 +108,25 @@ fn a_producer_id_is_asked_of_another_server_after_any_error() {
 }
 
 #[test]
+fn who_gives_no_producer_ids_loses_no_turn_to_one_who_does_not_know_a_topic() {
+    for (refusing, after) in (1..=2).flat_map(|node| (0..30).map(move |n| (node, 130 * n))) {
+        let mut script = Script::new(2, &[], move |facts, asked| match &asked.ask {
+            Ask::InitProducerId(_) if asked.node == refusing => {
+                Reply::InitProducerId(InitProducerIdResponse::default().with_error_code(15))
+            }
+            _ => facts.usual(asked),
+        });
+        script.facts.topic("t", 1, 1);
+        // Nobody knows it, and each answer that says so is of no use.
+        script.tell(|producer, now| producer.want_topic(now, "missing")).expect("it runs");
+        script.run(Duration::from_millis(after));
+        script.send(&record("t"));
+        script.run(S(10));
+        assert_eq!(script.delivered(), 1, "{refusing} refuses, {after} ms later");
+    }
+}
+
+#[test]
 fn a_server_that_knows_no_brokers_loses_its_turn() {
     let bad = First::default();
     let first = bad.clone();

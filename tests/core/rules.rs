@@ -5,10 +5,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use kafka_protocol::messages::metadata_response::{MetadataResponse, MetadataResponseBroker};
+use kafka_protocol::messages::produce_response::NodeEndpoint;
 use kafka_protocol::messages::{ApiKey, InitProducerIdResponse};
 use milena::{Instant, Record};
 
-use crate::script::{Ask, Asked, Reply, Script};
+use crate::script::{Ask, Asked, Door, Reply, Script, Server, text};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -142,4 +144,166 @@ fn what_stands_behind_an_answer_with_a_pause_is_asked_elsewhere() {
     script.send(&record());
     script.run(MS(20_000));
     assert_eq!(script.delivered(), 1);
+}
+
+#[test]
+fn a_server_that_tells_another_leader_each_time_is_not_the_only_one_that_is_asked() {
+    let (first, mut n) = (First::default(), 0);
+    let mut script = Script::new(3, &[], move |facts, asked| match &asked.ask {
+        Ask::Metadata(request) if first.is(asked) => {
+            let mut told = facts.metadata(asked.version, request);
+            for partition in told.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                n += 1;
+                partition.leader_id = (1 + n % 2).into();
+            }
+            Reply::Metadata(told)
+        }
+        Ask::Produce(_) if asked.node != 3 => facts.refuse(asked, 6),
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1).partitions[0].leader = 3;
+    script.send(&record());
+    script.run(MS(10_000));
+    let asked = script.asks().filter(|asked| asked.api == ApiKey::Metadata).count();
+    assert_eq!(script.delivered(), 1, "after {asked} questions");
+}
+
+#[test]
+fn of_a_partition_that_is_told_twice_the_first_word_counts() {
+    let mut script = Script::new(2, &[], |facts, asked| match &asked.ask {
+        Ask::Metadata(request) => {
+            let mut told = facts.metadata(asked.version, request);
+            for topic in &mut told.topics {
+                let mut other = topic.partitions[0].clone();
+                (other.leader_id, other.leader_epoch) = (2.into(), 7);
+                topic.partitions.extend([other.clone(), other.with_partition_index(-1)]);
+            }
+            Reply::Metadata(told)
+        }
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1);
+    script.send(&record());
+    script.run(MS(1000));
+    let told = script.producer.partitions("t").expect("known");
+    let told: Vec<_> = told.iter().map(|told| (told.partition, told.leader)).collect();
+    assert_eq!((told, script.delivered()), (vec![(0, Some(1))], 1));
+}
+
+#[test]
+fn records_for_a_partition_that_an_answer_leaves_out_ask_on() {
+    let leaves_out = Rc::new(Cell::new(true));
+    let out = Rc::clone(&leaves_out);
+    let mut script = Script::new(1, &[], move |facts, asked| match &asked.ask {
+        Ask::Metadata(request) if out.get() => {
+            let mut told = facts.metadata(asked.version, request);
+            told.topics.iter_mut().for_each(|topic| topic.partitions[0].partition_index = 5);
+            Reply::Metadata(told)
+        }
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1);
+    script.send(&record());
+    script.run(MS(10_000));
+    leaves_out.set(false);
+    script.run(MS(2000));
+    assert_eq!(script.delivered(), 1);
+}
+
+/// Names brokers on ports from `first` that nobody answers on.
+fn with_silent(mut told: MetadataResponse, first: i32) -> MetadataResponse {
+    let silent = |port: i32| MetadataResponseBroker::default().with_node_id(port.into()).with_port(port);
+    told.brokers.extend((first..first + 30).map(|port| silent(port).with_host(text("mute"))));
+    told
+}
+
+fn silent_servers(script: &mut Script) {
+    for port in 1000..5000 {
+        let mut server = Server::new(port.into(), "mute", port);
+        server.door = Door::Mute;
+        script.servers.push(server);
+    }
+}
+
+#[test]
+fn silent_addresses_that_a_server_names_come_after_those_that_were_configured() {
+    for anew in [false, true] {
+        let (first, mut n) = (First::default(), 0);
+        let mut script = Script::new(2, &[], move |facts, asked| match &asked.ask {
+            Ask::Metadata(request) if first.is(asked) => {
+                n += 1;
+                let mut told =
+                    with_silent(facts.metadata(asked.version, request), 1000 + if anew { 30 * n } else { 0 });
+                told.topics.clear();
+                Reply::Metadata(told)
+            }
+            _ => facts.usual(asked),
+        });
+        silent_servers(&mut script);
+        script.facts.topic("t", 1, 1);
+        let since = script.now;
+        script.send(&record());
+        let took = script.now.saturating_since(since);
+        assert!(took < MS(2500), "other addresses each time: {anew}; it took {took:?}");
+    }
+}
+
+#[test]
+fn a_server_that_was_of_no_help_once_comes_before_addresses_that_were_named_later() {
+    let mut n = 0;
+    let mut script = Script::new(2, &[("metadata.max.age.ms", "1000")], move |facts, asked| match &asked.ask {
+        Ask::Metadata(request) if asked.node == 2 && asked.at > Instant::from_millis(1500) => {
+            n += 1;
+            let mut told = with_silent(facts.metadata(asked.version, request), 1000 + 30 * (n % 100));
+            told.topics.clear();
+            Reply::Metadata(told)
+        }
+        _ => facts.usual(asked),
+    });
+    silent_servers(&mut script);
+    script.facts.topic("t", 1, 1);
+    script.send(&record());
+    let _ = script.try_send(&Record::new("missing").value("v")); // both lose their turn
+    script.run(MS(1500));
+    let mut longest = MS(0);
+    for n in 0..20 {
+        script.run(MS(1000));
+        let name = format!("u{n}");
+        script.facts.topic(&name, 100 + n, 1);
+        let since = script.now;
+        script.send(&Record::new(&name).value("v"));
+        longest = longest.max(script.now.saturating_since(since));
+    }
+    assert!(longest < MS(2500), "it took {longest:?}");
+}
+
+#[test]
+fn an_address_in_an_answer_that_names_no_other_leader_is_not_taken() {
+    let mut script = Script::new(1, &[], |facts, asked| match &asked.ask {
+        Ask::Produce(request) => {
+            let mut told = facts.produce(asked, request);
+            let endpoint = NodeEndpoint::default().with_node_id(7.into()).with_host(text("nowhere")).with_port(1);
+            told.node_endpoints.push(endpoint);
+            Reply::Produce(told)
+        }
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1);
+    script.send(&record());
+    script.run(MS(50));
+    assert_eq!((script.delivered(), script.producer.brokers().len()), (1, 1));
+}
+
+#[test]
+fn a_producer_id_that_nobody_answers_for_is_not_asked_for_faster_the_more_servers_there_are() {
+    let mut script = Script::new(30, &[], |facts, asked| match &asked.ask {
+        Ask::InitProducerId(_) => Reply::Drop,
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1);
+    script.send(&record());
+    let since = script.now;
+    script.run(MS(60_000));
+    let asked: usize = (1..=30).map(|node| script.count(node, ApiKey::InitProducerId, since)).sum();
+    assert!((30..100).contains(&asked), "{asked} times in a minute");
 }

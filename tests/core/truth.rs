@@ -8,7 +8,7 @@ use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::init_producer_id_response::InitProducerIdResponse;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use milena::cluster::Request;
-use milena::{ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, Event, Record, SendError};
+use milena::{Cause, ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, Event, Input, Record, SendError};
 
 use crate::script::{Ask, Asked, Door, Facts, Reply, Script, text};
 
@@ -506,4 +506,25 @@ fn who_drops_api_versions_in_silence_is_asked_with_a_lower_version_next() {
         script.run(seconds(5));
         assert_eq!(script.delivered(), 2, "{understood}, from {from:?} on");
     }
+}
+
+#[test]
+fn a_flush_counts_what_was_not_told_yet_when_it_was_asked_for() {
+    let mut script = Script::new(1, &[("enable.idempotence", "false"), ("retries", "0")], |facts, asked| {
+        if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) }
+    });
+    script.facts.topic("t", 1, 1);
+    script.send(&Record::new("t").value("v"));
+    script.run(Duration::from_millis(100));
+    // It is decided, and the application has not heard of it.
+    let (now, conn) = (script.now, script.held()[0].conn);
+    script.producer.handle_input(now, Input::Disconnected(conn, Cause::Closed));
+    script.producer.flush(now);
+    script.wake();
+    script.run(Duration::from_millis(100));
+    let failures = script.events.iter().filter_map(|event| match event {
+        Event::Flushed { failed, .. } => Some(*failed),
+        _ => None,
+    });
+    assert_eq!(failures.collect::<Vec<_>>(), [1]);
 }

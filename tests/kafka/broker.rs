@@ -377,8 +377,8 @@ impl Kafka {
     pub fn segments(&self, topic: &str, partition: u32) -> Vec<PathBuf> {
         let leader = if self.nodes.len() == 1 { 0 } else { self.leader(topic, partition) };
         let dir = self.dir.join(format!("data{}", leader + 1)).join(format!("{topic}-{partition}"));
-        let mut segments: Vec<PathBuf> = std::fs::read_dir(&dir)
-            .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
+        // A new topic's folder comes a little later.
+        let mut segments: Vec<PathBuf> = admin::until(|| std::fs::read_dir(&dir).ok())
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
             .collect();

@@ -12,6 +12,7 @@ mod clients;
 mod dump;
 mod gate;
 mod gated;
+mod hosts;
 mod javas;
 mod scenarios;
 mod secured;
@@ -77,6 +78,18 @@ fn main() {
         for (name, scenario) in scenarios {
             report.run(name, || scenario(&mut kafka));
             kafka.open_gates();
+        }
+        if report.failed > failed_before {
+            println!("logs of the brokers: {}", kafka.keep());
+        }
+    }
+    let programs: Vec<_> =
+        hosts::programs().into_iter().filter(|(name, _)| is_wanted(&format!("host_{name}"))).collect();
+    if !programs.is_empty() {
+        let mut kafka = Kafka::start(&jars, 1);
+        let failed_before = report.failed;
+        for (name, command) in &programs {
+            report.run(&format!("host_{name}"), || hosts::is_sent_through_a_kill(&mut kafka, name, command));
         }
         if report.failed > failed_before {
             println!("logs of the brokers: {}", kafka.keep());

@@ -1,7 +1,8 @@
 //! The producer in a virtual world: a network, a cluster, a driver as lazy as the contract allows, a workload, and faults,
 //! all from one seed. The laws of docs/design.md are checked at every step and at the end.
 //!
-//! `MILENA_SEED=n` replays one seed and prints everything that happened; `MILENA_SEEDS=a..b` runs a range.
+//! `MILENA_SEED=n` replays one seed and prints everything that happened; `MILENA_SEEDS=a..b` runs a range, `MILENA_FINGERPRINTS=1`
+//! prints a number over everything that happened on each seed of it (tests/determinism).
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -112,6 +113,9 @@ fn laws_hold_on_every_seed() {
                 }
             }
             Ok(outcome) => {
+                if std::env::var_os("MILENA_FINGERPRINTS").is_some() {
+                    println!("seed {seed}: fingerprint {:016x}", outcome.fingerprint);
+                }
                 for (code, times) in outcome.errors {
                     *errors.entry(code).or_default() += times;
                 }

@@ -344,6 +344,10 @@ impl Plan {
             if *name == "request.timeout.ms" {
                 *value = value.parse::<u64>().expect("a number").max(slow).min(3000).to_string();
             }
+            // Nor can a connection be usable.
+            if *name == "socket.connection.setup.timeout.ms" {
+                *value = value.parse::<u64>().expect("a number").max(slow / 2).min(1000).to_string();
+            }
         }
         // And one that takes a record at a time can't take any number of them before they expire.
         let round_trip = 2 * f.delay + cluster.replication_lag.as_millis() as u64 + 4;

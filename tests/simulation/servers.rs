@@ -17,8 +17,8 @@ pub const REFUSALS: &[i16] = &[
     120, 999,
 ];
 
-/// Codes that a broker may answer although it has appended.
-const AFTER_APPEND: &[i16] = &[-1, 3, 5, 6, 7, 13, 20, 56, 74, 75, 100, 103, 999];
+/// Codes that a broker may answer although it has appended. Not 100: then the topic of that id is gone, with its log.
+const AFTER_APPEND: &[i16] = &[-1, 3, 5, 6, 7, 13, 20, 56, 74, 75, 103, 999];
 
 /// Codes of topics in metadata answers; 17 and 29 are definite.
 const OF_TOPICS: &[i16] = &[3, 5, 72, -1];

@@ -11,7 +11,7 @@ use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::brokers::Broker;
 use crate::producer::control::requests::Listing;
-use crate::producer::control::servers::Server;
+use crate::producer::control::servers::{Server, Task};
 use crate::producer::delivery::idempotence::Standing as Identity;
 use crate::producer::records::batches::State;
 use crate::producer::records::topics::{IdTold, Standing};
@@ -25,12 +25,18 @@ const REBOOTSTRAP: i16 = 129;
 /// How often in a row an older leader epoch, or fewer partitions, are taken for old metadata, where brokers tell no topic ids.
 const OLDER: u32 = 3;
 
-/// What was told, compared with what is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was told, compared with what is known. Of several, the last in this order is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Told {
-    New,
     /// The same, or nothing of use.
     Nothing,
+    /// Something new that nobody waits for.
+    Beside,
+    New,
+    /// Something new once more, although nothing was delivered since another server told something new.
+    Again,
+    /// As [`Told::Again`], by the same server: what it told before was of no help.
+    InVain,
     /// What was known before something newer: whoever tells it is behind the times.
     Old,
     /// That the topic is not for this client: another server may say otherwise.
@@ -39,6 +45,9 @@ enum Told {
 
 /// So often where only a hint told the newer one.
 const OLDER_THAN_A_HINT: u32 = 2;
+
+/// So often where metadata told the newer one, and no batch was taken since.
+const OLDER_THAN_A_WORD: u32 = 9;
 
 impl Producer {
     /// A metadata response, of this server.
@@ -51,7 +60,7 @@ impl Producer {
     ) {
         if response.error != 0 || response.brokers.is_empty() {
             self.metadata_failed(now);
-            self.control.servers.lose_turn(server);
+            self.control.servers.lose_turn(server, Some(Task::Metadata));
             if response.error == REBOOTSTRAP && self.config.rebootstrap {
                 self.control.brokers.begin_update();
                 self.control.era += 1;
@@ -61,7 +70,7 @@ impl Producer {
         }
         self.sessions.no_memory = None;
         self.learn_brokers(now, response);
-        let (mut news, mut doubtful) = (false, false);
+        let (mut news, mut beside, mut again, mut doubtful) = (false, false, false, false);
         for topic in &response.topics {
             let Some(index) = topic.name.and_then(|name| self.records.topics.look(name)) else {
                 continue;
@@ -69,15 +78,22 @@ impl Producer {
             if !self.records.topics.answered(index) {
                 continue; // nobody asked, or it was told already: an answer's work is bounded by its length
             }
-            let told = self.topic_known(now, index, topic);
-            news |= told == Told::New;
-            doubtful |= told == Told::Old || (told == Told::Refused && !planted("refusing-server-stays"));
+            match self.topic_known(now, index, server, topic) {
+                Told::Nothing => {}
+                Told::Beside => beside = true,
+                Told::New => news = true,
+                Told::Again => again = true,
+                Told::InVain => (again, doubtful) = (true, true),
+                Told::Old => doubtful = true,
+                Told::Refused => doubtful |= !planted("refusing-server-stays"),
+            }
         }
         self.left_out(now);
-        let useful = self.records.topics.refresh.succeeded(now, news, &mut self.random);
+        news |= beside && !self.records.topics.refresh.is_wanted();
+        let useful = self.records.topics.refresh.succeeded(now, news && !again, &mut self.random) || again;
         if !useful || doubtful {
-            self.control.servers.lose_turn(server);
-        } else if news {
+            self.control.servers.lose_turn(server, Some(Task::Metadata));
+        } else if news && !again {
             self.control.servers.helped(server);
         }
         for topic in &response.topics {
@@ -112,7 +128,7 @@ impl Producer {
     pub(in crate::producer) fn topics_listed(&mut self, now: Instant, server: u32, response: &Response<'_>) {
         if response.error != 0 || response.brokers.is_empty() {
             self.listing_failed(now, None);
-            self.control.servers.lose_turn(server);
+            self.control.servers.lose_turn(server, Some(Task::Metadata));
             return;
         }
         self.control.listing = Listing::Idle;
@@ -147,7 +163,9 @@ impl Producer {
     fn learn_brokers(&mut self, now: Instant, response: &Response<'_>) {
         self.control.brokers.begin_update();
         for broker in &response.brokers {
-            if let Ok(port) = u16::try_from(broker.port) {
+            // The first entry of an id counts: no answer moves a broker twice.
+            let told = self.control.brokers.find_current(broker.id).is_some() && !planted("broker-told-twice-moves");
+            if let (Ok(port), false) = (u16::try_from(broker.port), told) {
                 self.learn_broker(now, broker.id, broker.host, port);
             }
         }
@@ -212,18 +230,20 @@ impl Producer {
             Some(server) if (&*server.host, server.port) == (host, port) => {}
             Some(_) if !planted("leaked-endpoint-dialled") => self.records.topics.refresh.want(),
             Some(_) | None => {
+                self.records.topics.refresh.want(); // if no server names it, it is forgotten again
                 self.learn_broker(now, id, host, port);
                 self.look_again();
             }
         }
     }
 
-    /// What a response says of one topic.
-    fn topic_known(&mut self, now: Instant, index: u32, told: &Topic<'_>) -> Told {
+    /// What a response of this server says of one topic.
+    fn topic_known(&mut self, now: Instant, index: u32, server: u32, told: &Topic<'_>) -> Told {
         let topic = &mut self.records.topics[index];
         topic.last_error = (told.error != 0).then_some(ErrorCode(told.error));
+        let told_partitions = in_order(&told.partitions);
         match told.error {
-            0 if !told.partitions.is_empty() => {}
+            0 if !told_partitions.is_empty() => {}
             17 | 29 => {
                 // The records that are open wait for better times.
                 topic.standing = Standing::Refused(ErrorCode(told.error));
@@ -239,9 +259,16 @@ impl Producer {
                 return Told::Nothing;
             }
         }
-        let mut news = topic.standing != Standing::Known;
+        let mut news = if topic.standing == Standing::Known { Told::Nothing } else { Told::New };
         topic.standing = Standing::Known;
-        let recreated = match topic.id_told(told.id) {
+        // Of a cluster that had to be found anew, or a topic that nobody used for long, nothing is older than what was known
+        // before.
+        let found_anew = core::mem::replace(&mut topic.era, self.control.era) != self.control.era;
+        let partitions = &self.records.partitions;
+        let open = self.records.topics.holds_open(index, |at| !partitions[at].is_idle());
+        let nothing_is_older = found_anew && !open;
+        let topic = &mut self.records.topics[index];
+        let recreated = match topic.id_told(told.id, nothing_is_older) {
             IdTold::Same => false,
             IdTold::Another { .. } if planted("re-creation-unseen") => false,
             IdTold::Another { back } => {
@@ -256,54 +283,73 @@ impl Producer {
                 return Told::Old;
             }
         };
-        // Of a cluster that had to be found anew, or a topic that nobody used for long, nothing is older than what was known
-        // before.
-        let era = &mut self.records.topics[index].era;
-        let found_anew = core::mem::replace(era, self.control.era) != self.control.era;
-        let count = told.partitions.len();
-        if recreated || count > self.records.topics[index].count || self.is_smaller(index, count, found_anew) {
-            news = true;
+        let count = told_partitions.len();
+        if recreated || count > self.records.topics[index].count || self.is_smaller(index, count, nothing_is_older) {
+            news = news.max(Told::Beside);
             self.resize(index, count, recreated);
         }
-        let mut old = false;
-        for partition in &told.partitions {
+        let mut named = 0;
+        for partition in told_partitions {
             if partition.error != 0 && partition.leader < 0 {
                 self.records.topics.want(index);
             }
-            let Ok(number) = usize::try_from(partition.index) else {
-                continue;
-            };
+            let number = partition.index as usize;
             if number < self.records.topics[index].count {
+                named += 1;
                 let at = self.records.topics[index].partitions[number];
                 let leader = match planted("unnamed-leader-believed") {
                     true => self.control.brokers.find(partition.leader),
                     false => self.control.brokers.find_current(partition.leader),
                 };
-                match self.leader_known(at, leader, partition.leader_epoch, recreated || found_anew) {
-                    Told::New => news = true,
-                    Told::Old => old = true,
-                    Told::Nothing | Told::Refused => {}
+                let mut told = self.leader_known(at, leader, partition.leader_epoch, recreated || found_anew);
+                if told == Told::New {
+                    told = self.weigh(at, server);
                 }
+                news = news.max(told);
             }
         }
-        match (old, news) {
-            (true, _) => Told::Old,
-            (false, true) => Told::New,
-            (false, false) => Told::Nothing,
+        if named < self.records.topics[index].count {
+            self.want_if_leaderless(index);
+        }
+        news
+    }
+
+    /// The answer has not named all partitions: where records wait for a leader, the topic is asked about again.
+    fn want_if_leaderless(&mut self, index: u32) {
+        let partitions = &self.records.partitions;
+        let waits = |at: &u32| partitions[*at].leader.is_none() && !partitions[*at].is_idle();
+        if self.records.topics[index].partitions.iter().any(waits) {
+            self.records.topics.want(index);
+        }
+    }
+
+    /// What it is worth that this server told something new of a partition. A leader that no record gets through to is no help,
+    /// however new; otherwise a server that tells another one each time would be asked for ever.
+    fn weigh(&mut self, at: u32, server: u32) -> Told {
+        let partition = &mut self.records.partitions[at];
+        if planted("all-news-help") {
+            return Told::New;
+        }
+        if partition.is_idle() {
+            partition.told_by = None;
+            return Told::Beside;
+        }
+        match partition.told_by.replace(server) {
+            None => Told::New,
+            Some(before) if before == server => Told::InVain,
+            Some(_) => Told::Again,
         }
     }
 
     /// Whether a topic has fewer partitions than are known. Where brokers tell no topic ids, one that was created anew looks like
     /// one whose metadata is old, but stays so.
-    fn is_smaller(&mut self, index: u32, count: usize, found_anew: bool) -> bool {
-        let partitions = &self.records.partitions;
-        let open = self.records.topics.holds_open(index, |at| !partitions[at].is_idle());
+    fn is_smaller(&mut self, index: u32, count: usize, nothing_is_older: bool) -> bool {
         let topic = &mut self.records.topics[index];
         if count >= topic.count || topic.id != [0; 16] {
-            topic.fewer = 0;
+            topic.as_many_told(count);
             return false;
         }
-        if found_anew && !open {
+        if nothing_is_older {
             topic.fewer = 0;
             return true;
         }
@@ -352,9 +398,11 @@ impl Producer {
         if before == leader {
             return false;
         }
+        let spread = &mut self.records.topics[partition.topic].spread;
         if leader.is_some() != before.is_some() {
-            self.records.topics[partition.topic].spread.leaders_changed();
+            spread.leaders_changed();
         }
+        spread.leader_moved();
         if let Some(before) = before {
             self.control.brokers[before].leads -= 1;
         }
@@ -398,16 +446,20 @@ impl Producer {
     }
 
     /// A leader hint in a Produce response (KIP-951): taken if it is newer than what is known, names a known broker, and is
-    /// about the topic that has the name now.
-    pub(in crate::producer) fn leader_hint(&mut self, entry: &Entry, leader: i32, epoch: i32) {
+    /// about the topic that has the name now. Returns whether it leads elsewhere and may be followed at once: not where the last
+    /// one led nowhere either.
+    pub(in crate::producer) fn leader_hint(&mut self, entry: &Entry, leader: i32, epoch: i32) -> bool {
         let at = entry.partition;
         let of_now = entry.topic_id == self.records.topics[entry.topic].id || planted("hint-of-old-topic-believed");
         let newer = epoch > self.records.partitions[at].leader_epoch || planted("older-hint-believed");
         let leader = self.control.brokers.find(leader);
-        if of_now && newer && leader.is_some() {
-            self.leader_known(at, leader, epoch, planted("older-hint-believed"));
-            self.records.partitions[at].hinted = true;
+        if !of_now || !newer || leader.is_none() {
+            return false;
         }
+        let (before, hinted) = (self.records.partitions[at].leader, self.records.partitions[at].hinted);
+        self.leader_known(at, leader, epoch, planted("older-hint-believed"));
+        self.records.partitions[at].hinted = true;
+        before != leader && !hinted
     }
 
     /// A partition's leader and its epoch. What is older than what is known is not believed, unless it is about another topic or
@@ -417,11 +469,14 @@ impl Producer {
         if !another && epoch >= 0 && epoch < partition.leader_epoch {
             // Where brokers tell no topic ids, a re-created topic looks like one whose metadata is old, but stays so.
             partition.older_epochs += 1;
+            partition.older_in_all += 1;
             let no_ids = self.records.topics[partition.topic].id == [0; 16];
             let stays_so = no_ids && partition.older_epochs > OLDER;
             // A hint comes from one broker, which may have been wrong.
             let wrong_hint = partition.hinted && partition.older_epochs > OLDER_THAN_A_HINT;
-            if !stays_so && !wrong_hint && !planted("older-epoch-believed") {
+            // So may servers be, and go on: nobody has taken a batch since.
+            let wrong_word = partition.older_in_all > OLDER_THAN_A_WORD && !planted("one-word-for-ever");
+            if !stays_so && !wrong_hint && !wrong_word && !planted("older-epoch-believed") {
                 if !partition.is_idle() {
                     self.records.topics.want(partition.topic);
                 }
@@ -429,13 +484,18 @@ impl Producer {
             }
         }
         partition.older_epochs = 0;
-        partition.hinted = false;
+        if another || partition.is_idle() {
+            partition.older_in_all = 0;
+        }
+        // Metadata that say what a hint has said are of use.
+        let confirmed = core::mem::take(&mut partition.hinted);
         let newer = epoch != partition.leader_epoch;
         partition.leader_epoch = epoch;
-        if newer && partition.is_idle() {
-            partition.sequencing.distrust();
-        }
+        let idle = partition.sent.is_empty();
         let moved = self.lead(at, leader);
+        if (newer || moved) && idle {
+            self.records.partitions[at].sequencing.distrust();
+        }
         if moved {
             let partition = &mut self.records.partitions[at];
             partition.sequencing.ask_no_more();
@@ -453,7 +513,7 @@ impl Producer {
         }
         self.bump_if_needed(at);
         self.list_if_ready(at);
-        if newer || moved { Told::New } else { Told::Nothing }
+        if newer || moved || confirmed { Told::New } else { Told::Nothing }
     }
 
     /// There is a newer leader: what an old one has not answered counts as unanswered (rule 1).
@@ -488,6 +548,16 @@ impl Producer {
         self.records.topics.told(now, index);
         self.outbox.event(event);
     }
+}
+
+/// The partitions that an answer names, by number. Of what is told twice the first counts.
+fn in_order(told: &[metadata::Partition]) -> Vec<&metadata::Partition> {
+    let mut partitions: Vec<_> = told.iter().filter(|partition| partition.index >= 0).collect();
+    partitions.sort_by_key(|partition| partition.index);
+    if !planted("partition-told-twice-counts") {
+        partitions.dedup_by_key(|partition| partition.index);
+    }
+    partitions
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::error::{ErrorCode, FatalError};
 use crate::producer::Producer;
+use crate::producer::control::servers::Task;
 use crate::producer::delivery::idempotence::{Identity, Standing};
 use crate::time::Instant;
 use crate::wire::init_producer_id;
@@ -70,13 +71,18 @@ impl Producer {
                     // As Java's: what is open fails, and whoever needs a producer id later asks again.
                     self.life.refused_below = (self.records.batches.next_serial(), ErrorCode(code));
                 }
-                let failures = self.control.producer_id.failures();
-                let until = now + self.retry_backoff.after(failures, &mut self.random);
-                self.control.producer_id = ProducerIdRequest::BackingOff(until, failures.saturating_add(1));
-                self.control.servers.lose_turn(server);
+                self.producer_id_failed(now);
+                self.control.servers.lose_turn(server, Some(Task::ProducerId));
             }
             35 => self.fail_for_good(FatalError::NO_PRODUCER_IDS),
             code => self.fail_for_good(FatalError::new(ErrorCode(code))),
         }
+    }
+
+    /// The request was answered with an error, or not at all: it is asked again later, whoever is asked.
+    pub(in crate::producer) fn producer_id_failed(&mut self, now: Instant) {
+        let failures = self.control.producer_id.failures();
+        let until = now + self.retry_backoff.after(failures, &mut self.random);
+        self.control.producer_id = ProducerIdRequest::BackingOff(until, failures.saturating_add(1));
     }
 }

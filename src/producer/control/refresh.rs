@@ -69,6 +69,11 @@ impl Refresh {
         self.again = true;
     }
 
+    /// Whether something is asked about that is not new: it was answered, and is missing or wrong.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.all || self.again
+    }
+
     /// When the next request is due; `None` while one is in flight.
     #[inline]
     pub(crate) fn due(&self) -> Option<Instant> {
@@ -110,7 +115,7 @@ impl Refresh {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// An answer. `news`: it brought a leader, an epoch or a topic that was not known. Returns whether it was of use: false if
+    /// An answer. `news`: it brought a leader, an epoch or a topic that was not known, and may help. Returns whether it was of use: false if
     /// something was wanted and it brought nothing new.
     pub(crate) fn succeeded(&mut self, now: Instant, news: bool, random: &mut Random) -> bool {
         let State::InFlight { all, wanted } = core::mem::replace(&mut self.state, State::Idle) else {

@@ -14,7 +14,7 @@ use crate::ids::ConnId;
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::producer_id::ProducerIdRequest;
-use crate::producer::control::servers::{May, Rank, Server};
+use crate::producer::control::servers::{May, Rank, Server, Task};
 use crate::producer::lifecycle::Phase;
 use crate::time::Instant;
 use crate::wire::{Api, init_producer_id, metadata};
@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many connections are opened at a time while those before are silent.
 const MOST_OPENING: usize = 3;
+
+/// How many of them may go to addresses that only other servers have named.
+const MOST_HEARSAY: usize = 2;
 
 /// How many control connections are kept.
 const MOST_KEPT: usize = 3;
@@ -75,13 +78,19 @@ enum Way {
 /// Who is to be asked, as far as was looked.
 #[derive(Debug, Default)]
 struct Choice {
+    /// For what.
+    task: Task,
     best: Option<(Rank, u32, Way)>,
+    /// The best that is known by more than hearsay.
+    vouched: Option<(Rank, u32, Way)>,
     /// The best of those that can be asked at once.
     ready: Option<(Rank, ConnId)>,
     /// The best of those that are no brokers, if it is not connected.
     stranger: Option<(Rank, u32)>,
     /// Connections that are not ready.
     opening: usize,
+    /// Those among them to addresses that only other servers have named.
+    hearsay: usize,
     /// Until when one of them is waited for.
     patient_until: Option<Instant>,
     /// When the first that backs off, or has asked for a pause, may be asked.
@@ -170,7 +179,9 @@ impl Producer {
 
     /// Looks for the server to be asked.
     fn choose_server(&mut self, now: Instant) -> Choice {
-        let mut choice = Choice::default();
+        let only_an_id = !self.metadata_is_due() && !self.listing_is_due();
+        let task = if only_an_id { Task::ProducerId } else { Task::Metadata };
+        let mut choice = Choice { task, ..Choice::default() };
         let mut known: SmallVec<[u32; 16]> = SmallVec::new();
         for (_, broker) in self.control.brokers.current() {
             known.push(broker.server);
@@ -181,6 +192,11 @@ impl Producer {
             let stranger = !known.iter().all(|server| self.control.servers.is_no_help(*server)) || known.is_empty();
             for server in self.control.servers.bootstrap().filter(|server| !known.contains(server)) {
                 self.consider(&mut choice, now, server, None, stranger);
+            }
+        }
+        if let Some((Rank { hearsay: true, .. }, _, Way::Connect)) = choice.best {
+            if choice.hearsay >= MOST_HEARSAY {
+                choice.best = choice.vouched;
             }
         }
         let none_left = choice.best.is_none_or(|(rank, ..)| rank.stranger);
@@ -211,6 +227,7 @@ impl Producer {
             }
             Some((_, connection)) => {
                 choice.opening += 1;
+                choice.hearsay += usize::from(self.control.servers.is_hearsay(index));
                 let patient_until = match connection.phase {
                     ConnectionPhase::Opening | ConnectionPhase::Negotiating(_) => connection.opened + PATIENCE,
                     ConnectionPhase::Authenticating | ConnectionPhase::Ready => {
@@ -237,12 +254,15 @@ impl Producer {
         let distance =
             if distance == 2 && data.is_none_or(|data| data.phase != ConnectionPhase::Ready) { 3 } else { distance };
         let load = data.map_or(0, |data| data.in_flight());
-        let rank = self.control.servers.rank(index, stranger, distance, load);
+        let rank = self.control.servers.rank(index, choice.task, stranger, distance, load);
         if let (Way::Connect, true) = (way, stranger && choice.stranger.is_none_or(|(best, _)| rank < best)) {
             choice.stranger = Some((rank, index));
         }
         if choice.best.is_none_or(|(best, ..)| rank < best) {
             choice.best = Some((rank, index, way));
+        }
+        if !rank.hearsay && choice.vouched.is_none_or(|(best, ..)| rank < best) {
+            choice.vouched = Some((rank, index, way));
         }
         if let Way::Ready(conn) = way {
             if choice.ready.is_none_or(|(best, _)| rank < best) {
@@ -299,8 +319,8 @@ impl Producer {
             });
             self.stats.metadata_requests += 1;
         }
-        if let (Listing::Wanted(at, failures), Some(version)) = (self.control.listing, versions.metadata) {
-            if at <= now {
+        if let (Listing::Wanted(_, failures), Some(version)) = (self.control.listing, versions.metadata) {
+            if self.listing_is_due() {
                 let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
                 self.control.listing = Listing::InFlight(failures);
                 let all = None::<core::iter::Empty<&str>>;
@@ -331,6 +351,10 @@ impl Producer {
         }
         self.arm(conn);
         self.watch(conn);
+    }
+
+    fn listing_is_due(&self) -> bool {
+        matches!(self.control.listing, Listing::Wanted(at, _) if at <= self.now)
     }
 
     fn metadata_is_due(&self) -> bool {

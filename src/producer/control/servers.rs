@@ -121,8 +121,9 @@ pub(crate) struct Server {
     pub(crate) attempts: Attempts,
     /// The connection for control requests.
     pub(crate) control: Option<ConnId>,
-    /// Counts the turns that were lost, of all servers: the later this one lost its last, the later it is asked again.
-    lost_turn: u64,
+    /// Counts the turns that were lost, of all servers: the later this one lost its last, the later it is asked again. For each
+    /// [`Task`]: who knows nothing of a topic may well give producer ids.
+    lost_turn: [u64; 2],
     /// Turns that it lost since an answer of it helped.
     lost_in_a_row: u32,
     /// A request was answered once: it speaks what this client speaks.
@@ -157,13 +158,23 @@ impl Trouble {
 /// A server that has lost so many turns in a row is no help.
 const NO_HELP: u32 = 3;
 
-/// In which order servers are asked: brokers before others, then who lost its turn longest ago, then who is at hand, then who has
-/// least to do, then who was tried longest ago, then by lot.
+/// What a server is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Task {
+    #[default]
+    Metadata,
+    ProducerId,
+}
+
+/// In which order servers are asked: brokers before others, then who lost its turn longest ago, then who is known by more than
+/// another server's word, then who is at hand, then who has least to do, then who was tried longest ago, then by lot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     /// It is no broker, as far as is known.
     pub(crate) stranger: bool,
     lost_turn: u64,
+    /// See [`Servers::is_hearsay`].
+    pub(crate) hearsay: bool,
     distance: u8,
     load: usize,
     last: Instant,
@@ -233,14 +244,26 @@ impl Servers {
             (None, None) => self.entries.len() as u32,
         };
         if index as usize == self.entries.len() {
-            memory::push(&mut self.entries, Server::new(host, port));
+            let newcomer = self.newcomer(host, port);
+            memory::push(&mut self.entries, newcomer);
         } else if self[index].users == 0 {
             self.free.pop();
-            self[index] = Server::new(host, port);
+            self[index] = self.newcomer(host, port);
         }
         self.by_address.insert(address, index);
         self[index].users += 1;
         index
+    }
+
+    /// It comes after all that wait for their turn: who names other addresses each time keeps none from being asked.
+    fn newcomer(&self, host: &str, port: u16) -> Server {
+        let lost_turn = if planted("newcomers-first") { [0; 2] } else { [self.turns_lost; 2] };
+        Server { lost_turn, ..Server::new(host, port) }
+    }
+
+    /// Whether only other servers say that it is one: nobody configured it, and it has never answered.
+    pub(crate) fn is_hearsay(&self, index: u32) -> bool {
+        index >= self.bootstrap && !self[index].proven && !planted("hearsay-is-as-good")
     }
 
     /// One user less; without any the server is forgotten.
@@ -284,15 +307,18 @@ impl Servers {
         }
     }
 
-    /// It did not help, or failed: others are asked first.
-    pub(crate) fn lose_turn(&mut self, index: u32) {
+    /// It did not help with a task, or failed (`None`): others are asked first.
+    pub(crate) fn lose_turn(&mut self, index: u32, task: Option<Task>) {
         if planted("control-never-moves") {
             return;
         }
         self.turns_lost += 1;
         let lost = self.turns_lost;
         let server = &mut self[index];
-        server.lost_turn = lost;
+        match task.filter(|_| !planted("one-turn-for-all")) {
+            Some(task) => server.lost_turn[task as usize] = lost,
+            None => server.lost_turn = [lost; 2],
+        }
         server.lost_in_a_row = server.lost_in_a_row.saturating_add(1);
     }
 
@@ -308,16 +334,17 @@ impl Servers {
 
     /// When it last lost its turn, in the order of all turns lost.
     pub(crate) fn lost_turn(&self, index: u32) -> u64 {
-        self[index].lost_turn
+        self[index].lost_turn.into_iter().max().unwrap_or(0)
     }
 
     /// Its place in the order in which servers are asked. `distance`: 0 for those that can be asked at once; `load`: how much
     /// they have to do.
-    pub(crate) fn rank(&self, index: u32, stranger: bool, distance: u8, load: usize) -> Rank {
+    pub(crate) fn rank(&self, index: u32, task: Task, stranger: bool, distance: u8, load: usize) -> Rank {
         let Server { lost_turn, attempts, .. } = &self[index];
         let count = self.entries.len() as u32;
         let lot = (index + count - self.start % count) % count;
-        Rank { stranger, lost_turn: *lost_turn, distance, load, last: attempts.last, lot }
+        let hearsay = self.is_hearsay(index);
+        Rank { stranger, lost_turn: lost_turn[task as usize], hearsay, distance, load, last: attempts.last, lot }
     }
 
     /// A connection was lost or could not be made.
@@ -370,7 +397,7 @@ impl Server {
             port,
             attempts: Attempts::NONE,
             control: None,
-            lost_turn: 0,
+            lost_turn: [0; 2],
             lost_in_a_row: 0,
             proven: false,
             trouble: None,
@@ -412,11 +439,13 @@ mod tests {
     #[test]
     fn who_lost_its_turn_is_asked_after_others() {
         let mut servers = servers();
-        let first = |servers: &Servers| (0..2).min_by_key(|index| servers.rank(*index, false, 0, 0)).expect("two");
+        let first = |servers: &Servers| {
+            (0..2).min_by_key(|index| servers.rank(*index, Task::Metadata, false, 0, 0)).expect("two")
+        };
         assert_eq!(first(&servers), 1, "the start");
-        servers.lose_turn(1);
+        servers.lose_turn(1, None);
         assert_eq!(first(&servers), 0);
-        servers.lose_turn(0);
+        servers.lose_turn(0, Some(Task::Metadata));
         assert_eq!(first(&servers), 1);
     }
 

@@ -1,6 +1,7 @@
 //! What a Produce response, or the lack of one, means for each batch that its request carried.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -58,9 +59,10 @@ pub(crate) fn meaning(code: i16, idempotent: bool) -> Meaning {
 }
 
 /// Whether a batch that was answered so is certainly not written by that attempt. Every other answer may come after the
-/// append. 59, which is not in the rule's list, is said by brokers before 2.5 in place of 45, also before the append.
+/// append. 59, which is not in the rule's list, is said by brokers before 2.5 in place of 45, also before the append. 100 is said
+/// where the topic of that id does not exist, or not yet: nothing of the attempt is in the log of a topic that there is.
 pub(crate) fn proves_unwritten(code: i16) -> bool {
-    matches!(code, 2 | 10 | 17 | 18 | 19 | 21 | 29 | 31 | 32 | 35 | 43 | 45 | 47 | 59 | 76 | 87)
+    matches!(code, 2 | 10 | 17 | 18 | 19 | 21 | 29 | 31 | 32 | 35 | 43 | 45 | 47 | 59 | 76 | 87 | 100)
         || (code == 6 && planted("six-means-not-written"))
 }
 
@@ -138,11 +140,9 @@ impl Producer {
         response: &produce::Response<'_>,
     ) {
         let mut entries = core::mem::take(&mut request.entries);
-        response.for_each_endpoint(|id, host, port| {
-            if let Ok(port) = u16::try_from(port) {
-                self.endpoint_hinted(now, id, host, port);
-            }
-        });
+        if response.tells_endpoints() {
+            self.endpoints_hinted(now, entries.len(), response);
+        }
         let (mut expected, mut strangers) = (0, 0);
         let mut places = Places::default();
         response.for_each(|partition| {
@@ -171,6 +171,24 @@ impl Producer {
         }
         entries.clear();
         self.sessions.spare_entries.push(entries);
+    }
+
+    /// Where the leaders are that a response names instead of the broker that was asked (KIP-951). Other addresses are not taken,
+    /// and no more than there were `asked` partitions: nobody else would forget them.
+    fn endpoints_hinted(&mut self, now: Instant, asked: usize, response: &produce::Response<'_>) {
+        let mut leaders = BTreeSet::new();
+        response.for_each(|partition| {
+            if let (6 | 74, Some((leader, _)), true) = (partition.error, partition.leader, leaders.len() < asked) {
+                leaders.insert(leader);
+            }
+        });
+        response.for_each_endpoint(|id, host, port| {
+            let Ok(port) = u16::try_from(port) else { return };
+            // Of what is told twice the first counts.
+            if leaders.remove(&id) || planted("all-endpoints-learnt") {
+                self.endpoint_hinted(now, id, host, port);
+            }
+        });
     }
 
     /// The request will never be answered: its connection is gone.
@@ -218,17 +236,24 @@ impl Producer {
             // Before a hint: it may supersede this very attempt.
             self.records.batches[entry.slot].last_error = Some(ErrorCode(answer.error));
         }
+        let mut at_once = false;
         if let (6 | 74, Some((leader, epoch))) = (answer.error, answer.leader) {
-            self.leader_hint(entry, leader, epoch);
+            at_once = self.leader_hint(entry, leader, epoch);
             self.records.topics.refresh.want(); // the hint is of one partition
+        }
+        if !current {
+            return;
         }
         let mut slot = entry.slot;
         if planted("answer-to-the-oldest") {
             slot = self.records.partitions[entry.partition].sent.first().unwrap_or(slot);
         }
         // The hint may have superseded this very attempt: its answer still is one.
-        let superseded = !current || !matches!(self.records.batches[slot].state, State::InFlight(_));
-        if superseded {
+        if !matches!(self.records.batches[slot].state, State::InFlight(_)) {
+            if current && !planted("hints-for-ever") {
+                self.retry_hinted(now, slot, at_once);
+                self.settle(entry.partition);
+            }
             return;
         }
         let topic = &mut self.records.topics[entry.topic];
@@ -237,14 +262,18 @@ impl Producer {
         if answer.error == 0 {
             if !of_before {
                 topic.trust_id();
+                topic.trust_partition(entry.number);
             }
             let known = |value: i64| (value >= 0).then_some(value);
             let base_offset = known(answer.base_offset);
             self.succeed(now, slot, Written { base_offset, log_append_time: known(answer.log_append_time) });
             return;
         }
-        if ErrorCode(answer.error) == ErrorCode::UNKNOWN_TOPIC_ID && !of_before {
+        if matches!(answer.error, 3 | 6 | 100) && !of_before {
             topic.doubt_id();
+        }
+        if ErrorCode(answer.error) == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
+            topic.doubt_partition(entry.number);
         }
         if !proves_unwritten(answer.error) {
             self.records.batches[slot].tainted = true;
@@ -256,6 +285,8 @@ impl Producer {
         self.off_the_wire(slot);
         if of_before && !counts_for_any_topic(meaning(answer.error, self.identity.standing != Standing::Off)) {
             self.retry(now, slot, false);
+        } else if at_once {
+            self.retry_hinted(now, slot, at_once);
         } else {
             self.act(now, conn, slot, answer.error, message);
         }
@@ -352,7 +383,9 @@ impl Producer {
     /// The batch is on the wire and was acknowledged.
     fn succeed(&mut self, now: Instant, slot: u32, written: Written) {
         let index = self.records.batches[slot].partition;
-        self.records.partitions[index].on_wire -= 1;
+        let partition = &mut self.records.partitions[index];
+        partition.on_wire -= 1;
+        partition.older_in_all = 0;
         self.records.batches[slot].state = State::Waiting;
         self.succeed_with(now, slot, written);
         self.records.topics.recover_batch_limit(self.records.partitions[index].topic);
@@ -373,6 +406,7 @@ impl Producer {
 
     fn succeed_with(&mut self, now: Instant, slot: u32, written: Written) {
         let index = self.records.batches[slot].partition;
+        self.records.partitions[index].told_by = None;
         if self.identity.standing == Standing::Off {
             self.records.partitions[index].remove_sent(&mut self.records.batches, slot);
             self.deliver(slot, Ok(written));
@@ -405,18 +439,36 @@ impl Producer {
         }
     }
 
-    /// Sends the batch again later. `counted`: against `retries`.
-    fn retry(&mut self, now: Instant, slot: u32, counted: bool) {
-        if counted && self.records.batches[slot].retries >= self.config.retries && !planted("retries-without-end") {
+    /// Sends the batch again where a hint says: at once, unless such hints come one after the other.
+    fn retry_hinted(&mut self, now: Instant, slot: u32, at_once: bool) {
+        if !at_once {
+            self.retry(now, slot, true);
+        } else if self.may_retry(slot, true) {
+            self.stats.retries += 1;
+        }
+    }
+
+    /// Counts an attempt that has failed. If that was the last, the batch fails.
+    fn may_retry(&mut self, slot: u32, counted: bool) -> bool {
+        if !counted {
+            return true;
+        }
+        if self.records.batches[slot].retries >= self.config.retries && !planted("retries-without-end") {
             let kind = DeliveryErrorKind::RetriesExhausted(self.records.batches[slot].last_error);
             self.fail(slot, kind, None);
+            return false;
+        }
+        self.records.batches[slot].retries += 1;
+        true
+    }
+
+    /// Sends the batch again later. `counted`: against `retries`.
+    fn retry(&mut self, now: Instant, slot: u32, counted: bool) {
+        if !self.may_retry(slot, counted) {
             return;
         }
-        let batch = &mut self.records.batches[slot];
+        let batch = &self.records.batches[slot];
         let failures = batch.attempt.saturating_sub(1);
-        if counted {
-            batch.retries += 1;
-        }
         self.stats.retries += 1;
         let index = batch.partition;
         let partition = &mut self.records.partitions[index];
@@ -496,10 +548,7 @@ impl Producer {
         let count = u64::from(batch.records.count());
         match &outcome {
             Ok(_) => self.stats.records_delivered += count,
-            Err(_) => {
-                self.stats.records_failed += count;
-                self.life.flushes.failed(batch.serial, batch.records.count());
-            }
+            Err(_) => self.stats.records_failed += count,
         }
         batch.records.release(&mut self.records.pool);
         self.records.batches.deliver(slot);
@@ -591,7 +640,7 @@ mod tests {
 
     #[test]
     fn codes_after_which_a_batch_may_be_written_leave_doubt() {
-        for code in [-1, 3, 5, 6, 7, 9, 13, 20, 46, 56, 74, 75, 89, 100, 103, 500] {
+        for code in [-1, 3, 5, 6, 7, 9, 13, 20, 46, 56, 74, 75, 89, 103, 500] {
             assert!(!proves_unwritten(code), "{code}");
         }
     }

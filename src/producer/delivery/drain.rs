@@ -104,7 +104,7 @@ impl Producer {
             return;
         }
         let Some(leader) = self.records.partitions[index].leader else {
-            self.records.topics.refresh.want();
+            self.records.topics.want(self.records.partitions[index].topic);
             return;
         };
         self.records.partitions[index].listed = Some(leader);

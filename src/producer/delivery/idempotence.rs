@@ -280,11 +280,14 @@ pub(crate) fn unknown(partition: &Partition, batches: &mut Batches) {
     }
 }
 
-/// What is sent again next while a partition asks: the lowest that was not refused as out of order yet, of the same identity.
+/// What is sent again next while a partition asks: the lowest that was not refused as out of order yet, of the same identity, and of
+/// those that brokers know (after a split there may be more).
 pub(crate) fn next_asked(partition: &Partition, batches: &Batches) -> Option<u32> {
     let mut at = partition.sent.first();
     let identity = batches[at?].stamp.map(identity_of)?;
-    while let Some(slot) = at {
+    let most = if planted("asks-beyond-the-window") { usize::MAX } else { WINDOW };
+    for _ in 0..most {
+        let slot = at?;
         let batch = &batches[slot];
         if batch.stamp.map(identity_of) != Some(identity) || batch.attempt == 0 {
             return None;

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::batch::Class;
 use crate::memory;
+use crate::planted::planted;
 use crate::producer::delivery::idempotence::Sequencing;
 use crate::producer::list::{Links, List, Table};
 use crate::producer::records::batches::{Batches, Chain, State};
@@ -30,8 +31,12 @@ pub(crate) struct Partition {
     pub(crate) leader_epoch: i32,
     /// How often in a row metadata told an older one.
     pub(crate) older_epochs: u32,
+    /// The same, whatever was told between, since it was idle or a batch was acknowledged.
+    pub(crate) older_in_all: u32,
     /// Only a hint has told that epoch, no metadata yet.
     pub(crate) hinted: bool,
+    /// The server that last told something new of it while it had records, if none was delivered since.
+    pub(crate) told_by: Option<u32>,
     /// Batches not sent yet, oldest first; the last may be open. Without idempotence also those to be sent again.
     pub(crate) queued: List,
     /// How many batches are in `queued`.
@@ -120,7 +125,9 @@ impl Partitions {
             leader: None,
             leader_epoch: -1,
             older_epochs: 0,
+            older_in_all: 0,
             hinted: false,
+            told_by: None,
             queued: List::EMPTY,
             queued_count: 0,
             sent: List::EMPTY,
@@ -183,12 +190,17 @@ impl Partition {
         self.sent_count -= 1;
     }
 
-    /// Puts a batch into the queue by its age, for a retry without idempotence.
+    /// Puts a batch into the queue by its age, for a retry without idempotence. Parts of a split batch are of one age: they stand
+    /// by their first records.
     pub(crate) fn requeue(&mut self, batches: &mut Batches, slot: u32) {
-        let serial = batches[slot].serial;
+        let place = |slot: u32| {
+            let batch = &batches[slot];
+            (batch.serial, if planted("parts-out-of-order") { 0 } else { batch.range().start })
+        };
+        let place_of_it = place(slot);
         let mut next = self.queued.first();
         while let Some(queued) = next {
-            if batches[queued].serial > serial {
+            if place(queued) > place_of_it {
                 break;
             }
             next = batches.next_in_partition(queued);

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::planted::planted;
 use crate::producer::records::partitions::Partitions;
 
 /// One topic's. Partitions are named by their index in the table of all.
@@ -17,6 +18,8 @@ pub(crate) struct Spread {
     aside: Vec<u32>,
     /// How many such brokers had recovered when `aside` was last put back.
     recovered: u64,
+    /// A partition has another leader since then.
+    moved: bool,
 }
 
 /// What is found of a partition that was drawn.
@@ -34,6 +37,11 @@ impl Spread {
     /// A partition got a leader or lost it, or there are more or fewer of them.
     pub(crate) fn leaders_changed(&mut self) {
         self.changed = true;
+    }
+
+    /// A partition has another leader: perhaps it was put aside because of the one before.
+    pub(crate) fn leader_moved(&mut self) {
+        self.moved = !planted("aside-whoever-leads");
     }
 
     /// Makes `led` anew, if something has changed.
@@ -66,7 +74,7 @@ impl Spread {
         mut below: impl FnMut(u32) -> u32,
         find: impl Fn(&Partitions, u32) -> Found,
     ) -> Option<u32> {
-        if self.recovered != recovered {
+        if core::mem::take(&mut self.moved) || self.recovered != recovered {
             self.recovered = recovered;
             self.light.append(&mut self.aside);
         }

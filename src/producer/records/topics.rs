@@ -25,8 +25,8 @@ const MOST_LEFT: usize = 16;
 /// How often in a row an id that the topic has left is taken for old metadata.
 const TOLD_LEFT: u32 = 10;
 
-/// So often, whatever is told between, where brokers do not know the id that is taken for the newer one.
-const TOLD_LEFT_BESIDE_AN_UNKNOWN: u32 = 3;
+/// So often, whatever is told between, where nobody takes anything under the id that is taken for the newer one.
+const TOLD_LEFT_OF_A_DOUBTED: u32 = 3;
 
 /// The era of a topic about which nobody has asked for long.
 const FORGOTTEN: u32 = u32::MAX;
@@ -63,8 +63,8 @@ pub(crate) struct Topic {
     left: Vec<Uuid>,
     /// How often in a row metadata told one of those, while nothing succeeded under its id.
     left_told: u32,
-    /// A broker does not know its id, and none has taken a batch under it.
-    id_unknown: bool,
+    /// Who should lead it does not, or knows nothing of it, and none has taken a batch under its id.
+    id_doubted: bool,
     pub(crate) standing: Standing,
     /// Indices of its partitions; the place is the partition's number. Those at and beyond `count` are gone: the topic
     /// was re-created with fewer.
@@ -81,6 +81,8 @@ pub(crate) struct Topic {
     last_used: Instant,
     /// Answers in a row that named fewer partitions than are known.
     pub(crate) fewer: u32,
+    /// A partition (its number) that a broker does not know, where topics have no ids: then answers count that are not in a row.
+    missing: Option<i32>,
     /// Under which era of the cluster it was last answered (see `Control::era`), or [`FORGOTTEN`].
     pub(crate) era: u32,
     /// The partition (its number) that records without key go to, and how many bytes went there.
@@ -196,7 +198,7 @@ impl Topics {
             id: Uuid::default(),
             left: Vec::new(),
             left_told: 0,
-            id_unknown: false,
+            id_doubted: false,
             standing: Standing::Unknown,
             partitions: Vec::new(),
             count: 0,
@@ -210,6 +212,7 @@ impl Topics {
             due_at: 0,
             raw_limit: 0,
             fewer: 0,
+            missing: None,
             era: 0,
             listed: false,
             asked: false,
@@ -338,7 +341,7 @@ impl Topics {
     /// another one by then.
     fn forget(&mut self, index: u32) {
         let topic = &mut self.entries[index as usize];
-        if topic.standing == Standing::Known && !planted("idle-topic-remembered") {
+        if !planted("idle-topic-remembered") {
             topic.standing = Standing::Unknown;
             topic.era = FORGOTTEN;
         }
@@ -376,12 +379,12 @@ impl Topic {
 
     /// Metadata tell the topic's id. One that it has left is old news, unless nothing else is heard any more: then clients were
     /// moved to another cluster, and back. Or the id that is taken for the newer one is the older: it was learnt later, from a
-    /// server that is behind. Then brokers do not know it.
-    pub(crate) fn id_told(&mut self, id: Uuid) -> IdTold {
+    /// server that is behind. Then brokers do not know it. `nothing_is_older`: what is known counts for nothing, and nothing is open.
+    pub(crate) fn id_told(&mut self, id: Uuid, nothing_is_older: bool) -> IdTold {
         if id == Uuid::default() {
             return IdTold::Same; // brokers before 2.8 tell none
         }
-        let doubted = self.id_unknown && !planted("unknown-id-not-doubted");
+        let doubted = self.id_doubted && !planted("unknown-id-not-doubted");
         if id == self.id {
             if !doubted {
                 self.left_told = 0;
@@ -395,7 +398,8 @@ impl Topic {
         let back = self.left.contains(&id) && !planted("old-topic-id-believed");
         if back {
             self.left_told += 1;
-            if self.left_told <= if doubted { TOLD_LEFT_BESIDE_AN_UNKNOWN } else { TOLD_LEFT } {
+            let most = if doubted { TOLD_LEFT_OF_A_DOUBTED } else { TOLD_LEFT };
+            if self.left_told <= most && !nothing_is_older {
                 return IdTold::Left;
             }
             self.left.retain(|left| *left != id);
@@ -412,12 +416,35 @@ impl Topic {
     #[inline]
     pub(crate) fn trust_id(&mut self) {
         self.left_told = 0;
-        self.id_unknown = false;
+        self.id_doubted = false;
     }
 
-    /// A broker does not know the id that is known here.
+    /// A broker does not know a partition.
+    pub(crate) fn doubt_partition(&mut self, number: i32) {
+        if self.id == Uuid::default() && !planted("missing-partition-not-doubted") {
+            self.missing = Some(number);
+        }
+    }
+
+    /// A batch was acknowledged in a partition.
+    #[inline]
+    pub(crate) fn trust_partition(&mut self, number: i32) {
+        if self.missing == Some(number) {
+            self.missing = None;
+        }
+    }
+
+    /// Metadata name so many partitions, at least as many as are known.
+    pub(crate) fn as_many_told(&mut self, count: usize) {
+        if self.missing.is_none() || count > self.count {
+            self.fewer = 0;
+            self.missing = None;
+        }
+    }
+
+    /// Who should lead a partition of it does not, or knows nothing of it.
     pub(crate) fn doubt_id(&mut self) {
-        self.id_unknown = true;
+        self.id_doubted = true;
     }
 
     /// The partition that records without key stick to.

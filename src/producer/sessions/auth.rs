@@ -170,6 +170,10 @@ impl Producer {
         let lifetime = u64::try_from(lifetime_ms).unwrap_or(0);
         let part = SESSION_PART.0 + u64::from(self.random.below(SESSION_PART.1));
         let span = Duration::from_millis(lifetime.saturating_mul(part) / 100);
+        if lifetime > 0 && span.is_zero() {
+            let words = "the server ends each session within a millisecond (see its connections.max.reauth.ms)";
+            return self.give_up(now, conn, ConnectionError::Protocol(words.to_string()));
+        }
         let earliest = connection.authentication_began + RENEWAL_INTERVAL;
         connection.quiet_from = (lifetime > 0).then(|| now + span);
         connection.reauthenticate_at = connection.quiet_from.map(|quiet| quiet.max(earliest));

@@ -13,7 +13,6 @@ use crate::memory;
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::brokers::Broker;
-use crate::producer::control::producer_id::ProducerIdRequest;
 use crate::producer::timers::Timer;
 use crate::time::Instant;
 use crate::wire::{self, Api, api_versions, init_producer_id, metadata, produce, sasl};
@@ -22,6 +21,10 @@ use core::time::Duration;
 
 /// How often a server may close a connection at its first request before that counts as a refusal.
 const CHANCE: u32 = 2;
+
+/// Pauses are kept that long, and as long as a record may live. Brokers have no bound for them; but nothing that is under way is
+/// wanted any more by then, and by nonsense of one answer a broker would be lost for days.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 impl Producer {
     /// Asks for a connection to a broker.
@@ -194,7 +197,7 @@ impl Producer {
     /// A connection failed: its server is left alone for a while, and others are asked first.
     fn count_failure(&mut self, now: Instant, conn: ConnId, connection: &Connection, error: &ConnectionError) {
         let index = connection.server;
-        self.control.servers.lose_turn(index);
+        self.control.servers.lose_turn(index, None);
         let newest = ConnId(self.sessions.next_conn);
         let server = &mut self.control.servers[index];
         let attempts = &mut server.attempts;
@@ -376,7 +379,7 @@ impl Producer {
                 let broke = matches!(error, ConnectionError::Protocol(_));
                 self.listing_failed(now, broke.then_some(error));
             }
-            RequestKind::InitProducerId => self.control.producer_id = ProducerIdRequest::Idle,
+            RequestKind::InitProducerId => self.producer_id_failed(now),
             RequestKind::ApiVersions | RequestKind::SaslHandshake | RequestKind::SaslAuthenticate => {}
         }
     }
@@ -412,7 +415,8 @@ impl Producer {
             return;
         };
         let pause = Duration::from_millis(millis);
-        let until = self.now + pause;
+        let longest = LONGEST_PAUSE.max(self.config.delivery_timeout);
+        let until = self.now + if planted("pause-without-end") { pause } else { pause.min(longest) };
         let Some(connection) = self.sessions.connections.get_mut(&conn) else {
             return;
         };

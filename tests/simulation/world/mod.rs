@@ -83,6 +83,9 @@ pub fn has_late_copies(plan: &Plan) -> bool {
 /// So long after the last fault the application may go on trying to send.
 const LAST_TRY: Duration = Duration::from_secs(300);
 
+/// So long it may take until it tries again.
+const NEXT_TRY: Duration = Duration::from_secs(40);
+
 /// Numbers of the plan that every step needs.
 #[derive(Debug)]
 struct Numbers {
@@ -272,10 +275,11 @@ impl World {
             if self.closed {
                 return self.finish();
             }
-            if let (Some(end), Some(last)) = (&mut end, self.books.records.last()) {
+            if let Some(end) = &mut end {
+                let sent = self.books.records.last().map_or(Instant::ZERO, |last| last.sent);
                 let acts = self.act_deadline().unwrap_or(Instant::ZERO);
                 let tried = self.used.values().max().copied().unwrap_or_default();
-                *end = (*end).max(last.sent.max(acts).max(tried.min(self.trouble_until + LAST_TRY)) + patience);
+                *end = (*end).max(sent.max(acts).max((tried + NEXT_TRY).min(self.trouble_until + LAST_TRY)) + patience);
             }
             if end.is_some_and(|end| self.now > end) {
                 return Err(format!(
@@ -404,12 +408,14 @@ impl World {
         // Decided while there were faults, told when the batches before it were resolved.
         // Old versions have no words with an error.
         let wordless = self.plan.newest(Request::Produce) < 8 && matches!(error.kind, Kind::Refused(_));
-        let decided = error.message.as_deref() == Some("on demand") || wordless;
+        let decided = error.message.as_deref().is_some_and(|words| words.starts_with("on demand")) || wordless;
         // By name, what stands behind a refused batch can't be known not to be written: it ends at its own deadline.
         let by_name = !self.plan.by_id() && matches!(&error.kind, Kind::TimedOut(Some(code)) if code.code() == 45);
         let excused = decided
             || by_name
             || self.is_blind()
+            // Its batch was out with a job for longer than it had time.
+            || (error.attempts == 0 && !self.jobs.is_empty() && matches!(error.kind, Kind::TimedOut(None)))
             || match &error.kind {
                 Kind::TimedOut(_) => {
                     let soon = self.now < calm + Duration::from_secs(15);
