@@ -9,13 +9,44 @@ export const BUFFER_FULL = -2;
 
 /** Names of what `send` may refuse, by the negative result. */
 export const REFUSALS = [
-  'OK', 'TOPIC_UNKNOWN', 'BUFFER_FULL', 'RECORD_TOO_LARGE', 'UNKNOWN_PARTITION', 'INVALID_TIMESTAMP', 'TOPIC_REFUSED',
-  'ACCESS_DENIED', 'CLOSED', 'FATAL', 'CONFIG', 'INVALID_HANDLE', 'NULL', 'INVALID_ARGUMENT', 'BUSY', 'TOO_MANY', 'NO_MEMORY', 'BUG',
+  'OK',
+  'TOPIC_UNKNOWN',
+  'BUFFER_FULL',
+  'RECORD_TOO_LARGE',
+  'UNKNOWN_PARTITION',
+  'INVALID_TIMESTAMP',
+  'TOPIC_REFUSED',
+  'ACCESS_DENIED',
+  'CLOSED',
+  'FATAL',
+  'CONFIG',
+  'INVALID_HANDLE',
+  'NULL',
+  'INVALID_ARGUMENT',
+  'BUSY',
+  'TOO_MANY',
+  'NO_MEMORY',
+  'BUG',
 ];
 
 export const KIND = {
-  WAIT: 0, CONNECT: 1, DISCONNECT: 2, TRANSMIT: 3, TOKEN: 4, DELIVERED: 5, NOT_DELIVERED: 6, FLUSHED: 7, TOPIC_READY: 8,
-  TOPIC_FAILED: 9, WRITABLE: 10, DENIED: 11, FATAL: 12, CONNECTION_FAILED: 13, THROTTLED: 14, CLOSED: 15, OTHER: 16,
+  WAIT: 0,
+  CONNECT: 1,
+  DISCONNECT: 2,
+  TRANSMIT: 3,
+  TOKEN: 4,
+  DELIVERED: 5,
+  NOT_DELIVERED: 6,
+  FLUSHED: 7,
+  TOPIC_READY: 8,
+  TOPIC_FAILED: 9,
+  WRITABLE: 10,
+  DENIED: 11,
+  FATAL: 12,
+  CONNECTION_FAILED: 13,
+  THROTTLED: 14,
+  CLOSED: 15,
+  OTHER: 16,
 };
 
 export const CAUSE = { CLOSED: 0, RESOLVE: 1, CONNECT: 2, TLS: 3, IO: 4, LOCAL: 5 };
@@ -120,7 +151,15 @@ export class Machine {
     const at = this.#put(topic, records, start, end);
     const block = this.#block;
     const result = this.#calls.milena_send_many(
-      this.#handle, now(), at, topic.length, at + topic.length, end - start, block + RUNS, ROOM_OF_RUNS, block + TAKEN,
+      this.#handle,
+      now(),
+      at,
+      topic.length,
+      at + topic.length,
+      end - start,
+      block + RUNS,
+      ROOM_OF_RUNS,
+      block + TAKEN,
     );
     this.#refresh();
     return result;
@@ -347,7 +386,9 @@ export class Machine {
 /** Options as the text of a properties file. */
 function properties(options) {
   const escape = (text) => text.replace(/[\\\n\r\t\f :=#!]/g, (char) => ESCAPES[char] ?? `\\${char}`);
-  return Object.entries(options).map(([name, value]) => `${escape(name)}=${escape(String(value))}\n`).join('');
+  return Object.entries(options)
+    .map(([name, value]) => `${escape(name)}=${escape(String(value))}\n`)
+    .join('');
 }
 
 const ESCAPES = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\f': '\\f' };

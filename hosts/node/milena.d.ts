@@ -1,5 +1,7 @@
 /** Options under the names of the Java client: docs/configuration.md has every one. */
-export type Options = { 'bootstrap.servers': string } & { [name: string]: string | number | boolean | null | undefined };
+export type Options = { 'bootstrap.servers': string } & {
+  [name: string]: string | number | boolean | null | undefined;
+};
 
 export interface Settings {
   /** Options for node's `tls.connect`, before those made of `ssl.*`. */

@@ -34,20 +34,41 @@ class Batch {
     this.parts = [];
     this.left = 0;
   }
+
+  /** Takes records of a chunk, from `first` on there and from `index` on here. */
+  add(chunk, first, index, count, stamp) {
+    const { open, stamps } = chunk;
+    this.left += count;
+    // A part does not keep a chunk's whole list that is much larger.
+    if (16 * count >= open.length) {
+      this.parts.push(new Part(open, 2 * first, index, count, stamp, stamps, first));
+      return;
+    }
+    let part = this.parts.length > 0 ? this.parts[this.parts.length - 1] : null;
+    const goesOn = part !== null && part.isOwn && part.index + part.count === index && part.stamp === stamp;
+    if (!goesOn || stamps !== null || part.stamps !== null) {
+      part = new Part([], 0, index, 0, stamp, stamps, first);
+      part.isOwn = true;
+      this.parts.push(part);
+    }
+    for (let at = 2 * first; at < 2 * (first + count); at++) part.open.push(open[at]);
+    part.count += count;
+  }
 }
 
-/** Records that follow each other in a chunk and, from `index` on, in a batch. */
+/** Records that follow each other in a list, from `place` on, and in a batch, from `index` on. */
 class Part {
-  constructor({ open, stamps }, first, index, count, stamp) {
-    // A part does not keep a chunk's whole list that is much larger.
-    const few = 16 * count < open.length;
-    this.open = few ? open.slice(2 * first, 2 * (first + count)) : open;
-    this.place = few ? 0 : 2 * first;
-    this.first = first;
-    this.stamps = stamps;
-    this.stamp = stamp;
+  constructor(open, place, index, count, stamp, stamps, first) {
+    this.open = open;
+    this.place = place;
     this.index = index;
     this.count = count;
+    /** The timestamp of those that brought none, and those of the others, by their number in the chunk, which is `first` for the first. */
+    this.stamp = stamp;
+    this.stamps = stamps;
+    this.first = first;
+    /** Whether nobody else has the list. */
+    this.isOwn = false;
   }
 }
 
@@ -74,7 +95,7 @@ export class Producer {
   #open = 0;
   #full = false;
   #pushing = false;
-  #at = Math.floor(performance.now());
+  #at = performance.now();
   #told = this.#at;
   #timer = null;
   #timerAt = Infinity;
@@ -107,6 +128,8 @@ export class Producer {
       reject(this.#error ?? new SendError('CLOSED', 'the producer is closed'));
       return promise;
     }
+    // The clock is looked at once for all that is sent together.
+    if (!this.#pushing) this.#at = performance.now();
     try {
       let lane = this.#lane;
       if (lane === null || lane.topic !== record.topic) lane = this.#lane = this.#laneOf(record.topic);
@@ -202,7 +225,7 @@ export class Producer {
   }
 
   #pushAll() {
-    this.#at = Math.floor(performance.now());
+    this.#at = performance.now();
     if (this.#at - this.#told > TIME_OF_DAY) {
       this.#told = this.#at;
       this.#machine.timeOfDay();
@@ -255,8 +278,7 @@ export class Producer {
         this.#batches.set(id, batch);
       }
       const count = machine.runCount(run);
-      batch.parts.push(new Part(chunk, first, machine.runIndex(run), count, stamp));
-      batch.left += count;
+      batch.add(chunk, first, machine.runIndex(run), count, stamp);
       first += count;
     }
     lane.gone(bytes, first - before);
@@ -315,20 +337,25 @@ export class Producer {
     let since = Infinity;
     for (const lane of this.#stuck) since = Math.min(since, lane.since);
     const wait = since + this.#maxBlock - performance.now();
-    this.#blockTimer = setTimeout(() => {
-      this.#blockTimer = null;
-      if (this.#machine !== null) this.#guard(() => this.#expire());
-    }, Math.min(Math.max(wait, 0), LONGEST_TIMER));
+    this.#blockTimer = setTimeout(
+      () => {
+        this.#blockTimer = null;
+        if (this.#machine !== null) this.#guard(() => this.#expire());
+      },
+      Math.min(Math.max(wait, 0), LONGEST_TIMER),
+    );
     if (this.#open === 0) this.#blockTimer.unref();
   }
 
   /** `max.block.ms` is over for some records. */
   #expire() {
-    this.#at = Math.floor(performance.now());
+    this.#at = performance.now();
     for (const lane of [...this.#stuck]) {
       while (lane.head !== null && this.#at - lane.since >= this.#maxBlock) {
         const error = lane.unknown
-          ? new SendError('TOPIC_UNKNOWN', 'the topic, or its partition, was not known within max.block.ms', { retriable: true })
+          ? new SendError('TOPIC_UNKNOWN', 'the topic, or its partition, was not known within max.block.ms', {
+              retriable: true,
+            })
           : new SendError('BUFFER_FULL', 'buffer.memory had no room within max.block.ms', { retriable: true });
         this.#refuse(lane, error);
       }
@@ -434,7 +461,7 @@ export class Producer {
     for (const { open, place, first, stamps, stamp, index: start, count: many } of batch.parts) {
       const [from, to] = [Math.max(index - start, 0), Math.min(index + count - start, many)];
       for (let i = from; i < to; i++) {
-        const timestamp = logAppendTime < 0 ? stamps?.get(first + i) ?? stamp : logAppendTime;
+        const timestamp = logAppendTime < 0 ? (stamps?.get(first + i) ?? stamp) : logAppendTime;
         const at = place + 2 * i;
         open[at]({ topic, partition, offset: offset < 0 ? -1 : offset + start + i - index, timestamp });
         open[at] = open[at + 1] = undefined;
@@ -488,12 +515,15 @@ export class Producer {
     this.#timer = null;
     if (wait === Infinity) return;
     this.#timerAt = at;
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      // What can be read goes before.
-      const then = setImmediate(() => this.#input(() => this.#machine.timeout()));
-      if (this.#open === 0 && this.#closing === null && this.#flushes.size === 0) then.unref();
-    }, Math.min(Math.ceil(wait), LONGEST_TIMER));
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null;
+        // What can be read goes before.
+        const then = setImmediate(() => this.#input(() => this.#machine.timeout()));
+        if (this.#open === 0 && this.#closing === null && this.#flushes.size === 0) then.unref();
+      },
+      Math.min(Math.ceil(wait), LONGEST_TIMER),
+    );
     if (this.#open === 0 && this.#closing === null && this.#flushes.size === 0) this.#timer.unref();
   }
 
@@ -513,7 +543,9 @@ export class Producer {
       if (this.#streams.get(conn) !== stream) return;
       if (error || addresses.length === 0) return this.#lost(stream, CAUSE.RESOLVE, error?.code ?? 'no address');
       const { address } = addresses[attempt % addresses.length];
-      this.#guard(() => this.#opened(stream, net.connect({ host: address, port, noDelay: true, keepAlive: true }), host));
+      this.#guard(() =>
+        this.#opened(stream, net.connect({ host: address, port, noDelay: true, keepAlive: true }), host),
+      );
     };
     try {
       lookup(host, { all: true }, found);
@@ -593,7 +625,8 @@ export class Producer {
   #abort() {
     if (this.#machine === null) return;
     for (const lane of [...this.#stuck]) {
-      while (lane.head !== null) this.#refuse(lane, new SendError('ABORTED', 'the producer was closed before there was room'));
+      while (lane.head !== null)
+        this.#refuse(lane, new SendError('ABORTED', 'the producer was closed before there was room'));
     }
     this.#stuck.clear();
     this.#marks.clear();
@@ -624,7 +657,8 @@ export class Producer {
       }
     }
     for (const { parts } of this.#batches.values()) {
-      for (const { open, place, count } of parts) for (let at = place; at < place + 2 * count; at += 2) open[at + 1]?.(error);
+      for (const { open, place, count } of parts)
+        for (let at = place; at < place + 2 * count; at += 2) open[at + 1]?.(error);
     }
     for (const resolve of [...this.#flushes.values(), ...this.#drains]) resolve();
     this.#batches.clear();

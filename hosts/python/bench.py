@@ -1,4 +1,5 @@
-"""One measurement in a process of its own: bench.py CASE BOOTSTRAP COUNT, where CASE is milena or aiokafka. hosts/python/bench runs both."""
+"""One measurement in a process of its own: bench.py CASE BOOTSTRAP COUNT, where CASE is milena or aiokafka."""
+
 import asyncio
 import resource
 import sys
@@ -36,6 +37,7 @@ async def main(servers, count):
 
         def send():
             return producer.send("t", VALUE)
+
     else:
         from aiokafka import AIOKafkaProducer
 
@@ -45,6 +47,7 @@ async def main(servers, count):
 
         def send():
             return producer.send("t", VALUE)
+
     await each(send, count // 10)
     start, before = time.monotonic(), time.process_time()
     await each(send, count)

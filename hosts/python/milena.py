@@ -5,6 +5,7 @@ capi/include/milena.h describes. Sockets, TLS, names, timers and futures are tho
         delivered = await producer.send("orders", "3 apples", key="customer-7")
         print(delivered.partition, delivered.offset)
 """
+
 import asyncio
 import collections
 import ctypes
@@ -15,10 +16,29 @@ import struct
 import time
 
 _OK, _NOT_READY, _BUFFER_FULL = 0, -1, -2
-_REFUSALS = ("OK TOPIC_UNKNOWN BUFFER_FULL RECORD_TOO_LARGE UNKNOWN_PARTITION INVALID_TIMESTAMP TOPIC_REFUSED ACCESS_DENIED CLOSED "
-             "FATAL CONFIG INVALID_HANDLE NULL INVALID_ARGUMENT BUSY TOO_MANY NO_MEMORY BUG").split()
-(_WAIT, _CONNECT, _DISCONNECT, _TRANSMIT, _TOKEN, _DELIVERED, _NOT_DELIVERED, _FLUSHED, _TOPIC_READY, _TOPIC_FAILED, _WRITABLE, _DENIED,
- _FATAL, _CONNECTION_FAILED, _THROTTLED, _CLOSED, _OTHER) = range(17)
+_REFUSALS = (
+    "OK TOPIC_UNKNOWN BUFFER_FULL RECORD_TOO_LARGE UNKNOWN_PARTITION INVALID_TIMESTAMP TOPIC_REFUSED ACCESS_DENIED CLOSED "
+    "FATAL CONFIG INVALID_HANDLE NULL INVALID_ARGUMENT BUSY TOO_MANY NO_MEMORY BUG"
+).split()
+(
+    _WAIT,
+    _CONNECT,
+    _DISCONNECT,
+    _TRANSMIT,
+    _TOKEN,
+    _DELIVERED,
+    _NOT_DELIVERED,
+    _FLUSHED,
+    _TOPIC_READY,
+    _TOPIC_FAILED,
+    _WRITABLE,
+    _DENIED,
+    _FATAL,
+    _CONNECTION_FAILED,
+    _THROTTLED,
+    _CLOSED,
+    _OTHER,
+) = range(17)
 _CAUSE_CLOSED, _CAUSE_RESOLVE, _CAUSE_CONNECT, _CAUSE_TLS, _CAUSE_IO, _CAUSE_LOCAL = range(6)
 _HEAD = struct.Struct("<IiqiiI")
 _HEADER = struct.Struct("<ii")
@@ -36,7 +56,11 @@ class _Bytes(ctypes.Structure):
 
 
 class _Run(ctypes.Structure):
-    _fields_ = [("batch", ctypes.c_uint64), *((name, ctypes.c_uint32) for name in ("index", "count", "topic")), ("partition", ctypes.c_int32)]
+    _fields_ = [
+        ("batch", ctypes.c_uint64),
+        *((name, ctypes.c_uint32) for name in ("index", "count", "topic")),
+        ("partition", ctypes.c_int32),
+    ]
 
 
 class _Taken(ctypes.Structure):
@@ -44,29 +68,69 @@ class _Taken(ctypes.Structure):
 
 
 class _Output(ctypes.Structure):
-    _fields_ = [("time", ctypes.c_uint64), ("batch", ctypes.c_uint64), ("offset", ctypes.c_int64), ("log_append_time", ctypes.c_int64),
-                ("count", ctypes.c_uint64), ("id", ctypes.c_uint64), ("bytes", ctypes.c_uint64), ("host", _Bytes), ("text", _Bytes),
-                ("name", _Bytes), ("kind", ctypes.c_uint32), ("conn", ctypes.c_uint32), ("attempt", ctypes.c_uint32),
-                ("topic", ctypes.c_uint32), ("partition", ctypes.c_int32), ("index", ctypes.c_uint32), ("port", ctypes.c_uint32),
-                ("code", ctypes.c_int32), ("attempts", ctypes.c_uint32), ("possibly_written", ctypes.c_uint32),
-                ("retriable", ctypes.c_uint32)]
+    _fields_ = [
+        ("time", ctypes.c_uint64),
+        ("batch", ctypes.c_uint64),
+        ("offset", ctypes.c_int64),
+        ("log_append_time", ctypes.c_int64),
+        ("count", ctypes.c_uint64),
+        ("id", ctypes.c_uint64),
+        ("bytes", ctypes.c_uint64),
+        ("host", _Bytes),
+        ("text", _Bytes),
+        ("name", _Bytes),
+        ("kind", ctypes.c_uint32),
+        ("conn", ctypes.c_uint32),
+        ("attempt", ctypes.c_uint32),
+        ("topic", ctypes.c_uint32),
+        ("partition", ctypes.c_int32),
+        ("index", ctypes.c_uint32),
+        ("port", ctypes.c_uint32),
+        ("code", ctypes.c_int32),
+        ("attempts", ctypes.c_uint32),
+        ("possibly_written", ctypes.c_uint32),
+        ("retriable", ctypes.c_uint32),
+    ]
 
 
 def _library():
-    path = os.environ.get("MILENA_LIBRARY") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "libmilena_capi.so")
+    path = os.environ.get("MILENA_LIBRARY") or os.path.join(
+        os.path.dirname(os.path.abspath(__file__)), "libmilena_capi.so"
+    )
     try:
         it = ctypes.CDLL(path)
     except OSError as error:
-        raise ImportError(f"cargo build -p milena-capi --release, and name libmilena_capi.so by MILENA_LIBRARY: {error}") from None
-    handle, u64, size, text, to, conn = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint32
+        raise ImportError(
+            f"cargo build -p milena-capi --release, and name libmilena_capi.so by MILENA_LIBRARY: {error}"
+        ) from None
+    handle, u64, size, text, to, conn = (
+        ctypes.c_uint32,
+        ctypes.c_uint64,
+        ctypes.c_size_t,
+        ctypes.c_char_p,
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+    )
     for name, types in {
-        "new": (text, size, u64, ctypes.c_int64, text, to, to, size), "free": (handle,),
-        "send_many": (handle, u64, text, size, text, size, to, size, to), "last_error": (handle, to, size, to),
-        "partition_count": (handle, text, size, to), "topic_name": (handle, ctypes.c_uint32, to), "flush": (handle, u64, to),
-        "close": (handle, u64), "abort": (handle, u64), "connected": (handle, u64, conn), "received": (handle, u64, conn, text, size),
-        "disconnected": (handle, u64, conn, ctypes.c_uint32, text, size), "timeout": (handle, u64), "poll": (handle, to),
-        "time_of_day": (handle, u64, ctypes.c_int64), "token": (handle, u64, text, size, u64), "no_token": (handle, u64, text, size),
-        "transmit": (handle, u64, conn, to, size, to), "written": (handle, u64, conn, size),
+        "new": (text, size, u64, ctypes.c_int64, text, to, to, size),
+        "free": (handle,),
+        "send_many": (handle, u64, text, size, text, size, to, size, to),
+        "last_error": (handle, to, size, to),
+        "partition_count": (handle, text, size, to),
+        "topic_name": (handle, ctypes.c_uint32, to),
+        "flush": (handle, u64, to),
+        "close": (handle, u64),
+        "abort": (handle, u64),
+        "connected": (handle, u64, conn),
+        "received": (handle, u64, conn, text, size),
+        "disconnected": (handle, u64, conn, ctypes.c_uint32, text, size),
+        "timeout": (handle, u64),
+        "poll": (handle, to),
+        "time_of_day": (handle, u64, ctypes.c_int64),
+        "token": (handle, u64, text, size, u64),
+        "no_token": (handle, u64, text, size),
+        "transmit": (handle, u64, conn, to, size, to),
+        "written": (handle, u64, conn, size),
     }.items():
         getattr(it, f"milena_{name}").argtypes = types
     if it.milena_version() != 1:
@@ -108,7 +172,7 @@ class _Lane:
         self.packed, self.open, self.came, self.unknown = bytearray(), collections.deque(), 0, partition is not None
 
     def skip(self):
-        size, = struct.unpack_from("<I", self.packed)
+        (size,) = struct.unpack_from("<I", self.packed)
         first = self.packed[:size]
         del self.packed[:size]
         return first, self.open.popleft()
@@ -144,23 +208,47 @@ class _Stream(asyncio.Protocol):
 
 class Producer:
     """Sends records. `options` are those of the Java client; `tls` is an ssl.SSLContext in place of one made of `ssl.*`; `token` is an
-    async function that returns a token for OAUTHBEARER and its lifetime in seconds or None; `log` gets lines about connections."""
+    async function that returns a token for OAUTHBEARER and its lifetime in seconds or None; `log` gets lines about connections.
+    """
 
     def __init__(self, options, *, tls=None, token=None, log=None):
         self._loop, self._token_of, self._log = asyncio.get_running_loop(), token, log or (lambda text: None)
-        options = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in options.items() if value is not None}
+        options = {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in options.items()
+            if value is not None
+        }
         self._no_acks, self._max_block = options.get("acks") == "0", float(options.get("max.block.ms", 60_000)) / 1000
-        escape = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t", "\f": "\\f", **{char: "\\" + char for char in "\\ :=#!"}})
-        text = "".join(f"{name.translate(escape)}={value.translate(escape)}\n" for name, value in options.items()).encode()
+        escape = str.maketrans(
+            {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\f": "\\f", **{char: "\\" + char for char in "\\ :=#!"}}
+        )
+        text = "".join(
+            f"{name.translate(escape)}={value.translate(escape)}\n" for name, value in options.items()
+        ).encode()
         handle, words = ctypes.c_uint32(), ctypes.create_string_buffer(4096)
-        result = _call.milena_new(text, len(text), _now(), time.time_ns() // 1_000_000, os.urandom(32), ctypes.byref(handle), words, 4096)
+        result = _call.milena_new(
+            text, len(text), _now(), time.time_ns() // 1_000_000, os.urandom(32), ctypes.byref(handle), words, 4096
+        )
         if result != _OK:
             raise ConfigError("INVALID_CONFIG", words.value.decode())
         self._handle, self._output, self._taken, self._runs = handle.value, _Output(), _Taken(), (_Run * _RUNS)()
         self._pieces, self._count, self._number = (_Bytes * _PIECES)(), ctypes.c_size_t(), ctypes.c_uint64()
         self._lanes, self._fresh, self._stuck, self._apart, self._batches, self._streams = {}, {}, {}, {}, {}, {}
-        self._marks, self._flushes, self._timer, self._block_timer, self._pushing, self._full = [], {}, None, None, False, False
-        self._held, self._room, self._closing, self._told, self._at = 0, None, None, self._loop.time(), self._loop.time()
+        self._marks, self._flushes, self._timer, self._block_timer, self._pushing, self._full = (
+            [],
+            {},
+            None,
+            None,
+            False,
+            False,
+        )
+        self._held, self._room, self._closing, self._told, self._at = (
+            0,
+            None,
+            None,
+            self._loop.time(),
+            self._loop.time(),
+        )
         try:
             self._tls = (tls or _tls(options)) if options.get("security.protocol", "").upper().endswith("SSL") else None
         except (OSError, ValueError) as error:
@@ -179,12 +267,16 @@ class Producer:
         if self._closing is not None:
             future.set_exception(SendError("CLOSED", "the producer is closed"))
             return future
+        if not self._pushing:
+            self._at = self._loop.time()  # looked at once for all that is sent together
         lane = self._lanes.get(topic)
         if lane is None:
             if len(self._lanes) >= 1000:
                 self._lanes = {name: lane for name, lane in self._lanes.items() if lane.open}
             lane = self._lanes[topic] = _Lane(topic)
-        if (partition is not None and not 0 <= partition < 1 << 31) or (timestamp is not None and not 0 <= timestamp < 1 << 63):
+        if (partition is not None and not 0 <= partition < 1 << 31) or (
+            timestamp is not None and not 0 <= timestamp < 1 << 63
+        ):
             raise ValueError("no such partition or timestamp")
         if key.__class__ is not bytes:
             key = _content(key)
@@ -195,10 +287,20 @@ class Producer:
         if headers:
             pairs = headers.items() if hasattr(headers, "items") else headers
             pairs = [(_content(0 if name is None else name), _content(content)) for name, content in pairs]
-            more = b"".join(_HEADER.pack(len(name), -1 if content is None else len(content)) + name + (content or b"") for name, content in pairs)
+            more = b"".join(
+                _HEADER.pack(len(name), -1 if content is None else len(content)) + name + (content or b"")
+                for name, content in pairs
+            )
             count = len(pairs)
         size = _HEAD.size + len(key) + len(value) + len(more)
-        lane.packed += _HEAD.pack(size, -1 if partition is None else partition, -1 if timestamp is None else timestamp, key_length, value_length, count)
+        lane.packed += _HEAD.pack(
+            size,
+            -1 if partition is None else partition,
+            -1 if timestamp is None else timestamp,
+            key_length,
+            value_length,
+            count,
+        )
         lane.packed += key
         lane.packed += value
         lane.packed += more
@@ -209,7 +311,7 @@ class Producer:
         if len(lane.packed) >= _CHUNK and not self._full and not lane.unknown:
             self._push_lane(lane)
         if not self._pushing:
-            self._pushing, self._at = True, self._loop.time()
+            self._pushing = True
             self._loop.call_soon(self._push)
         return future
 
@@ -230,8 +332,12 @@ class Producer:
         if self._handle is not None:
             done = self._loop.create_future()
             self._push()
-            self._when_taken(lambda: (self._must(_call.milena_flush, _now(), ctypes.byref(self._number)),
-                                      self._flushes.__setitem__(self._number.value, done)))
+            self._when_taken(
+                lambda: (
+                    self._must(_call.milena_flush, _now(), ctypes.byref(self._number)),
+                    self._flushes.__setitem__(self._number.value, done),
+                )
+            )
             self._drain()
             await done
 
@@ -275,14 +381,24 @@ class Producer:
     def _push_lane(self, lane):
         while lane.open and not self._full and not lane.unknown:
             packed, taken = bytes(lane.packed), self._taken
-            result = _call.milena_send_many(self._handle, _now(), lane.name, len(lane.name), packed, len(packed), self._runs, _RUNS, ctypes.byref(taken))
-            for run in self._runs[:taken.runs]:
+            result = _call.milena_send_many(
+                self._handle,
+                _now(),
+                lane.name,
+                len(lane.name),
+                packed,
+                len(packed),
+                self._runs,
+                _RUNS,
+                ctypes.byref(taken),
+            )
+            for run in self._runs[: taken.runs]:
                 topic, partition, waiting, left = self._batches.get(run.batch) or (lane.topic, run.partition, [], 0)
                 for _ in range(run.count):
                     future, timestamp, _at = lane.open.popleft()
                     waiting.append((future, taken.timestamp if timestamp is None else timestamp))
                 self._batches[run.batch] = topic, partition, waiting, left + run.count
-            del lane.packed[:taken.bytes]
+            del lane.packed[: taken.bytes]
             self._held -= taken.bytes
             if result == _BUFFER_FULL:
                 self._full = True
@@ -291,7 +407,14 @@ class Producer:
             elif result != _OK:
                 words = ctypes.create_string_buffer(1024)
                 self._must(_call.milena_last_error, words, 1024, None)
-                self._refuse(lane, SendError(_REFUSALS[-result], words.value.decode(errors="replace"), retriable=_REFUSALS[-result] == "ACCESS_DENIED"))
+                self._refuse(
+                    lane,
+                    SendError(
+                        _REFUSALS[-result],
+                        words.value.decode(errors="replace"),
+                        retriable=_REFUSALS[-result] == "ACCESS_DENIED",
+                    ),
+                )
         self._settle(lane)
 
     def _settle(self, lane):
@@ -307,9 +430,9 @@ class Producer:
 
     def _not_ready(self, lane):
         """The topic is not known, or it has not, or not yet, the first record's partition, for which the others need not wait."""
-        wanted, = struct.unpack_from("<i", lane.packed, 4)
+        (wanted,) = struct.unpack_from("<i", lane.packed, 4)
         self._must(_call.milena_partition_count, lane.name, len(lane.name), ctypes.byref(self._number))
-        count, self._number.value = self._number.value & 0xffff_ffff, 0
+        count, self._number.value = self._number.value & 0xFFFF_FFFF, 0
         if lane.partition is not None or count == 0 or wanted < count:
             lane.unknown = True
             return
@@ -336,7 +459,11 @@ class Producer:
     def _expire(self):
         self._block_timer, late = None, self._loop.time() - self._max_block
         for lane in list(self._stuck):
-            error = ("TOPIC_UNKNOWN", "the topic, or its partition, was not known") if lane.unknown else ("BUFFER_FULL", "buffer.memory had no room")
+            error = (
+                ("TOPIC_UNKNOWN", "the topic, or its partition, was not known")
+                if lane.unknown
+                else ("BUFFER_FULL", "buffer.memory had no room")
+            )
             while lane.open and lane.open[0][2] <= late:
                 self._refuse(lane, SendError(error[0], f"{error[1]} within max.block.ms", retriable=True))
             lane.unknown = lane.unknown and bool(lane.open)
@@ -347,7 +474,9 @@ class Producer:
         self._marks.append(({lane: lane.came for lane in self._stuck}, then))
 
     def _check_marks(self):
-        done = [mark for mark in self._marks if all(lane.came - len(lane.open) >= came for lane, came in mark[0].items())]
+        done = [
+            mark for mark in self._marks if all(lane.came - len(lane.open) >= came for lane, came in mark[0].items())
+        ]
         for mark in done:
             self._marks.remove(mark)
             mark[1]()
@@ -409,12 +538,16 @@ class Producer:
 
     def _outcome(self, it):
         topic, partition, waiting, left = self._batches[it.batch]
-        those = waiting[it.index:it.index + it.count]
+        those = waiting[it.index : it.index + it.count]
         if it.kind == _DELIVERED:
             offset, stamp = it.offset, it.log_append_time
             for place, (future, timestamp) in enumerate(those):
                 if not future.done():  # or cancelled
-                    future.set_result(Delivered(topic, partition, offset + place if offset >= 0 else -1, timestamp if stamp < 0 else stamp))
+                    future.set_result(
+                        Delivered(
+                            topic, partition, offset + place if offset >= 0 else -1, timestamp if stamp < 0 else stamp
+                        )
+                    )
         else:
             name, text, fields = str(it.name), str(it.text), (it.code, bool(it.retriable), bool(it.possibly_written))
             for future, _timestamp in those:
@@ -431,7 +564,9 @@ class Producer:
         self._timer = None
         if until != _FOREVER:
             # Bytes that can be read are handed in first: asyncio runs timers behind the sockets.
-            self._timer = self._loop.call_at(self._loop.time() + max(0, until - _now()) / 1e9, self._input, _call.milena_timeout)
+            self._timer = self._loop.call_at(
+                self._loop.time() + max(0, until - _now()) / 1e9, self._input, _call.milena_timeout
+            )
 
     async def _connect(self, stream, host, port, attempt):
         cause = _CAUSE_RESOLVE
@@ -445,7 +580,9 @@ class Producer:
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 await self._loop.sock_connect(plain, address)
                 cause = _CAUSE_TLS if self._tls else _CAUSE_IO
-                await self._loop.create_connection(lambda: stream, sock=plain, ssl=self._tls, server_hostname=host if self._tls else None)
+                await self._loop.create_connection(
+                    lambda: stream, sock=plain, ssl=self._tls, server_hostname=host if self._tls else None
+                )
             except BaseException:
                 plain.close()
                 raise
@@ -473,11 +610,16 @@ class Producer:
 
     def _transmit(self, stream):
         """Writes what there is until the stream takes no more."""
-        while stream is not None and stream.may_write and self._streams.get(stream.conn) is stream and self._handle is not None:
+        while (
+            stream is not None
+            and stream.may_write
+            and self._streams.get(stream.conn) is stream
+            and self._handle is not None
+        ):
             self._must(_call.milena_transmit, _now(), stream.conn, self._pieces, _PIECES, ctypes.byref(self._count))
             if self._count.value == 0:
                 return
-            data = b"".join(map(bytes, self._pieces[:self._count.value]))
+            data = b"".join(map(bytes, self._pieces[: self._count.value]))
             self._must(_call.milena_written, _now(), stream.conn, len(data))
             stream.transport.write(data)
 
@@ -508,7 +650,9 @@ class Producer:
                 timer.cancel()
         for conn in list(self._streams):
             self._disconnect(self._streams.pop(conn))
-        open_ = [future for _topic, _partition, waiting, _left in self._batches.values() for future, _timestamp in waiting]
+        open_ = [
+            future for _topic, _partition, waiting, _left in self._batches.values() for future, _timestamp in waiting
+        ]
         for lane in (*self._lanes.values(), *self._apart.values()):
             open_.extend(future for future, _timestamp, _at in lane.open)
         for future in open_:
@@ -532,7 +676,9 @@ def _content(it):
 
 def _tls(options):
     """What `ssl.*` means to Python's TLS."""
-    context = ssl.create_default_context(cafile=options.get("ssl.truststore.location"), cadata=options.get("ssl.truststore.certificates"))
+    context = ssl.create_default_context(
+        cafile=options.get("ssl.truststore.location"), cadata=options.get("ssl.truststore.certificates")
+    )
     context.check_hostname = options.get("ssl.endpoint.identification.algorithm", "https") != ""
     if options.get("ssl.keystore.location"):
         context.load_cert_chain(options["ssl.keystore.location"], password=options.get("ssl.key.password"))

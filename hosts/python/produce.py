@@ -1,4 +1,5 @@
 """Sends numbers to partition 0 of a topic, in order: produce.py BOOTSTRAP TOPIC COUNT [RECORDS_PER_SECOND]."""
+
 import asyncio
 import sys
 import time

@@ -1,9 +1,11 @@
 """Tests against the cluster in memory, hosts/server.rs: hosts/run python."""
+
 import asyncio
 import base64
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +18,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 class Cluster:
     def __init__(self, *words):
-        self.child = subprocess.Popen([os.environ["MILENA_SERVER"], *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.child = subprocess.Popen(
+            [os.environ["MILENA_SERVER"], *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.options = json.loads(self.child.stdout.readline())
 
     def tell(self, *words):
@@ -28,8 +32,15 @@ class Cluster:
         def plain(text):
             return None if text is None else base64.b64decode(text)
 
-        return [{**it, "key": plain(it["key"]), "value": plain(it["value"]), "headers": [(name, plain(value)) for name, value in it["headers"]]}
-                for it in self.tell("records", topic)]
+        return [
+            {
+                **it,
+                "key": plain(it["key"]),
+                "value": plain(it["value"]),
+                "headers": [(name, plain(value)) for name, value in it["headers"]],
+            }
+            for it in self.tell("records", topic)
+        ]
 
     def end(self):
         self.child.stdin.close()
@@ -51,7 +62,9 @@ class Tests(unittest.IsolatedAsyncioTestCase):
     async def test_10_000_records_stand_in_order_at_the_offsets_that_were_told(self):
         cluster = self.cluster("partitions=2")
         producer = self.producer(cluster)
-        told = await asyncio.gather(*(producer.send("numbers", str(number), partition=number % 2) for number in range(10_000)))
+        told = await asyncio.gather(
+            *(producer.send("numbers", str(number), partition=number % 2) for number in range(10_000))
+        )
         stored = {(it["partition"], it["offset"]): it["value"] for it in cluster.records("numbers")}
         self.assertEqual(len(stored), 10_000)
         for number, (topic, partition, offset, _timestamp) in enumerate(told):
@@ -80,7 +93,9 @@ class Tests(unittest.IsolatedAsyncioTestCase):
             pairs = headers.items() if isinstance(headers, dict) else headers
             self.assertEqual(record["headers"], [(name, plain(content)) for name, content in pairs])
             self.assertEqual(record["timestamp"], delivered.timestamp)
-            self.assertTrue(record["timestamp"] == more.get("timestamp") or before <= record["timestamp"] <= time.time() * 1000)
+            self.assertTrue(
+                record["timestamp"] == more.get("timestamp") or before <= record["timestamp"] <= time.time() * 1000
+            )
 
     async def test_a_server_that_restarts_in_the_middle_loses_and_doubles_nothing(self):
         cluster = self.cluster("nodes=2")
@@ -102,13 +117,26 @@ class Tests(unittest.IsolatedAsyncioTestCase):
         with self.assertRaisesRegex(ConfigError, "bootstrap.servers"):
             Producer({})
         with self.assertRaisesRegex(ConfigError, "ssl"):
-            Producer({"bootstrap.servers": "h:1", "security.protocol": "SSL", "ssl.truststore.type": "PEM", "ssl.truststore.location": "/none"})
+            Producer(
+                {
+                    "bootstrap.servers": "h:1",
+                    "security.protocol": "SSL",
+                    "ssl.truststore.type": "PEM",
+                    "ssl.truststore.location": "/none",
+                }
+            )
 
     async def test_what_is_no_record_is_an_error_and_the_next_is_sent(self):
         producer = self.producer(self.cluster())
-        for value, more, error in [(7, {}, TypeError), ("v", {"key": 1}, TypeError), ("v", {"headers": {"h": 3}}, TypeError),
-                                   ("v", {"headers": [(None, b"")]}, TypeError), ("v", {"partition": -1}, ValueError),
-                                   ("v", {"timestamp": -1}, ValueError), ("v", {"partition": 1 << 40}, ValueError)]:
+        for value, more, error in [
+            (7, {}, TypeError),
+            ("v", {"key": 1}, TypeError),
+            ("v", {"headers": {"h": 3}}, TypeError),
+            ("v", {"headers": [(None, b"")]}, TypeError),
+            ("v", {"partition": -1}, ValueError),
+            ("v", {"timestamp": -1}, ValueError),
+            ("v", {"partition": 1 << 40}, ValueError),
+        ]:
             with self.assertRaises(error):
                 await producer.send("t", value, **more)
         self.assertEqual((await producer.send("t", "v")).offset, 0)
@@ -118,7 +146,9 @@ class Tests(unittest.IsolatedAsyncioTestCase):
         for topic in ("one", "forbidden"):
             cluster.tell("create", topic, 1)
         cluster.tell("refuse", "forbidden")
-        producer = self.producer(cluster, max_block_ms=300, delivery_timeout_ms=500, request_timeout_ms=300, linger_ms=0)
+        producer = self.producer(
+            cluster, max_block_ms=1_500, delivery_timeout_ms=2_000, request_timeout_ms=1_500, linger_ms=0
+        )
 
         async def error(kind, topic, value="", **more):
             with self.assertRaises(kind) as caught:
@@ -136,10 +166,28 @@ class Tests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((caught.exception.name, caught.exception.retriable), ("TOPIC_UNKNOWN", True))
         cluster.tell("fail", 87, 1)
         refused = await error(DeliveryError, "one")
-        self.assertEqual((refused.name, refused.code, refused.retriable, refused.possibly_written), ("INVALID_RECORD", 87, False, False))
+        self.assertEqual(
+            (refused.name, refused.code, refused.retriable, refused.possibly_written),
+            ("INVALID_RECORD", 87, False, False),
+        )
         cluster.tell("stop")
         late = await error(DeliveryError, "one")
         self.assertEqual((late.name, late.retriable), ("DELIVERY_TIMEOUT", True))
+
+    async def test_nobody_is_there_so_send_waits_max_block_ms(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        said = []
+        async with Producer(
+            {"bootstrap.servers": f"127.0.0.1:{port}", "max.block.ms": 200}, log=said.append
+        ) as producer:
+            for pause in (0, 0.5):  # the second one comes after a pause that is longer than that
+                await asyncio.sleep(pause)
+                start = time.monotonic()
+                with self.assertRaisesRegex(SendError, "TOPIC_UNKNOWN"):
+                    await producer.send("t", "v")
+                self.assertGreater(time.monotonic() - start, 0.19)
+        self.assertIn("can't connect", " ".join(said))
 
     async def test_a_partition_that_comes_later_gets_what_waited_for_it(self):
         cluster = self.cluster()
@@ -200,9 +248,14 @@ class Tests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((await told[2]).offset, 2)
 
     async def test_users_and_tls(self):
-        for words in (["user=alice:se\"cret="], ["user=alice:se\"cret=", "tls"], ["tls"]):
+        for words in (['user=alice:se"cret='], ['user=alice:se"cret=', "tls"], ["tls"]):
             cluster = self.cluster(*words)
-            for mechanism, module in (("PLAIN", "plain.Plain"), ("SCRAM-SHA-256", "scram.Scram"), ("SCRAM-SHA-512", "scram.Scram")):
+            for mechanism, module in (
+                ("PLAIN", "plain.Plain"),
+                ("SCRAM-SHA-256", "scram.Scram"),
+                ("SCRAM-SHA-512", "scram.Scram"),
+            ):
+
                 def options(password):
                     if "sasl.mechanism" not in cluster.options:
                         return {}
@@ -217,7 +270,9 @@ class Tests(unittest.IsolatedAsyncioTestCase):
                     self.assertEqual(caught.exception.name, "ACCESS_DENIED")
                     self.assertNotIn("guessed", str(caught.exception))
             if "tls" in words and len(words) == 1:
-                stranger = Producer({"bootstrap.servers": cluster.options["bootstrap.servers"], "security.protocol": "SSL"})
+                stranger = Producer(
+                    {"bootstrap.servers": cluster.options["bootstrap.servers"], "security.protocol": "SSL"}
+                )
                 with self.assertRaisesRegex(SendError, "ACCESS_DENIED"):
                     await stranger.send("t", "v")
                 await stranger.close()
@@ -236,18 +291,25 @@ class Tests(unittest.IsolatedAsyncioTestCase):
         told = await asyncio.gather(*(producer.send("t", "v") for _ in range(1_000)))
         self.assertEqual({it.offset for it in told}, {-1})
         await producer.close()
-        await asyncio.sleep(0.2)
+        for _ in range(100):
+            if len(cluster.records("t")) == 1_000:
+                break
+            await asyncio.sleep(0.05)
         self.assertEqual(len(cluster.records("t")), 1_000)
 
     def program(self, path, *arguments):
-        child = subprocess.run([sys.executable, path, *arguments], cwd=HERE, stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+        child = subprocess.run(
+            [sys.executable, path, *arguments], cwd=HERE, stdout=subprocess.PIPE, text=True, timeout=30, check=True
+        )
         return child.stdout
 
     async def test_the_program(self):
         cluster = self.cluster("partitions=1")
         told = self.program("produce.py", cluster.options["bootstrap.servers"], "numbers", "3000", "10000")
         self.assertEqual(told, "3000 records: 3000 delivered, 0 failed\n")
-        self.assertEqual([it["value"] for it in cluster.records("numbers")], [b"%08d" % number for number in range(3_000)])
+        self.assertEqual(
+            [it["value"] for it in cluster.records("numbers")], [b"%08d" % number for number in range(3_000)]
+        )
 
     async def test_the_readme_runs(self):
         cluster = self.cluster()
@@ -255,8 +317,14 @@ class Tests(unittest.IsolatedAsyncioTestCase):
             listings = re.findall(r"```python\n(.*?)```", page.read(), re.DOTALL)
         self.assertGreater(len(listings), 1)
         for listing in listings:
-            child = subprocess.run([sys.executable, "-c", listing.replace("localhost:9092", cluster.options["bootstrap.servers"])], cwd=HERE,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+            child = subprocess.run(
+                [sys.executable, "-c", listing.replace("localhost:9092", cluster.options["bootstrap.servers"])],
+                cwd=HERE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=30,
+            )
             self.assertEqual(child.returncode, 0, child.stderr)
             self.assertIn("offset", child.stdout)
 

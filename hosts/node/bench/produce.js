@@ -44,7 +44,12 @@ async function milena(options) {
 
 async function platformatic() {
   const { Producer } = await import('@platformatic/kafka');
-  return new Producer({ clientId: 'bench', bootstrapBrokers: servers.split(','), idempotent: true, autocreateTopics: true });
+  return new Producer({
+    clientId: 'bench',
+    bootstrapBrokers: servers.split(','),
+    idempotent: true,
+    autocreateTopics: true,
+  });
 }
 
 async function kafkajs() {
@@ -68,7 +73,10 @@ const cases = {
   },
   async 'platformatic, a send each'() {
     const producer = await platformatic();
-    return { run: (count) => each(() => producer.send({ messages: [{ topic: 't', value }] }), count), close: () => producer.close() };
+    return {
+      run: (count) => each(() => producer.send({ messages: [{ topic: 't', value }] }), count),
+      close: () => producer.close(),
+    };
   },
   async 'platformatic, stream with a report each'() {
     const producer = await platformatic();
@@ -98,7 +106,8 @@ const cases = {
   },
   async 'kafkajs, 1000 by a send'() {
     const producer = await kafkajs();
-    const send = (many) => producer.send({ topic: 't', acks: -1, messages: Array.from({ length: many }, () => ({ value })) });
+    const send = (many) =>
+      producer.send({ topic: 't', acks: -1, messages: Array.from({ length: many }, () => ({ value })) });
     return { run: (count) => thousands(send, count), close: () => producer.disconnect() };
   },
 };
@@ -115,7 +124,9 @@ if (name === 'list') {
   const [{ user, system }, seconds] = [process.cpuUsage(before), (performance.now() - start) / 1000];
   clearInterval(look);
   const million = 1_000_000 / count;
-  console.log(JSON.stringify({ name, count, cpu: ((user + system) / 1e6) * million, perSecond: count / seconds, rss: rss / 1e6 }));
+  console.log(
+    JSON.stringify({ name, count, cpu: ((user + system) / 1e6) * million, perSecond: count / seconds, rss: rss / 1e6 }),
+  );
   await close();
   process.exit(0);
 }

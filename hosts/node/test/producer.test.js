@@ -1,10 +1,11 @@
 // Tests of the package as it is installed: hosts/run packs it, installs it, and copies these next to it.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { createRequire } from 'node:module';
 import net from 'node:net';
+import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
@@ -28,7 +29,9 @@ async function program(text, ...args) {
 }
 
 test('the module imports nothing', () => {
-  const path = createRequire(import.meta.url).resolve('milena').replace('milena.js', 'milena.wasm');
+  const path = createRequire(import.meta.url)
+    .resolve('milena')
+    .replace('milena.js', 'milena.wasm');
   assert.deepEqual(WebAssembly.Module.imports(new WebAssembly.Module(readFileSync(path))), []);
 });
 
@@ -53,7 +56,14 @@ test('keys, values, headers and timestamps arrive as they were given', async (t)
   const given = [
     { key: 'ключ', value: 'näh 🙂', headers: { a: 'ü', b: null }, timestamp: 1_700_000_000_000 },
     { key: null, value: null },
-    { key: '', value: '', headers: [['a', ''], ['a', bytes]] },
+    {
+      key: '',
+      value: '',
+      headers: [
+        ['a', ''],
+        ['a', bytes],
+      ],
+    },
     { key: bytes, value: bytes, headers: new Map([['m', bytes]]), timestamp: 0 },
     { value: bytes.subarray(1, 2), headers: Array.from({ length: 40 }, (_, i) => [`h${i}`, String(i)]) },
     { value: 'x'.repeat(200_000) },
@@ -66,10 +76,33 @@ test('keys, values, headers and timestamps arrive as they were given', async (t)
     const pairs = Symbol.iterator in headers ? [...headers] : Object.entries(headers);
     assert.deepEqual(seen[i].key, buffer(key));
     assert.deepEqual(seen[i].value, buffer(value));
-    assert.deepEqual(seen[i].headers, pairs.map(([name, content]) => [name, buffer(content)]));
+    assert.deepEqual(
+      seen[i].headers,
+      pairs.map(([name, content]) => [name, buffer(content)]),
+    );
     assert.equal(results[i].timestamp, seen[i].timestamp);
     if (timestamp !== undefined) assert.equal(seen[i].timestamp, timestamp);
     else assert.ok(seen[i].timestamp >= before && seen[i].timestamp <= Date.now(), 'the time of the send');
+  });
+});
+
+test('records that alternate between partitions are told their own offsets and timestamps', async (t) => {
+  const { cluster, producer } = await open(t, { server: ['partitions=5'], options: { 'linger.ms': 20 } });
+  const told = [];
+  for (let i = 0; i < 3_000; i++) {
+    told.push(
+      producer.send({ topic: 't', partition: i % 5, value: String(i), timestamp: i % 7 === 0 ? i : undefined }),
+    );
+    if (i % 100 === 0) await sleep(1);
+  }
+  await producer.flush();
+  const stored = new Map();
+  for (const record of await cluster.records('t')) stored.set(`${record.partition}/${record.offset}`, record);
+  assert.equal(stored.size, 3_000);
+  (await Promise.all(told)).forEach(({ partition, offset, timestamp }, i) => {
+    const record = stored.get(`${partition}/${offset}`);
+    assert.deepEqual([partition, String(record.value), record.timestamp], [i % 5, String(i), timestamp]);
+    if (i % 7 === 0) assert.equal(timestamp, i);
   });
 });
 
@@ -83,19 +116,21 @@ test('large values arrive whole, however little the sockets take at a time', asy
   const told = Promise.all(values.map(send));
   await sleep(300);
   cluster.child.kill('SIGCONT');
-  const stored = new Map((await told, await cluster.records('t')).map(({ partition, offset, value }) => [`${partition}/${offset}`, value]));
+  const stored = new Map(
+    (await told, await cluster.records('t')).map(({ partition, offset, value }) => [`${partition}/${offset}`, value]),
+  );
   (await told).forEach(({ partition, offset }, i) => assert.ok(stored.get(`${partition}/${offset}`).equals(values[i])));
 });
 
 test('a program that was busy takes no answer for missing that is there', async (t) => {
   const said = [];
-  const options = { 'request.timeout.ms': 400, 'linger.ms': 0 };
+  const options = { 'request.timeout.ms': 1_500, 'linger.ms': 0 };
   const { producer } = await open(t, { options, settings: { log: (text) => said.push(text) } });
   await producer.send({ topic: 't', value: '' });
-  for (let i = 0; i < 3; i++) {
+  for (let i = 0; i < 2; i++) {
     const told = producer.send({ topic: 't', value: '' });
     await new Promise((resolve) => setImmediate(resolve)); // it is written
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000);
     await told;
   }
   assert.deepEqual(said, []);
@@ -105,13 +140,17 @@ test('equal keys go to one partition, the one that Java chooses', async (t) => {
   const { producer } = await open(t, { server: ['partitions=8'] });
   const of = async (key) => (await producer.send({ topic: 't', key, value: 'v' })).partition;
   // murmur2 as Java's DefaultPartitioner: Utils.toPositive(Utils.murmur2(key)) % 8
-  assert.deepEqual([await of('21'), await of('foobar'), await of('a-little-bit-long-string')], [-973932308, -790332482, -985981536].map(
-    (hash) => (hash & 0x7fffffff) % 8,
-  ));
+  assert.deepEqual(
+    [await of('21'), await of('foobar'), await of('a-little-bit-long-string')],
+    [-973932308, -790332482, -985981536].map((hash) => (hash & 0x7fffffff) % 8),
+  );
 });
 
 test('a server that restarts in the middle loses and doubles nothing', async (t) => {
-  const { cluster, producer } = await open(t, { server: ['nodes=2'], options: { 'linger.ms': 1, 'reconnect.backoff.ms': 20 } });
+  const { cluster, producer } = await open(t, {
+    server: ['nodes=2'],
+    options: { 'linger.ms': 1, 'reconnect.backoff.ms': 20 },
+  });
   await cluster.tell('create', 't', 1);
   const told = [];
   for (let i = 0; i < 2_000; i++) {
@@ -121,29 +160,61 @@ test('a server that restarts in the middle loses and doubles nothing', async (t)
     if (i === 1_200) await cluster.tell('start');
   }
   const results = await Promise.all(told);
-  assert.deepEqual(results.map(({ offset }) => offset), results.map((_, i) => i));
-  assert.deepEqual((await cluster.records('t')).map(({ value }) => Number(value)), results.map((_, i) => i));
+  assert.deepEqual(
+    results.map(({ offset }) => offset),
+    results.map((_, i) => i),
+  );
+  assert.deepEqual(
+    (await cluster.records('t')).map(({ value }) => Number(value)),
+    results.map((_, i) => i),
+  );
 });
 
 test('wrong options are told in words, all of them', () => {
   const wrong = { 'bootstrap.servers': 'h:1', 'linger.ms': 'soon', 'no.such': 1, acks: 7 };
-  assert.throws(() => new Producer(wrong), (error) => {
-    assert.ok(error instanceof ConfigError && error instanceof KafkaError && error instanceof Error);
-    for (const part of ['linger.ms', 'acks']) assert.ok(error.message.includes(part), error.message);
-    return true;
-  });
+  assert.throws(
+    () => new Producer(wrong),
+    (error) => {
+      assert.ok(error instanceof ConfigError && error instanceof KafkaError && error instanceof Error);
+      for (const part of ['linger.ms', 'acks']) assert.ok(error.message.includes(part), error.message);
+      return true;
+    },
+  );
   assert.throws(() => new Producer({}), /bootstrap\.servers/);
-  const text = { 'bootstrap.servers': 'h:1', 'security.protocol': 'SSL', 'ssl.truststore.type': 'PEM', 'ssl.truststore.certificates': 'none' };
-  assert.throws(() => new Producer(text), (error) => error instanceof ConfigError && /ssl\./.test(error.message));
-  const keys = { 'bootstrap.servers': 'h:1', 'security.protocol': 'SSL', 'ssl.truststore.location': '/none', 'ssl.truststore.type': 'PEM' };
-  assert.throws(() => new Producer(keys), (error) => error instanceof ConfigError && /ssl\.truststore\.location/.test(error.message));
+  const text = {
+    'bootstrap.servers': 'h:1',
+    'security.protocol': 'SSL',
+    'ssl.truststore.type': 'PEM',
+    'ssl.truststore.certificates': 'none',
+  };
+  assert.throws(
+    () => new Producer(text),
+    (error) => error instanceof ConfigError && /ssl\./.test(error.message),
+  );
+  const keys = {
+    'bootstrap.servers': 'h:1',
+    'security.protocol': 'SSL',
+    'ssl.truststore.location': '/none',
+    'ssl.truststore.type': 'PEM',
+  };
+  assert.throws(
+    () => new Producer(keys),
+    (error) => error instanceof ConfigError && /ssl\.truststore\.location/.test(error.message),
+  );
 });
 
 test('what is no record is a TypeError, and the next is sent', async (t) => {
   const { cluster, producer } = await open(t);
   const wrong = [
-    { topic: 't', value: 7 }, { topic: 't', key: {} }, { value: 'v' }, { topic: 't', partition: -1 }, { topic: 't', partition: 1.5 },
-    { topic: 't', timestamp: -5 }, { topic: 't', headers: { h: 3 } }, { topic: 't', headers: [[1, 'v']] }, { topic: 't', headers: 'h' },
+    { topic: 't', value: 7 },
+    { topic: 't', key: {} },
+    { value: 'v' },
+    { topic: 't', partition: -1 },
+    { topic: 't', partition: 1.5 },
+    { topic: 't', timestamp: -5 },
+    { topic: 't', headers: { h: 3 } },
+    { topic: 't', headers: [[1, 'v']] },
+    { topic: 't', headers: 'h' },
   ];
   for (const record of wrong) await assert.rejects(producer.send(record), TypeError, JSON.stringify(record));
   await assert.rejects(producer.send(null), TypeError);
@@ -152,7 +223,9 @@ test('what is no record is a TypeError, and the next is sent', async (t) => {
 });
 
 test('refusals have a name and a code, and hold up nobody else', async (t) => {
-  const { cluster, producer } = await open(t, { options: { 'max.block.ms': 300, 'delivery.timeout.ms': 500, 'request.timeout.ms': 300, 'linger.ms': 0 } });
+  const { cluster, producer } = await open(t, {
+    options: { 'max.block.ms': 1_500, 'delivery.timeout.ms': 2_000, 'request.timeout.ms': 1_500, 'linger.ms': 0 },
+  });
   await cluster.tell('create', 'one', 1);
   await cluster.tell('create', 'forbidden', 1);
   await cluster.tell('refuse', 'forbidden');
@@ -171,7 +244,10 @@ test('refusals have a name and a code, and hold up nobody else', async (t) => {
   await assert.rejects(apart, { name: 'TOPIC_UNKNOWN', retriable: true });
   await cluster.tell('fail', 87, 1); // INVALID_RECORD
   const refused = await rejected({ topic: 'one', value: '' }, DeliveryError);
-  assert.deepEqual([refused.name, refused.code, refused.retriable, refused.possiblyWritten], ['INVALID_RECORD', 87, false, false]);
+  assert.deepEqual(
+    [refused.name, refused.code, refused.retriable, refused.possiblyWritten],
+    ['INVALID_RECORD', 87, false, false],
+  );
   await cluster.tell('stop');
   const late = await rejected({ topic: 'one', value: '' }, DeliveryError);
   assert.deepEqual([late.name, late.retriable], ['DELIVERY_TIMEOUT', true]);
@@ -199,11 +275,19 @@ test('nobody is there: send waits max.block.ms', async () => {
   const said = [];
   const options = { 'bootstrap.servers': `127.0.0.1:${closed}`, 'max.block.ms': 200 };
   const producer = new Producer(options, { log: (text) => said.push(text) });
-  const start = performance.now();
-  await assert.rejects(producer.send({ topic: 't', value: 'v' }), { name: 'TOPIC_UNKNOWN', retriable: true, possiblyWritten: false });
-  assert.ok(performance.now() - start > 190);
+  // The second one comes after a pause that is longer than that.
+  for (const pause of [0, 500]) {
+    await sleep(pause);
+    const start = performance.now();
+    const expected = { name: 'TOPIC_UNKNOWN', retriable: true, possiblyWritten: false };
+    await assert.rejects(producer.send({ topic: 't', value: 'v' }), expected);
+    assert.ok(performance.now() - start > 190, `${pause}: ${performance.now() - start}`);
+  }
   await producer.close();
-  assert.ok(said.some((text) => text.includes('ECONNREFUSED')), String(said));
+  assert.ok(
+    said.some((text) => text.includes('ECONNREFUSED')),
+    String(said),
+  );
 });
 
 test('full memory: send waits, and writable says so', async (t) => {
@@ -223,16 +307,24 @@ test('full memory: send waits, and writable says so', async (t) => {
   }
   const results = await Promise.all(told);
   assert.ok(waits > 5, `${waits}`);
-  assert.deepEqual(results.map(({ offset }) => offset), results.map((_, i) => i));
+  assert.deepEqual(
+    results.map(({ offset }) => offset),
+    results.map((_, i) => i),
+  );
   // All at once, without a look at `writable`: they wait in line.
-  const more = await Promise.all(Array.from({ length: 1_000 }, () => producer.send({ topic: 't', partition: 0, value })));
-  assert.deepEqual(more.map(({ offset }) => offset), more.map((_, i) => 2_000 + i));
+  const more = await Promise.all(
+    Array.from({ length: 1_000 }, () => producer.send({ topic: 't', partition: 0, value })),
+  );
+  assert.deepEqual(
+    more.map(({ offset }) => offset),
+    more.map((_, i) => 2_000 + i),
+  );
   assert.ok(producer.writable);
   assert.equal((await cluster.records('t')).length, 3_000);
 });
 
 test('full memory for longer than max.block.ms is an error', async (t) => {
-  const options = { 'buffer.memory': 65_536, 'max.block.ms': 300 };
+  const options = { 'buffer.memory': 65_536, 'max.block.ms': 1_500 };
   const { cluster, producer } = await open(t, { options });
   await producer.send({ topic: 't', value: '' });
   await cluster.tell('stop');
@@ -256,7 +348,10 @@ test('flush does not linger, close delivers what is open, and then nothing is ta
   const closed = producer.close();
   await assert.rejects(producer.send({ topic: 't', value: 'late' }), { name: 'CLOSED' });
   await closed;
-  assert.deepEqual((await Promise.all(told)).map(({ offset }) => offset), told.map((_, i) => i));
+  assert.deepEqual(
+    (await Promise.all(told)).map(({ offset }) => offset),
+    told.map((_, i) => i),
+  );
   assert.equal((await cluster.records('u')).length, 100);
   await producer.close();
   await producer.flush();
@@ -272,8 +367,11 @@ test('close with a timeout fails what is open', async (t) => {
   const outcomes = Promise.allSettled([open1, open2]);
   const start = performance.now();
   await producer.close({ timeout: 200 });
-  assert.ok(performance.now() - start < 2_000);
-  assert.deepEqual((await outcomes).map(({ reason }) => reason?.name), ['ABORTED', 'ABORTED']);
+  assert.ok(performance.now() - start < 10_000);
+  assert.deepEqual(
+    (await outcomes).map(({ reason }) => reason?.name),
+    ['ABORTED', 'ABORTED'],
+  );
 });
 
 for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']) {
@@ -282,7 +380,8 @@ for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']) {
       const cluster = await Cluster.start('user=alice:se"cret=', ...(encrypted ? ['tls'] : []));
       t.after(() => cluster.end());
       const module = mechanism === 'PLAIN' ? 'plain.PlainLoginModule' : 'scram.ScramLoginModule';
-      const jaas = (password) => `org.apache.kafka.common.security.${module} required username="alice" password="${password}";`;
+      const jaas = (password) =>
+        `org.apache.kafka.common.security.${module} required username="alice" password="${password}";`;
       const options = { ...cluster.options, 'sasl.mechanism': mechanism, 'sasl.jaas.config': jaas('se\\"cret=') };
       const producer = new Producer(options);
       assert.equal((await producer.send({ topic: 't', value: 'v' })).offset, 0);
@@ -303,15 +402,22 @@ test('what the application throws in `log` does not stop the producer', async (t
   t.after(() => cluster.end());
   await cluster.tell('stop');
   const text = `import { Producer } from 'milena';
-    let thrown = 0;
-    process.on('uncaughtException', () => (thrown += 1));
+    process.once('uncaughtException', () => {
+      console.log('thrown');
+      process.on('uncaughtException', () => {});
+    });
     const producer = new Producer(JSON.parse(process.argv[1]), { log: () => { throw new Error(); } });
-    const { offset } = await producer.send({ topic: 't', value: 'v' });
-    console.log(thrown > 0, offset);`;
-  const done = program(text, JSON.stringify(cluster.options));
-  await sleep(700);
-  await cluster.tell('start');
-  assert.equal((await done).stdout, 'true 0\n');
+    console.log((await producer.send({ topic: 't', value: 'v' })).offset);`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', text, JSON.stringify(cluster.options)], {
+    cwd: home,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const lines = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line === 'thrown') await cluster.tell('start');
+    lines.push(line);
+  }
+  assert.deepEqual(lines, ['thrown', '0']);
 });
 
 test('a second close may be in more of a hurry', async (t) => {
@@ -338,14 +444,18 @@ test('TLS: who is not trusted gets nothing', async (t) => {
   assert.equal((await cluster.records('t')).length, 1);
 });
 
-test('OAUTHBEARER: tokens are the application\'s', async (t) => {
+test("OAUTHBEARER: tokens are the application's", async (t) => {
   const cluster = await Cluster.start('user=alice:secret');
   t.after(() => cluster.end());
   const part = (it) => Buffer.from(JSON.stringify(it)).toString('base64url');
   const seconds = Math.floor(Date.now() / 1000);
   const value = `${part({ alg: 'none' })}.${part({ sub: 'alice', iat: seconds, exp: seconds + 600 })}.`;
   const { 'bootstrap.servers': servers } = cluster.options;
-  const options = { 'bootstrap.servers': servers, 'security.protocol': 'SASL_PLAINTEXT', 'sasl.mechanism': 'OAUTHBEARER' };
+  const options = {
+    'bootstrap.servers': servers,
+    'security.protocol': 'SASL_PLAINTEXT',
+    'sasl.mechanism': 'OAUTHBEARER',
+  };
   const producer = new Producer(options, { token: async () => ({ value, lifetimeMs: 600_000 }) });
   assert.equal((await producer.send({ topic: 't', value: 'v' })).offset, 0);
   await producer.close();
@@ -356,17 +466,26 @@ for (const codec of ['gzip', 'lz4']) {
     const { cluster, producer } = await open(t, { options: { 'compression.type': codec } });
     const values = Array.from({ length: 500 }, (_, i) => `the same words again and again, number ${i}`);
     await Promise.all(values.map((value) => producer.send({ topic: 't', partition: 0, value })));
-    assert.deepEqual((await cluster.records('t')).map(({ value }) => String(value)), values);
+    assert.deepEqual(
+      (await cluster.records('t')).map(({ value }) => String(value)),
+      values,
+    );
   });
 }
 
 test('acks=0: nothing is lost at close', async (t) => {
   const { cluster, producer } = await open(t, { options: { acks: 0, 'enable.idempotence': false } });
-  const told = await Promise.all(Array.from({ length: 1_000 }, () => producer.send({ topic: 't', partition: 0, value: 'v' })));
+  const told = await Promise.all(
+    Array.from({ length: 1_000 }, () => producer.send({ topic: 't', partition: 0, value: 'v' })),
+  );
   assert.ok(told.every(({ offset }) => offset === -1));
   await producer.close();
-  await sleep(200);
-  assert.equal((await cluster.records('t')).length, 1_000);
+  let stored = 0;
+  for (let i = 0; i < 100 && stored < 1_000; i++) {
+    await sleep(50);
+    stored = (await cluster.records('t')).length;
+  }
+  assert.equal(stored, 1_000);
 });
 
 test('an idle producer does not keep the process, one with an open record does', async (t) => {
@@ -376,15 +495,15 @@ test('an idle producer does not keep the process, one with an open record does',
     const producer = new Producer(JSON.parse(process.argv[1]));
     await producer.send({ topic: 't', value: 'waited for' });
     producer.send({ topic: 't', value: 'not waited for' }).then(() => console.log('both'));`;
-  const start = performance.now();
   const { stdout } = await program(text, JSON.stringify({ ...cluster.options, 'linger.ms': 300 }));
   assert.equal(stdout, 'both\n');
-  assert.ok(performance.now() - start < 10_000);
   assert.equal((await cluster.records('t')).length, 2);
 });
 
 test('memory is bounded: records and connections leave nothing behind', async (t) => {
-  const { cluster, producer } = await open(t, { options: { 'buffer.memory': 2_000_000, 'reconnect.backoff.ms': 10, 'reconnect.backoff.max.ms': 20 } });
+  const { cluster, producer } = await open(t, {
+    options: { 'buffer.memory': 2_000_000, 'reconnect.backoff.ms': 10, 'reconnect.backoff.max.ms': 20 },
+  });
   const value = Buffer.alloc(100);
   const round = async () => {
     for (let i = 0; i < 20; i++) {
@@ -410,11 +529,22 @@ test('memory is bounded: records and connections leave nothing behind', async (t
 test('the program', async (t) => {
   const cluster = await Cluster.start('partitions=1');
   t.after(() => cluster.end());
-  const path = createRequire(import.meta.url).resolve('milena').replace('milena.js', 'produce.js');
-  const { stdout } = await run(process.execPath, [path, cluster.options['bootstrap.servers'], 'numbers', '3000', '10000']);
+  const path = createRequire(import.meta.url)
+    .resolve('milena')
+    .replace('milena.js', 'produce.js');
+  const { stdout } = await run(process.execPath, [
+    path,
+    cluster.options['bootstrap.servers'],
+    'numbers',
+    '3000',
+    '10000',
+  ]);
   assert.equal(stdout, '3000 records: 3000 delivered, 0 failed\n');
   const stored = await cluster.records('numbers');
-  assert.deepEqual(stored.map(({ value }) => String(value)), stored.map((_, i) => String(i).padStart(8, '0')));
+  assert.deepEqual(
+    stored.map(({ value }) => String(value)),
+    stored.map((_, i) => String(i).padStart(8, '0')),
+  );
   assert.equal(stored.length, 3_000);
 });
 
