@@ -33,6 +33,12 @@ pub mod adapter_example {}
 #[doc = include_str!("../docs/hosts.md")]
 pub mod hosts {}
 
+/// `docs/embedded.md`: the machine without an operating system.
+///
+/// [docs/writing-an-adapter.md]: crate::docs::writing_an_adapter
+#[doc = include_str!("../docs/embedded.md")]
+pub mod embedded {}
+
 /// `docs/tool.md`: the command line tool.
 #[doc = include_str!("../docs/tool.md")]
 pub mod tool {}

@@ -221,6 +221,13 @@ pub enum SendError {
         /// Bytes that this record needs.
         needed: usize,
     },
+    /// The allocator has not so much memory, although `buffer.memory` would allow it, and nothing of this producer's will come back:
+    /// the heap is too small, or something else has to give memory back first.
+    #[error("{needed} bytes of memory are needed, and there are not so many in one piece")]
+    NoMemory {
+        /// Bytes that there have to be, those included that stay free.
+        needed: usize,
+    },
     /// The record is larger than `max.request.size` or `buffer.memory` allows (both count it uncompressed).
     #[error("the record takes {size} bytes, more than the {limit} that {option} allows")]
     TooLarge {
@@ -416,6 +423,12 @@ pub enum ConnectionError {
     /// What came in is not what a Kafka broker says.
     #[error("not a Kafka broker, or a broken one: {0}")]
     Protocol(String),
+    /// There was no memory for an answer.
+    #[error("no memory for an answer: {bytes} bytes are needed")]
+    NoMemory {
+        /// Bytes that it takes.
+        bytes: usize,
+    },
     /// The broker and this producer have no version of a request in common.
     #[error("{}", NoVersion(.api, *.min, *.max))]
     UnsupportedVersion {

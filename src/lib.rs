@@ -50,6 +50,7 @@ mod event;
 mod golden;
 mod ids;
 mod job;
+mod memory;
 mod planted;
 mod producer;
 mod record;

@@ -90,6 +90,7 @@ pub(crate) fn refusal(error: &SendError) -> milena_result {
     match error {
         SendError::NotReady { .. } => MILENA_NOT_READY,
         SendError::BufferFull { .. } => MILENA_BUFFER_FULL,
+        SendError::NoMemory { .. } => MILENA_NO_MEMORY,
         SendError::TooLarge { .. } => MILENA_TOO_LARGE,
         SendError::UnknownPartition { .. } => MILENA_UNKNOWN_PARTITION,
         SendError::InvalidTimestamp(_) => MILENA_INVALID_TIMESTAMP,

@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::memory;
+
 /// The sizes of chunks, in bytes.
 const SIZES: [usize; 7] = [256, 512, 1 << 10, 2 << 10, 4 << 10, 8 << 10, 16 << 10];
 
@@ -57,13 +59,26 @@ pub(crate) struct Pool {
     /// Bytes of chunks in `free`.
     idle: usize,
     free: [Vec<BytesMut>; SIZES.len()],
+    /// What has to stay free when a chunk is made.
+    pub(crate) spare: usize,
+    /// There was no more memory, and nothing has come back since.
+    exhausted: bool,
     /// Chunks whose batch is done, but of which a writer still holds a clone.
     lent: VecDeque<Bytes>,
 }
 
 impl Pool {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, used: 0, entries: 0, idle: 0, free: Default::default(), lent: VecDeque::new() }
+        Self {
+            capacity,
+            used: 0,
+            entries: 0,
+            idle: 0,
+            spare: memory::spare(0),
+            exhausted: false,
+            free: Default::default(),
+            lent: VecDeque::new(),
+        }
     }
 
     /// A chunk, or `None` if that would exceed the capacity.
@@ -71,7 +86,45 @@ impl Pool {
         if self.used() + class.size() > self.capacity {
             return None;
         }
+        let size = class.size();
+        if let Some(idle) = self.free[usize::from(class.0)].pop() {
+            // What lies idle is no use if nothing is left to send it with.
+            self.idle -= size;
+            self.used += size;
+            if !memory::is_small(self.capacity) || self.make_room_for_records(0) {
+                return Some(idle);
+            }
+            drop(idle);
+            self.used -= size;
+            return None;
+        }
+        if !self.make_room_for_records(size) {
+            return None;
+        }
         Some(self.take_reserve(class))
+    }
+
+    /// Gives memory that lies idle back to the allocator until that has so many bytes in one piece. Whether it has.
+    pub(crate) fn make_room(&mut self, bytes: usize) -> bool {
+        while !memory::has(bytes) {
+            if !self.drop_one_idle() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// As [`Pool::make_room`], for records: with what has to stay free. If there is not as much, all counts as used up until something
+    /// comes back.
+    pub(crate) fn make_room_for_records(&mut self, bytes: usize) -> bool {
+        let room = self.make_room(bytes + self.spare);
+        self.exhausted |= !room;
+        room
+    }
+
+    /// Whether nothing is in use: then nothing will come back.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.used() == 0
     }
 
     /// A chunk, whatever the capacity: for the parts of a batch that has to be split. They take what they need and less than
@@ -101,6 +154,7 @@ impl Pool {
 
     /// Takes a chunk back that was never frozen.
     pub(crate) fn recycle(&mut self, mut chunk: BytesMut) {
+        self.exhausted = false;
         chunk.clear();
         let class = Class::holding(chunk.capacity() - 1);
         if chunk.capacity() > class.size() {
@@ -146,7 +200,7 @@ impl Pool {
 
     /// Bytes that may still be taken.
     pub(crate) fn available(&self) -> usize {
-        self.capacity.saturating_sub(self.used())
+        if self.exhausted { 0 } else { self.capacity.saturating_sub(self.used()) }
     }
 
     /// All that there are.
@@ -161,7 +215,8 @@ impl Pool {
         chunks - chunks % SIZES[0]
     }
 
-    fn drop_one_idle(&mut self) -> bool {
+    /// Gives one chunk that lies idle back to the allocator. False if there is none.
+    pub(crate) fn drop_one_idle(&mut self) -> bool {
         for (list, size) in self.free.iter_mut().zip(SIZES).rev() {
             if list.pop().is_some() {
                 self.idle -= size;

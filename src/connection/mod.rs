@@ -15,6 +15,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use sasl::Exchange;
 
 use crate::error::ConnectionError;
+use crate::memory;
 use crate::planted::planted;
 use crate::time::Instant;
 use crate::wire::{self, Api, api_versions};
@@ -457,7 +458,8 @@ impl Connection {
         let max = if trusted { max } else { max.min(FIRST_FRAME_MAX) };
         if self.input.is_empty() {
             let Some((prefix, rest)) = bytes.split_first_chunk::<4>() else {
-                self.input.extend_from_slice(core::mem::take(bytes));
+                self.keep(bytes, 4)?;
+                *bytes = &[];
                 return Ok(None);
             };
             let length = frame_length(*prefix, max)?;
@@ -465,12 +467,13 @@ impl Connection {
                 *bytes = rest;
                 return Ok(Some(Frame::InPlace(frame)));
             }
-            self.input.extend_from_slice(core::mem::take(bytes));
+            self.keep(bytes, 4 + length)?;
+            *bytes = &[];
             return Ok(None);
         }
         if self.input.len() < 4 {
             let (now, later) = bytes.split_at(bytes.len().min(4 - self.input.len()));
-            self.input.extend_from_slice(now);
+            self.keep(now, 4)?;
             *bytes = later;
         }
         let Some(prefix) = self.input.first_chunk::<4>() else {
@@ -479,12 +482,27 @@ impl Connection {
         let length = frame_length(*prefix, max)?;
         let missing = 4 + length - self.input.len();
         let (now, later) = bytes.split_at(bytes.len().min(missing));
-        self.input.extend_from_slice(now);
+        self.keep(now, 4 + length)?;
         *bytes = later;
         if now.len() < missing {
             return Ok(None);
         }
         Ok(Some(Frame::Torn(core::mem::take(&mut self.input))))
+    }
+
+    /// Keeps a piece of a frame of which `whole` bytes will come, or so it says: room is made as they do, twofold, but never more.
+    fn keep(&mut self, bytes: &[u8], whole: usize) -> Result<(), ConnectionError> {
+        let needed = self.input.len() + bytes.len();
+        if needed > self.input.capacity() {
+            let room = needed.max(2 * self.input.len()).min(whole).max(needed);
+            let more = room - self.input.len();
+            if !memory::has(room + memory::LEFT) {
+                return Err(ConnectionError::NoMemory { bytes: room });
+            }
+            self.input.reserve_exact(more);
+        }
+        self.input.extend_from_slice(bytes);
+        Ok(())
     }
 
     /// The request that a response with this correlation id answers. Brokers answer in order, so a response to a later

@@ -7,11 +7,11 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::config::{Config, Sasl};
-use crate::connection::Connection;
 use crate::connection::sasl::SaslMechanism;
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Delivery, Event, Input, Output, PartitionInfo, Sent};
 use crate::ids::{ConnId, FlushId, TopicIndex};
+use crate::memory;
 use crate::planted::planted;
 use crate::producer::control::brokers::Broker;
 use crate::producer::lifecycle::Phase;
@@ -64,13 +64,15 @@ impl Producer {
     /// Asks for a topic's partitions; [`Event::TopicReady`] or [`Event::TopicFailed`] follows. Refreshes what is known.
     ///
     /// # Errors
-    /// [`SendError::Closed`] or [`SendError::Fatal`]; [`SendError::TopicFailed`] for a name that no broker takes.
+    /// [`SendError::Closed`] or [`SendError::Fatal`]; [`SendError::TopicFailed`] for a name that no broker takes;
+    /// [`SendError::NoMemory`].
     pub fn want_topic(&mut self, now: Instant, topic: &str) -> Result<TopicIndex, SendError> {
         let now = self.clock(now);
         self.check_running()?;
         if !topics::is_legal(topic) {
             return Err(SendError::TopicFailed(ErrorCode::INVALID_TOPIC));
         }
+        self.check_memory()?;
         let index = self.records.topics.add(now, topic);
         self.records.topics.ask(now, index);
         self.check_access()?;
@@ -253,7 +255,7 @@ impl Producer {
 
     /// Produce requests that wait for an answer, on all connections.
     pub fn in_flight(&self) -> usize {
-        self.sessions.connections.values().map(Connection::produce_in_flight).sum()
+        self.sessions.connections.values().map(|connection| connection.produce_in_flight()).sum()
     }
 
     /// Whether [`Event::Closed`] was said.
@@ -338,6 +340,16 @@ impl Producer {
             Phase::Failed(fatal) => Err(SendError::Fatal(fatal.clone())),
             Phase::Closing | Phase::Aborting | Phase::Ending(_) | Phase::Closed => Err(SendError::Closed),
         }
+    }
+
+    /// There is memory to ask about another topic: and for connections, if there is none yet.
+    pub(super) fn check_memory(&mut self) -> Result<(), SendError> {
+        let needed = self.records.pool.spare;
+        let lacked = self.sessions.no_memory;
+        if lacked.is_none() && self.records.pool.make_room(needed) {
+            return Ok(());
+        }
+        Err(SendError::NoMemory { needed: needed.max(lacked.unwrap_or(0) + memory::LEFT) })
     }
 
     /// The last servers asked let this client in, or none was asked yet.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use crate::batch::{Compression, Compressor, Pool};
+use crate::batch::{Class, Compression, Compressor, Pool};
 use crate::config::Config;
 use crate::connection::{Connection, Entry};
 use crate::error::{ConnectionError, ErrorCode};
@@ -158,7 +158,7 @@ pub(super) struct Control {
 
 /// Connections, and who the producer is on them.
 pub(super) struct Sessions {
-    pub(super) connections: BTreeMap<ConnId, Connection>,
+    pub(super) connections: BTreeMap<ConnId, Box<Connection>>,
     pub(super) next_conn: u32,
     /// Spare tables for the entries of requests.
     pub(super) spare_entries: Vec<Vec<Entry>>,
@@ -169,6 +169,8 @@ pub(super) struct Sessions {
     pub(super) tokens: Tokens,
     #[cfg(feature = "scram")]
     pub(super) scram: Scram,
+    /// There was no memory for an answer of so many bytes, and none that was waited for has come since.
+    pub(super) no_memory: Option<usize>,
     /// Why no server lets this client in.
     pub(super) denied: Option<ConnectionError>,
     pub(super) reconnect_backoff: Backoff,
@@ -204,6 +206,7 @@ impl Producer {
         let retry_backoff = Backoff::new(config.retry_backoff, config.retry_backoff_max);
         let batch_limit = (config.max_request_size / 2).max(config.batch_size).min(config.max_request_size);
         let pool = Pool::new(config.buffer_memory);
+        let first_chunk = Class::FIRST.min(Class::holding(config.batch_size));
         let largest_record = pool.largest().min(config.max_request_size);
         let batch_limit = batch_limit.min(config.batch_size_max.max(config.batch_size));
         let jobs = config.jobs.unwrap_or(0);
@@ -227,7 +230,7 @@ impl Producer {
                     config.max_block,
                     Refresh::new(config.metadata_max_age, retry_backoff),
                 ),
-                partitions: Partitions::default(),
+                partitions: Partitions::new(first_chunk),
                 batches: Batches::new(Stage::first(config.compression, jobs)),
                 pool,
                 partitioner: config.round_robin.then(round_robin),
@@ -264,6 +267,7 @@ impl Producer {
                 tokens: Tokens::default(),
                 #[cfg(feature = "scram")]
                 scram: Scram::new(seed),
+                no_memory: None,
                 denied: None,
                 reconnect_backoff: Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max),
                 refusal_backoff: Backoff::new(config.reconnect_backoff_max, config.reconnect_backoff_max * 10),

@@ -21,7 +21,23 @@ pub(crate) struct Outbox {
     items: VecDeque<Item>,
 }
 
+/// For few batches; where there are many, there is memory.
+fn room(batches: usize) -> usize {
+    batches.min(32) + 4
+}
+
 impl Outbox {
+    /// Bytes that it takes to have room for the outcomes of so many batches.
+    pub(crate) fn to_grow(&self, batches: usize) -> usize {
+        let room = room(batches);
+        if room <= self.items.capacity() { 0 } else { room * size_of::<Item>() }
+    }
+
+    /// Makes that room, for nothing can be refused once outcomes are known.
+    pub(crate) fn make_room(&mut self, batches: usize) {
+        self.items.reserve_exact(room(batches).saturating_sub(self.items.len()));
+    }
+
     pub(crate) fn event(&mut self, event: Event) {
         self.items.push_back(Item::Output(Output::Event(event)));
     }

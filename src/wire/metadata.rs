@@ -82,7 +82,7 @@ pub(crate) fn decode(version: i16, body: &[u8]) -> Result<Response<'_>, Malforme
     let mut reader = Reader::new(body, flexible);
     let throttle_ms = reader.i32()?;
     let count = reader.count(if flexible { 11 } else { 12 })?;
-    let mut brokers = Vec::with_capacity(count);
+    let mut brokers = reader.list(count)?;
     for _ in 0..count {
         brokers.push(Broker { id: reader.i32()?, host: reader.string()?, port: reader.i32()? });
         reader.nullable_string()?; // rack
@@ -91,7 +91,7 @@ pub(crate) fn decode(version: i16, body: &[u8]) -> Result<Response<'_>, Malforme
     reader.nullable_string()?; // cluster id
     reader.i32()?; // controller
     let count = reader.count(6)?;
-    let mut topics = Vec::with_capacity(count);
+    let mut topics = reader.list(count)?;
     for _ in 0..count {
         topics.push(topic(&mut reader, version)?);
     }
@@ -109,7 +109,7 @@ fn topic<'a>(reader: &mut Reader<'a>, version: i16) -> Result<Topic<'a>, Malform
     let id = if version >= 10 { reader.uuid()? } else { Uuid::default() };
     reader.boolean()?; // internal
     let count = reader.count(13)?;
-    let mut partitions = Vec::with_capacity(count);
+    let mut partitions = reader.list(count)?;
     for _ in 0..count {
         partitions.push(Partition {
             error: reader.i16()?,

@@ -1,9 +1,11 @@
 //! Kafka's primitive types, read with every length checked, written without allocation of their own.
 
+use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::{BufMut, BytesMut};
 
+use crate::memory;
 use crate::wire::Uuid;
 
 /// Bytes that are not what they should be.
@@ -146,6 +148,15 @@ impl<'a> Reader<'a> {
             return self.bad("array as long as it says");
         }
         Ok(count)
+    }
+
+    /// A list with room for so many elements, if there is memory for it.
+    pub(crate) fn list<T>(&self, count: usize) -> Read<Vec<T>> {
+        let bytes = count.saturating_mul(size_of::<T>()).saturating_add(memory::LEFT);
+        if count > 0 && !memory::has(bytes) {
+            return self.bad("array for which there is memory");
+        }
+        Ok(Vec::with_capacity(count))
     }
 
     /// Bytes after their length.

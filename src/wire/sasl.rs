@@ -24,7 +24,7 @@ pub(crate) fn decode_handshake(body: &[u8]) -> Result<Handshake<'_>, Malformed> 
     let mut reader = Reader::new(body, false);
     let error = reader.i16()?;
     let count = reader.count(2)?;
-    let mut mechanisms = Vec::with_capacity(count);
+    let mut mechanisms = reader.list(count)?;
     for _ in 0..count {
         mechanisms.push(reader.string()?);
     }

@@ -95,6 +95,18 @@ impl core::fmt::Debug for Compressor {
 }
 
 impl Compressor {
+    /// Bytes of memory that compressing so many takes, about: a copy of them, the codec's tables, and what comes out.
+    pub(crate) fn needs(with: Compression, raw: usize) -> usize {
+        let tables = match with {
+            Compression::None => 0,
+            Compression::Lz4 => 20 << 10,
+            Compression::Snappy => 72 << 10,
+            Compression::Gzip { .. } => 400 << 10,
+            Compression::Zstd { .. } => 0, // the C library says so itself
+        };
+        tables + 3 * raw + 64
+    }
+
     /// The compressed form of the concatenated `chunks`; `None` if it is not smaller, or the codec fails or is not built
     /// in.
     #[allow(clippy::wildcard_enum_match_arm, reason = "the codecs that are not built in")]
@@ -150,8 +162,15 @@ pub(crate) fn decompress(with: Compression, bytes: &[u8], length: usize) -> Opti
 
 /// How well a topic's records compress: compressed size to raw size, as Java estimates it (KIP-126). It gets worse at once
 /// and better slowly.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Ratio(f32);
+
+impl core::fmt::Debug for Ratio {
+    /// In percent: to write a fraction takes some 15 KiB of code.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}%", (self.0 * 100.0) as u32)
+    }
+}
 
 impl Ratio {
     /// Nothing is known.

@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::ids::ConnId;
+use crate::memory;
 use crate::producer::list::List;
 use crate::time::Instant;
 
@@ -82,7 +83,7 @@ impl Brokers {
                 free
             }
             None => {
-                self.entries.push(broker);
+                memory::push(&mut self.entries, broker);
                 self.entries.len() as u32 - 1
             }
         };

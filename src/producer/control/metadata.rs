@@ -11,7 +11,7 @@ use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::brokers::Broker;
 use crate::producer::control::requests::Listing;
-use crate::producer::control::servers::Task;
+use crate::producer::control::servers::{Server, Task};
 use crate::producer::delivery::idempotence::Standing as Identity;
 use crate::producer::records::batches::State;
 use crate::producer::records::topics::{IdTold, Standing};
@@ -68,6 +68,7 @@ impl Producer {
             }
             return;
         }
+        self.sessions.no_memory = None;
         self.learn_brokers(now, response);
         let (mut news, mut beside, mut again, mut doubtful) = (false, false, false, false);
         for topic in &response.topics {
@@ -144,6 +145,19 @@ impl Producer {
         };
         let topics = response.topics.iter().filter_map(listing).collect();
         self.outbox.event(Event::TopicsListed(topics));
+    }
+
+    /// Bytes that it takes to know what an answer says, beyond what is known.
+    pub(in crate::producer) fn memory_for(&self, response: &Response<'_>) -> usize {
+        let more = |topic: &Topic<'_>| {
+            let known = topic.name.and_then(|name| self.records.topics.look(name));
+            known.map_or(0, |index| topic.partitions.len().saturating_sub(self.records.topics[index].partitions.len()))
+        };
+        let partitions = response.topics.iter().map(more).sum();
+        let brokers = response.brokers.iter().filter(|broker| self.control.brokers.find(broker.id).is_none());
+        let brokers =
+            brokers.map(|broker| size_of::<Broker>() + size_of::<Server>() + 2 * broker.host.len()).sum::<usize>();
+        self.records.partitions.to_grow(partitions) + partitions * 4 * size_of::<u32>() + 2 * brokers
     }
 
     fn learn_brokers(&mut self, now: Instant, response: &Response<'_>) {
@@ -350,6 +364,9 @@ impl Producer {
 
     /// The topic has another number of partitions, or is another one of the same name.
     fn resize(&mut self, index: u32, count: usize, recreated: bool) {
+        let more = count.saturating_sub(self.records.topics[index].partitions.len());
+        self.records.partitions.make_room(more);
+        self.records.topics[index].partitions.reserve_exact(more);
         while self.records.topics[index].partitions.len() < count {
             let number = self.records.topics[index].partitions.len();
             let at = self.records.partitions.add(index, number as i32);

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::error::ConnectionError;
 use crate::ids::ConnId;
+use crate::memory;
 use crate::planted::planted;
 use crate::time::Instant;
 
@@ -243,7 +244,8 @@ impl Servers {
             (None, None) => self.entries.len() as u32,
         };
         if index as usize == self.entries.len() {
-            self.entries.push(self.newcomer(host, port));
+            let newcomer = self.newcomer(host, port);
+            memory::push(&mut self.entries, newcomer);
         } else if self[index].users == 0 {
             self.free.pop();
             self[index] = self.newcomer(host, port);

@@ -1,16 +1,19 @@
 //! Batches go out: which partition is ready, on which connection, in which request.
 
+use core::time::Duration;
+
 use bytes::BufMut;
 
 use crate::batch::header;
 use crate::batch::{Class, Compression};
 use crate::connection::{Entry, RequestKind, Role};
 use crate::ids::ConnId;
+use crate::memory;
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::servers::May;
 use crate::producer::delivery::idempotence::{self, Bump, Next, Sequencing, Standing};
-use crate::producer::records::batches::{Stage, State};
+use crate::producer::records::batches::{Batch, Stage, State};
 use crate::producer::records::partitions::{Partition, Ready};
 use crate::producer::timers::Timer;
 use crate::time::Instant;
@@ -18,6 +21,16 @@ use crate::wire::produce;
 
 /// A record section up to this size is copied into the request's head: cheaper than a segment of its own.
 const COPIED_UP_TO: usize = 1024;
+
+/// As many bytes of records are copied into a request where memory is tight, and so many batches are in it.
+const COPIED_WHERE_TIGHT: usize = 512;
+const FEW: usize = 4;
+
+/// How soon a request is formed for which there was no memory.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Bytes that are taken at once for the heads of requests.
+const HEAD: usize = 4096;
 
 /// The last version of Produce that names topics by their names.
 const NEWEST_BY_NAME: i16 = 12;
@@ -246,6 +259,18 @@ impl Producer {
             return;
         };
         let Some(newest) = versions.produce else { return };
+        // How many batches a request has, and how many bytes of their records are copied into its head.
+        let (most, copies) = if memory::is_plentiful(self.config.buffer_memory) {
+            (self.config.batches_a_request, usize::MAX)
+        } else if self.records.pool.make_room(memory::REQUEST) {
+            (self.config.batches_a_request.min(FEW), COPIED_WHERE_TIGHT)
+        } else if self.records.pool.make_room(memory::LEFT) {
+            (1, 0)
+        } else {
+            // Answers, or whoever else uses memory, will give some back.
+            self.timers.set(Timer::Broker(broker), now + MEMORY_INTERVAL);
+            return;
+        };
         // Of a request's topics either all go by id or all by name.
         let mut version = newest;
         let mut entries = self.sessions.spare_entries.pop().unwrap_or_default();
@@ -278,7 +303,7 @@ impl Producer {
             let partition = &self.records.partitions[index];
             let topic = &self.records.topics[partition.topic];
             let more = self.records.batches[slot].size() + produce::entry_size(topic.name.len());
-            let full = size + more > self.config.max_request_size || entries.len() == self.config.batches_a_request;
+            let full = size + more > self.config.max_request_size || entries.len() == most;
             if full && !entries.is_empty() {
                 break;
             }
@@ -317,7 +342,7 @@ impl Producer {
             self.stats.batch_bytes_sent += self.records.batches[entry.slot].size() as u64;
         }
         self.stats.produce_requests += 1;
-        let correlation = self.write_produce(conn, version, &entries);
+        let correlation = self.write_produce(conn, version, &entries, copies);
         let unanswered = self.config.acks.code() == 0;
         let kind = if unanswered { RequestKind::ProduceUnanswered } else { RequestKind::Produce };
         let patience = self.request_patience();
@@ -378,12 +403,26 @@ impl Producer {
         batch.outstanding += 1;
     }
 
+    /// The room for a request's head: that of several requests, where memory allows.
+    fn head_room(&self, entries: &[Entry], mut copies: usize) -> usize {
+        let plenty = copies > COPIED_WHERE_TIGHT;
+        let mut room = produce::head_size(self.config.client_id.len());
+        for entry in entries {
+            let batch = &self.records.batches[entry.slot];
+            room += produce::entry_size(self.records.topics[entry.topic].name.len()) + header::SIZE;
+            room += if is_copied(batch, &mut copies) { batch.records.len() } else { 0 };
+        }
+        if plenty { room.max(HEAD) } else { room }
+    }
+
     /// Lays the request as segments: heads and headers, and between them the record sections, shared.
-    fn write_produce(&mut self, conn: ConnId, version: i16, entries: &[Entry]) -> i32 {
+    fn write_produce(&mut self, conn: ConnId, version: i16, entries: &[Entry], mut copies: usize) -> i32 {
+        // What is copied is there twice until it is written.
+        let room = self.head_room(entries, copies);
         let connection = self.sessions.connections.get_mut(&conn).expect("the caller looked it up");
         let correlation = connection.correlation();
         let mut head = core::mem::take(&mut connection.head);
-        head.reserve(4096);
+        head.reserve(room);
         let mut frame = 0;
         // The first piece has the frame's length, which is known at the end.
         let mut first = None;
@@ -399,7 +438,7 @@ impl Producer {
                 produce::partition(&mut head, version, entry.number, batch.size());
                 let stamp = batch.stamp.unwrap_or(header::Stamp::NONE);
                 head.put_slice(&header::encode(&batch.records, stamp));
-                if batch.records.len() <= COPIED_UP_TO {
+                if is_copied(batch, &mut copies) {
                     for chunk in batch.records.chunks() {
                         head.put_slice(chunk);
                     }
@@ -435,6 +474,16 @@ impl Producer {
         }
         correlation
     }
+}
+
+/// Whether the batch's records are copied into the request's head, where so many bytes may be: then there are fewer.
+fn is_copied(batch: &Batch, left: &mut usize) -> bool {
+    let length = batch.records.len();
+    let copied = length <= COPIED_UP_TO.min(*left);
+    if copied {
+        *left -= length;
+    }
+    copied
 }
 
 struct Description {

@@ -91,6 +91,15 @@ impl Producer {
         content: &Content<'_>,
         sticky: bool,
     ) -> Result<RecordId, SendError> {
+        let entry = self.records.batches.to_open();
+        let more = entry + if entry > 0 { self.outbox.to_grow(self.records.batches.in_use()) } else { 0 };
+        if more > 0 && !self.records.pool.make_room_for_records(more) {
+            let error = self.starve(NoRoom { needed: content.alone_at_most() + ENTRY });
+            return Err(self.unless_unused(error));
+        }
+        if entry > 0 {
+            self.outbox.make_room(self.records.batches.in_use());
+        }
         let slot = self.records.batches.open(now, index);
         self.count_entries();
         let first_chunk = self.records.partitions[index].first_chunk;
@@ -100,7 +109,7 @@ impl Producer {
             if let Err(error) = self.append_reclaimed(slot, content) {
                 self.records.batches.undo_open(slot);
                 self.count_entries();
-                return Err(error);
+                return Err(self.unless_unused(error));
             }
         }
         let partition = &mut self.records.partitions[index];
@@ -163,6 +172,16 @@ impl Producer {
         self.records.starved = Some(self.records.starved.map_or(needed, |before| before.min(needed)));
         self.look_again_for_memory();
         SendError::BufferFull { needed }
+    }
+
+    /// If nothing is in use, nothing comes back that could be waited for.
+    #[cold]
+    fn unless_unused(&mut self, error: SendError) -> SendError {
+        if let (SendError::BufferFull { needed }, true) = (&error, self.records.pool.is_unused()) {
+            self.records.starved = None;
+            return SendError::NoMemory { needed: needed + self.records.pool.spare };
+        }
+        error
     }
 
     /// Batches came or went: what they take besides their chunks.
@@ -305,6 +324,9 @@ impl Producer {
         if !topics::is_legal(name) {
             return SendError::TopicFailed(ErrorCode::INVALID_TOPIC);
         }
+        if let Err(error) = self.check_memory() {
+            return error;
+        }
         let topic = self.records.topics.add(now, name);
         self.records.topics.ask(now, topic);
         self.check_access().err().unwrap_or(SendError::NotReady { topic: TopicIndex(topic) })
@@ -323,6 +345,9 @@ impl Producer {
             }
             Standing::Unknown | Standing::Known => {
                 self.records.topics.ask(now, topic);
+                if let Err(error) = self.check_memory() {
+                    return error; // and yet it is asked for: memory may come back
+                }
                 self.check_access().err().unwrap_or(SendError::NotReady { topic: TopicIndex(topic) })
             }
         }

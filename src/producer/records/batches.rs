@@ -304,6 +304,20 @@ impl Batches {
         self.slots.get(slot as usize).map_or(self.unused, |batch| batch.generation)
     }
 
+    /// By how many slots the table grows: by half at first, for there are machines with little memory, but later by an eighth:
+    /// what is counted for an entry (see `Pool`) has to hold.
+    fn growth(&self) -> usize {
+        (self.slots.len() / 2).clamp(1, 16).max(self.slots.len() / 8)
+    }
+
+    /// Bytes that it takes to open another batch: the table's, if it has to grow.
+    pub(crate) fn to_open(&self) -> usize {
+        if !self.free.is_empty() || self.slots.len() < self.slots.capacity() {
+            return 0;
+        }
+        (self.slots.len() + self.growth()) * size_of::<Batch>()
+    }
+
     /// How many entries are taken: by live batches, and by those whose outcome the host has not taken.
     pub(crate) fn in_use(&self) -> usize {
         self.slots.len() - self.free.len()
@@ -339,8 +353,7 @@ impl Batches {
         let slot = self.free.pop().unwrap_or_else(|| {
             let slot = self.slots.len() as u32;
             if self.slots.len() == self.slots.capacity() {
-                // By an eighth, not twofold: what is counted for an entry (see `Pool`) has to hold.
-                self.slots.reserve_exact(self.slots.len() / 8 + 16);
+                self.slots.reserve_exact(self.growth());
             }
             self.slots.push(Batch {
                 generation: self.unused,
@@ -387,10 +400,19 @@ impl Batches {
         batch.state = State::Free;
         // Late answers for this batch must not be taken for the slot's next one.
         self.free.push(slot);
-        if self.free.len() == self.slots.len() && self.free.len() > KEPT {
-            let newest = self.slots.iter().map(|batch| batch.generation).max();
-            self.unused = newest.unwrap_or(0).wrapping_add(1);
-            (self.slots, self.free) = (Vec::new(), Vec::new());
+        if self.free.len() > KEPT {
+            self.give_up();
         }
+    }
+
+    /// Gives the table back to the allocator if nothing is in it. Whether it was.
+    pub(crate) fn give_up(&mut self) -> bool {
+        if self.free.len() != self.slots.len() || self.slots.is_empty() {
+            return false;
+        }
+        let newest = self.slots.iter().map(|batch| batch.generation).max();
+        self.unused = newest.unwrap_or(0).wrapping_add(1);
+        (self.slots, self.free) = (Vec::new(), Vec::new());
+        true
     }
 }

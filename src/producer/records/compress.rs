@@ -3,8 +3,10 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::batch::Compressor;
 use crate::event::Output;
 use crate::job::{Job, JobId};
+use crate::memory;
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::records::batches::{Stage, State};
@@ -108,8 +110,17 @@ impl Producer {
 
     /// Compresses a closed batch here and now.
     pub(in crate::producer) fn compress_inline(&mut self, slot: u32) {
-        let chunks = self.records.batches[slot].records.chunks();
-        let compressed = self.records.compressor.compress(self.config.compression, chunks);
+        let batch = &self.records.batches[slot];
+        // It leaves as it is where there is no memory to make it smaller. (Looking at each batch costs too much where there is plenty.)
+        let compressed = match memory::is_small(self.config.buffer_memory)
+            && !self
+                .records
+                .pool
+                .make_room(Compressor::needs(self.config.compression, batch.records.len()) + memory::LEFT)
+        {
+            true => None,
+            false => self.records.compressor.compress(self.config.compression, batch.records.chunks()),
+        };
         self.shrink(slot, compressed);
     }
 

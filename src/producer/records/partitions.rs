@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::batch::Class;
+use crate::memory;
 use crate::planted::planted;
 use crate::producer::delivery::idempotence::Sequencing;
 use crate::producer::list::{Links, List, Table};
@@ -64,9 +65,11 @@ pub(crate) struct Partition {
 }
 
 /// All partitions of all topics.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Partitions {
     entries: Vec<Partition>,
+    /// The class of the first chunk of a partition's first batch.
+    first_chunk: Class,
 }
 
 impl Table<Ready> for Partitions {
@@ -98,10 +101,25 @@ impl core::ops::IndexMut<u32> for Partitions {
 }
 
 impl Partitions {
+    pub(crate) fn new(first_chunk: Class) -> Self {
+        Self { entries: Vec::new(), first_chunk }
+    }
+
+    /// Bytes that it takes to add so many.
+    pub(crate) fn to_grow(&self, more: usize) -> usize {
+        memory::to_grow(&self.entries, more)
+    }
+
+    /// Makes room for so many more.
+    pub(crate) fn make_room(&mut self, more: usize) {
+        memory::make_room(&mut self.entries, more);
+    }
+
     /// Adds a partition without leader; its index.
     pub(crate) fn add(&mut self, topic: u32, number: i32) -> u32 {
         let index = self.entries.len() as u32;
-        self.entries.push(Partition {
+        let first_chunk = self.first_chunk;
+        let partition = Partition {
             topic,
             number,
             leader: None,
@@ -121,9 +139,10 @@ impl Partitions {
             waits_for_job: false,
             waiting: Links::UNLINKED,
             offered: false,
-            first_chunk: Class::FIRST,
+            first_chunk,
             sequencing: Sequencing::default(),
-        });
+        };
+        memory::push(&mut self.entries, partition);
         index
     }
 }

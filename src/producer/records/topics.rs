@@ -9,6 +9,7 @@ use hashbrown::HashTable;
 use crate::batch::codec::Ratio;
 use crate::batch::header;
 use crate::error::ErrorCode;
+use crate::memory;
 use crate::planted::planted;
 use crate::producer::control::refresh::Refresh;
 use crate::producer::records::spread::Spread;
@@ -192,7 +193,7 @@ impl Topics {
             return index;
         }
         let index = self.entries.len() as u32;
-        self.entries.push(Topic {
+        let topic = Topic {
             name: name.to_string(),
             id: Uuid::default(),
             left: Vec::new(),
@@ -215,7 +216,8 @@ impl Topics {
             era: 0,
             listed: false,
             asked: false,
-        });
+        };
+        memory::push(&mut self.entries, topic);
         self.estimate(index);
         let entries = &self.entries;
         self.by_name.insert_unique(hash(name), index, |index| hash(&entries[*index as usize].name));

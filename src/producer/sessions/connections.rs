@@ -1,5 +1,6 @@
 //! Connections: made, negotiated, lost; and who is told what comes in on them.
 
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
@@ -8,6 +9,7 @@ use crate::connection::{Connection, Phase, Request, RequestKind, Role};
 use crate::error::{ConnectionError, ErrorCode};
 use crate::event::{Cause, Event, Output};
 use crate::ids::ConnId;
+use crate::memory;
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::brokers::Broker;
@@ -32,6 +34,7 @@ impl Producer {
     }
 
     pub(in crate::producer) fn connect(&mut self, role: Role, index: u32) -> ConnId {
+        self.records.pool.make_room(self.records.pool.spare);
         self.sessions.next_conn += 1;
         let conn = ConnId(self.sessions.next_conn);
         self.control.servers.stay(index);
@@ -40,7 +43,9 @@ impl Producer {
         let (host, port, attempt) = (server.host.clone(), server.port, server.attempts.failures);
         server.attempts.begin(self.now, conn);
         self.outbox.output(Output::Connect { conn, host: host.clone(), port, attempt });
-        self.sessions.connections.insert(conn, Connection::new(self.now, role, index, (host, port), setup));
+        let connection = Connection::new(self.now, role, index, (host, port), setup);
+        self.sessions.connections.insert(conn, Box::new(connection));
+        self.records.pool.spare = memory::spare(self.sessions.connections.len());
         self.stats.connections += 1;
         self.watch(conn);
         conn
@@ -146,6 +151,7 @@ impl Producer {
         let Some(mut connection) = self.sessions.connections.remove(&conn) else {
             return;
         };
+        self.records.pool.spare = memory::spare(self.sessions.connections.len());
         self.timers.clear(Timer::Connection(conn));
         if let Some(Exchange::Custom(Custom::Home(exchange))) = connection.exchange.take() {
             self.sessions.mechanism.bury(exchange);
@@ -154,6 +160,9 @@ impl Producer {
             self.outbox.output(Output::Disconnect(conn));
         }
         let idle = error == ConnectionError::Idle;
+        if let ConnectionError::NoMemory { bytes } = error {
+            self.sessions.no_memory = Some(bytes);
+        }
         let (role, index) = (connection.role, connection.server);
         match role {
             Role::Broker(broker) => self.control.brokers[broker].conn = None,
@@ -242,6 +251,7 @@ impl Producer {
             let taken = match connection.next_frame(&mut bytes, max) {
                 Ok(None) => return,
                 Ok(Some(frame)) => self.respond(now, conn, frame.bytes()),
+                Err(ConnectionError::NoMemory { .. }) if self.records.pool.drop_one_idle() => continue,
                 Err(error) => Err(error),
             };
             if let Err(error) = taken {
@@ -285,6 +295,10 @@ impl Producer {
                     Ok(response) => response,
                     Err(error) => return self.give_back(now, request, malformed(error)),
                 };
+                let bytes = self.memory_for(&response);
+                if bytes > 0 && !self.records.pool.make_room(bytes + memory::LEFT) {
+                    return self.give_back(now, request, ConnectionError::NoMemory { bytes });
+                }
                 self.throttle(conn, api, version, response.throttle_ms);
                 if request.kind == RequestKind::TopicList {
                     self.topics_listed(now, server, &response);

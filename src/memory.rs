@@ -1,0 +1,73 @@
+//! Machines with a few kilobytes of memory: what the allocator has left is looked at before something is begun that can be refused,
+//! so that nothing fails later which can't be; and tables begin small.
+
+use alloc::vec::Vec;
+
+use crate::planted::planted;
+
+/// What requests, answers and events need, in bytes, once all connections stand.
+const SPARE: usize = 1024 + 320 * size_of::<usize>();
+
+/// What a connection needs until it stands, in bytes: its table, its first requests, and their answers.
+const CONNECTION: usize = 1024 + 192 * size_of::<usize>();
+
+/// A producer has one for control and one for each broker. With more brokers more memory is needed; it is not set aside.
+const CONNECTIONS: usize = 2;
+
+/// Where the allocator has so many bytes in one piece, memory is plentiful, and requests may be as large as they like.
+const PLENTY: usize = 64 << 10;
+
+/// Bytes that a request takes that carries few batches, besides their records.
+pub(crate) const REQUEST: usize = 2 << 10;
+
+/// Whether there is plenty of it. With `buffer.memory` of so many bytes that is taken for granted: to look at it each time would cost.
+pub(crate) fn is_plentiful(buffer_memory: usize) -> bool {
+    !is_small(buffer_memory) || has(PLENTY)
+}
+
+/// Whether the machine has to get along with little: `buffer.memory` is below 1 MiB.
+pub(crate) fn is_small(buffer_memory: usize) -> bool {
+    buffer_memory < 1 << 20
+}
+
+/// What an answer has to leave when it is read, in bytes: something has to be done about it.
+pub(crate) const LEFT: usize = 512;
+
+/// What has to stay free, in bytes and in one piece, whenever memory is taken for records, while there are so many connections.
+pub(crate) fn spare(connections: usize) -> usize {
+    SPARE + CONNECTIONS.saturating_sub(connections) * CONNECTION
+}
+
+/// Whether the allocator has so many bytes, in one piece.
+pub(crate) fn has(bytes: usize) -> bool {
+    let mut piece: Vec<u8> = Vec::new();
+    let got = piece.try_reserve_exact(bytes).is_ok();
+    core::hint::black_box(&piece); // else the compiler may do without the attempt
+    got || planted("memory-is-endless")
+}
+
+/// Appends to a table that doubles from one entry on: `Vec` begins with four.
+pub(crate) fn push<T>(table: &mut Vec<T>, entry: T) {
+    if table.len() == table.capacity() {
+        table.reserve_exact(table.len().max(1));
+    }
+    table.push(entry);
+}
+
+/// By how many entries a table grows that is to take `more`: by that, but by half of it at least.
+fn growth<T>(table: &Vec<T>, more: usize) -> usize {
+    if more <= table.capacity() - table.len() { 0 } else { more.max(table.len() / 2) }
+}
+
+/// Makes room for `more` entries, in one step.
+pub(crate) fn make_room<T>(table: &mut Vec<T>, more: usize) {
+    table.reserve_exact(growth(table, more));
+}
+
+/// How many bytes that takes, beside those that the table has.
+pub(crate) fn to_grow<T>(table: &Vec<T>, more: usize) -> usize {
+    match growth(table, more) {
+        0 => 0,
+        growth => table.len().saturating_add(growth).saturating_mul(size_of::<T>()),
+    }
+}
