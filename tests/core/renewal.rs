@@ -209,6 +209,12 @@ fn a_token_that_is_over_is_a_failure_with_a_backoff() {
         script.token = Some(Ok(Token::new("cached", life)));
         script.try_send(&Record::new("t").value("v")).unwrap_err();
         script.run(seconds(60));
+        let dialled = (1..=3).map(|node| script.dialled.iter().filter(|dialled| dialled.port == 9091 + node).count());
+        println!(
+            "{} tokens asked for, {:?} connections to each server",
+            script.tokens_asked.len(),
+            dialled.collect::<Vec<_>>()
+        );
         assert!(script.tokens_asked.len() <= 70, "{} times in a minute", script.tokens_asked.len());
         assert!(script.dialled.len() <= 70, "{} connections in a minute", script.dialled.len());
     }
