@@ -49,7 +49,7 @@ pub fn is_sent_through_a_kill(kafka: &mut Kafka, name: &str, command: &str) -> R
     let output = program.wait_with_output().map_err(|error| error.to_string())?;
     ended?;
     let said = String::from_utf8_lossy(&output.stdout);
-    let said = said.lines().last().unwrap_or_default().trim().to_string();
+    let said = said.lines().find(|line| line.contains(" records: ")).unwrap_or_default().trim().to_string();
     if !output.status.success() || !said.starts_with(&format!("{RECORDS} records: {RECORDS} delivered, 0 failed")) {
         return Err(format!("{}: {said:?}", output.status));
     }

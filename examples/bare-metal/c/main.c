@@ -28,6 +28,18 @@ static size_t decimal(uint64_t value, char *text) {
     return len;
 }
 
+/* The same in eight digits. */
+static size_t padded(uint64_t value, char *text) {
+    for (int at = 7; at >= 0; at--, value /= 10) text[at] = (char)('0' + value % 10);
+    return 8;
+}
+
+static uint64_t number(const char *text) {
+    uint64_t value = 0;
+    for (; *text >= '0' && *text <= '9'; text++) value = value * 10 + (uint64_t)(*text - '0');
+    return value;
+}
+
 static void say_number(uint64_t value) {
     char text[20];
     board_say(text, decimal(value, text));
@@ -141,8 +153,8 @@ static char *word(char **line) {
 int main(void) {
     static char line[256], error[160], options[384];
     static const char fixed[] = "buffer.memory=8192\nbatch.size=512\nbatch.size.max=512\nmax.request.size=2048\nrequest.timeout.ms=5000\nbootstrap.servers=";
-    char *rest = line, *topic, *number;
-    uint64_t count = 0, sent = 0, start = board_now(), again = 0;
+    char *rest = line, *topic, *servers;
+    uint64_t count, rate, sent = 0, start = board_now(), again = 0;
     uint8_t seed[32] = {7}; /* has to be random: a board has a source of noise, here it is the time */
     int refused = 0;
     size_t len = 0;
@@ -150,9 +162,11 @@ int main(void) {
     board_arguments(line, sizeof line);
     word(&rest);
     topic = word(&rest);
-    for (number = word(&rest); *number >= '0' && *number <= '9'; number++) count = count * 10 + (uint64_t)(*number - '0');
+    count = number(word(&rest));
+    servers = word(&rest);
+    rate = number(word(&rest)); /* records a second; 0 is as fast as can be */
     for (; len < sizeof fixed - 1; len++) options[len] = fixed[len];
-    for (; *rest != 0 && len < sizeof options; len++) options[len] = *rest++;
+    for (; *servers != 0 && len < sizeof options; len++) options[len] = *servers++;
     for (int at = 0; at < 8; at++) seed[at] = (uint8_t)(start >> 8 * at);
     for (int at = 0; at < 4; at++) seed[8 + at] = (uint8_t)(board_seconds() >> 8 * at);
     uart_open();
@@ -162,9 +176,9 @@ int main(void) {
         board_exit(0);
     }
     while (!closed) {
-        while (sent < count && board_now() >= again) {
-            char text[20];
-            milena_record record = {.topic = {topic, length(topic)}, .value = {text, decimal(sent, text)}, .timestamp = -1, .partition = -1};
+        while (sent < count && board_now() >= again && (rate == 0 || board_now() - start >= sent * 1000000000 / rate)) {
+            char text[8];
+            milena_record record = {.topic = {topic, length(topic)}, .value = {text, padded(sent, text)}, .timestamp = -1, .partition = 0};
             milena_result result = milena_send(producer, board_now(), &record, NULL);
             if (result == MILENA_NOT_READY || result == MILENA_BUFFER_FULL) break;
             if (result == MILENA_NO_MEMORY && refused++ < PATIENCE) {

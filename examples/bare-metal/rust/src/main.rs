@@ -1,6 +1,6 @@
 //! Firmware for a Cortex-M3 without an operating system: sends numbered readings to a topic, and says what became of them.
 //!
-//! Semihosting stands for what a board has: its arguments (`TOPIC COUNT SERVERS`), a clock, a console, an exit.
+//! Semihosting stands for what a board has: its arguments (`TOPIC COUNT SERVERS [RECORDS_PER_SECOND]`), a clock, a console, an exit.
 
 #![no_std]
 #![no_main]
@@ -42,8 +42,9 @@ fn main() -> ! {
     let arguments = arguments();
     let mut words = arguments.split(' ');
     let (topic, count, servers) = (words.next(), words.next(), words.next());
+    let rate = words.next().and_then(|rate| rate.parse().ok()).unwrap_or(0);
     let (Some(topic), Some(count), Some(servers)) = (topic, count.and_then(|count| count.parse().ok()), servers) else {
-        fail("arguments: TOPIC COUNT SERVERS");
+        fail("arguments: TOPIC COUNT SERVERS [RECORDS_PER_SECOND]");
     };
     let config = Config::builder(servers)
         .buffer_memory(8 << 10)
@@ -64,7 +65,7 @@ fn main() -> ! {
     let producer = Producer::new(start, Some(UnixTime::from_millis(0)), config, seed);
     let mut device =
         Device { producer, uart: Uart::new(), streams: [None; STREAMS], named: 0, delivered: 0, failed: 0 };
-    device.send_all(topic, count);
+    device.send_all(topic, count, rate);
     let took = (now().as_nanos() - start.as_nanos()) / 1_000_000;
     let Device { delivered, failed, .. } = device;
     say!("{count} records: {delivered} delivered, {failed} failed");
@@ -75,12 +76,16 @@ fn main() -> ! {
 }
 
 impl Device {
-    fn send_all(&mut self, topic: &str, count: u64) {
+    /// The numbers from 0 on, in eight digits, to partition 0. A rate of 0 is as fast as can be.
+    fn send_all(&mut self, topic: &str, count: u64, rate: u64) {
         let (mut sent, mut refused, mut again) = (0, 0, Instant::ZERO);
+        let start = now();
+        let due = |sent: u64| start + core::time::Duration::from_millis((sent * 1000).checked_div(rate).unwrap_or(0));
         while !self.producer.is_closed() {
-            while sent < count && again <= now() {
-                let mut text = [0; 20];
-                match self.producer.send(now(), &Record::new(topic).value(decimal(sent, &mut text))) {
+            while sent < count && again <= now() && due(sent) <= now() {
+                let mut text = [0; 8];
+                decimal(sent, &mut text);
+                match self.producer.send(now(), &Record::new(topic).value(&text).partition(0)) {
                     Ok(_) => {
                         (sent, refused) = (sent + 1, 0);
                         if sent == count / 2 {
@@ -116,9 +121,9 @@ impl Device {
                     };
                     self.named += 1;
                     *free = Some((self.named, conn));
-                    let mut text = [0; 20];
-                    let port = decimal(u64::from(port), &mut text);
-                    self.uart.send(b'C', self.named, &[host.as_bytes(), b":", port]);
+                    let mut digits = [0; 5];
+                    decimal(u64::from(port), &mut digits);
+                    self.uart.send(b'C', self.named, &[host.as_bytes(), b":", &digits]);
                 }
                 Output::Disconnect(conn) => {
                     if let Some(name) = self.end(|(_, of)| of == conn) {
@@ -187,16 +192,11 @@ impl Device {
     }
 }
 
-/// A number as text.
-fn decimal(mut value: u64, text: &mut [u8; 20]) -> &[u8] {
-    let mut at = text.len();
-    loop {
-        at -= 1;
-        text[at] = b'0' + (value % 10) as u8;
+/// A number as text, with zeros before it.
+fn decimal(mut value: u64, text: &mut [u8]) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
         value /= 10;
-        if value == 0 {
-            return &text[at..];
-        }
     }
 }
 
