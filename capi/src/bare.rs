@@ -62,7 +62,6 @@ impl Write for Line {
     }
 }
 
-#[cfg(not(feature = "std"))]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     let mut line = Line { bytes: [0; 160], len: 0 };

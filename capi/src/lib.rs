@@ -18,7 +18,7 @@
 
 extern crate alloc;
 
-#[cfg(feature = "bare")]
+#[cfg(all(feature = "bare", not(feature = "std")))]
 mod bare;
 mod calls;
 mod many;
