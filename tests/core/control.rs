@@ -702,6 +702,30 @@ fn fewer_partitions_are_believed_without_topic_ids() {
 }
 
 #[test]
+fn fewer_partitions_are_believed_beside_a_server_that_lags_without_topic_ids() {
+    let before = Rc::new(std::cell::RefCell::new(None));
+    let lagging = Rc::clone(&before);
+    let mut script = Script::new(2, &[("metadata.max.age.ms", "1000")], move |facts, asked| {
+        let old = lagging.borrow().clone().filter(|_| is_metadata(asked) && asked.node == 2);
+        let now = old.and_then(|old| facts.topics.insert("t".into(), old));
+        let reply = facts.usual(asked);
+        now.into_iter().for_each(|now| drop(facts.topics.insert("t".into(), now)));
+        reply
+    });
+    script.facts.limit(7, 9, 1);
+    script.facts.topic("t", 1, 4);
+    script.send(&record("t"));
+    script.run(S(2));
+    *before.borrow_mut() = script.facts.topics.get("t").cloned();
+    script.facts.topic("t", 2, 1).partitions[0].epoch = 9;
+    for _ in 0..10 {
+        script.send(&Record::new("t").value("v").partition(3));
+    }
+    script.run(S(40));
+    assert_eq!((script.delivered(), script.failed()), (1, 10), "there is no such partition any more");
+}
+
+#[test]
 fn one_answer_with_fewer_partitions_is_not_believed_without_topic_ids() {
     let mut script = Script::new(2, &[], usual);
     script.facts.limit(7, 7, 1);
