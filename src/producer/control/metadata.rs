@@ -248,7 +248,8 @@ impl Producer {
                 // The records that are open wait for better times.
                 topic.standing = Standing::Refused(ErrorCode(told.error));
                 let partitions = &self.records.partitions;
-                if self.records.topics.holds_open(index, |at| !partitions[at].is_idle()) {
+                let open = self.records.topics.holds_open(index, |at| !partitions[at].is_idle());
+                if open && !planted("refused-topic-not-asked") {
                     self.records.topics.want(index);
                 }
                 return Told::Refused;
