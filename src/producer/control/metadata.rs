@@ -248,8 +248,7 @@ impl Producer {
                 // The records that are open wait for better times.
                 topic.standing = Standing::Refused(ErrorCode(told.error));
                 let partitions = &self.records.partitions;
-                let open = self.records.topics.holds_open(index, |at| !partitions[at].is_idle());
-                if open && !planted("refused-topic-not-asked") {
+                if self.records.topics.holds_open(index, |at| !partitions[at].is_idle()) {
                     self.records.topics.want(index);
                 }
                 return Told::Refused;

@@ -319,12 +319,15 @@ impl Topics {
             self.entries[*index as usize].listed = false;
         }
         let all = self.refresh.wants_all(now);
-        let in_use = |index: &u32| self.is_in_use(*index, now, &holds_open);
+        let in_use = |index: &u32| {
+            let refused = matches!(self[*index].standing, Standing::Refused(_)) && planted("refused-topic-not-asked");
+            self.is_in_use(*index, now, &holds_open) && !refused
+        };
         let (asked, idle): (Vec<u32>, Vec<u32>) = match all {
             true => (0..self.len()).partition(in_use),
             false => listed.into_iter().partition(in_use),
         };
-        for index in idle {
+        for index in idle.into_iter().filter(|_| !planted("refused-topic-not-asked")) {
             self.forget(index);
         }
         for index in &asked {
