@@ -4,6 +4,8 @@
 //! PROGRAM HOST:PORT TOPIC COUNT [RECORDS_PER_SECOND]
 //! ```
 
+#![allow(clippy::disallowed_methods, reason = "a host has a clock")]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
