@@ -16,7 +16,6 @@ impl ErrorCode {
         Self(code)
     }
 
-    pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
     pub(crate) const INVALID_TOPIC: Self = Self(17);
     pub(crate) const UNKNOWN_TOPIC_ID: Self = Self(100);
 

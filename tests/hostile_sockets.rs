@@ -105,17 +105,21 @@ fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     told.recv_timeout(Duration::from_secs(20)).expect("done in time, and without a panic")
 }
 
+fn producer(port: u16) -> milena::threads::Producer {
+    let config = Config::from_properties([
+        ("bootstrap.servers", &*format!("127.0.0.1:{port}")),
+        ("linger.ms", "200"),
+        ("delivery.timeout.ms", "10000"),
+        ("request.timeout.ms", "5000"),
+    ]);
+    milena::threads::Producer::new(config.unwrap()).unwrap()
+}
+
 #[test]
 fn the_largest_offset_there_is_is_no_reason_to_panic() {
     let port = server(i64::MAX, false);
     let offsets = in_time(move || {
-        let config = Config::from_properties([
-            ("bootstrap.servers", &*format!("127.0.0.1:{port}")),
-            ("linger.ms", "200"),
-            ("delivery.timeout.ms", "10000"),
-            ("request.timeout.ms", "5000"),
-        ]);
-        let producer = milena::threads::Producer::new(config.unwrap()).unwrap();
+        let producer = producer(port);
         let acks: Vec<_> = (0..3).map(|_| producer.enqueue(&Record::new("t").value("v")).unwrap()).collect();
         acks.into_iter().map(|ack| ack.wait().unwrap().offset).collect::<Vec<_>>()
     });
@@ -126,13 +130,7 @@ fn the_largest_offset_there_is_is_no_reason_to_panic() {
 fn the_largest_offset_there_is_stops_no_driver() {
     let port = server(i64::MAX, false);
     let outcomes = in_time(move || {
-        let config = Config::from_properties([
-            ("bootstrap.servers", &*format!("127.0.0.1:{port}")),
-            ("linger.ms", "200"),
-            ("delivery.timeout.ms", "10000"),
-            ("request.timeout.ms", "5000"),
-        ]);
-        let producer = milena::threads::Producer::new(config.unwrap()).unwrap();
+        let producer = producer(port);
         let (tell, told) = mpsc::channel();
         for _ in 0..3 {
             let tell = tell.clone();

@@ -89,9 +89,19 @@ fn send_within(script: &mut Script, name: &str, limit: Duration) -> Option<Durat
     None
 }
 
-/// Ways to be hostile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+/// Ways to be hostile, and the list of them all.
+macro_rules! ways {
+    ($($way:ident,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Way {
+            $($way,)*
+        }
+
+        const WAYS: &[Way] = &[$(Way::$way,)*];
+    };
+}
+
+ways! {
     Refuses,
     Mute,
     Slams,
@@ -141,55 +151,6 @@ enum Way {
 }
 
 use Way::*;
-
-const WAYS: [Way; 46] = [
-    Refuses,
-    Mute,
-    Slams,
-    Untrusted,
-    DropsAll,
-    HoldsAll,
-    DropsAfterVersions,
-    HoldsAfterVersions,
-    Garbage,
-    GarbageAfterVersions,
-    VersionsEmpty,
-    VersionsUpsideDown,
-    VersionsNegative,
-    Versions35,
-    NoBrokers,
-    ServerError,
-    NoTopics,
-    TopicUnknown,
-    TopicDenied,
-    NoLeader,
-    LeaderUnknown,
-    Alone,
-    AloneWithIt,
-    ThrottleLong,
-    IdError,
-    IdNegative,
-    IdDrops,
-    IdHolds,
-    ProduceDrops,
-    ProduceHolds,
-    ProduceGarbage,
-    ProduceEmpty,
-    Produce6,
-    Produce100,
-    Produce45,
-    FakeBrokersMute,
-    FakeBrokersRefuse,
-    NewFakesEachTime,
-    NewFakesMute,
-    AddressElsewhere,
-    IdsChange,
-    IdOther,
-    LeadersRise,
-    EpochMax,
-    EpochNegative,
-    Unasked,
-];
 
 const FAKES: i32 = 30;
 

@@ -250,7 +250,7 @@ impl Producer {
         }
         // The hint may have superseded this very attempt: its answer still is one.
         if !matches!(self.records.batches[slot].state, State::InFlight(_)) {
-            if current && !planted("hints-for-ever") {
+            if !planted("hints-for-ever") {
                 self.retry_hinted(now, slot, at_once);
                 self.settle(entry.partition);
             }
@@ -272,7 +272,7 @@ impl Producer {
         if matches!(answer.error, 3 | 6 | 100) && !of_before {
             topic.doubt_id();
         }
-        if ErrorCode(answer.error) == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
+        if answer.error == 3 {
             topic.doubt_partition(entry.number);
         }
         if !proves_unwritten(answer.error) {
