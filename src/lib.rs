@@ -55,7 +55,9 @@ mod planted;
 mod producer;
 mod record;
 pub mod serializer;
+mod status;
 mod time;
+mod why;
 mod wire;
 
 /// The rustls that [`Setup::tls`] takes a configuration of.
@@ -73,7 +75,8 @@ pub use adapter::threads;
 pub use adapter::tokio;
 #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
 pub use adapter::{
-    Delivered, Error, Interceptor, LockHolds, SendAllError, Setup, SetupError, TokenProvider, Typed, TypedError,
+    Delivered, Error, Interceptor, LockHolds, Observation, Observer, SendAllError, Setup, SetupError, TokenProvider,
+    Typed, TypedError,
 };
 pub use batch::{Compression, Compressor};
 pub use config::{
@@ -88,4 +91,6 @@ pub use ids::{BatchId, ConnId, FlushId, RecordId, TopicIndex};
 pub use job::{Job, JobDone};
 pub use producer::{Partitioner, Producer, RoundRobinPartitioner, Stats, TopicView, Transmit, partition_for_key};
 pub use record::{Header, Record, RecordBuf};
+pub use status::{ServerState, ServerStatus, Status};
 pub use time::{Instant, UnixTime};
+pub use why::{ServerName, Why};
