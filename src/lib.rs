@@ -13,6 +13,7 @@
 //! | send | [`Record`], [`Producer::send`], [`Sent`], [`SendError`] |
 //! | drive | [`Input`], [`Output`], [`Producer::transmit`] |
 //! | learn what became of it | [`Event`], [`Delivery`], [`DeliveryError`] |
+//! | know whether all is well, and why not | [`Producer::status`], [`Why`] |
 //! | test against a cluster | `milena::cluster` (feature `cluster`) |
 //! | test without one | `milena::Mock` (feature `cluster`) |
 //!
@@ -24,6 +25,8 @@
 //! [docs/design.md]: crate::docs::design
 //! [docs/tool.md]: crate::docs::tool
 //! [docs/hosts.md]: crate::docs::hosts
+//! [docs/errors.md]: crate::docs::errors
+//! [docs/observing.md]: crate::docs::observing
 //! [docs/embedded.md]: crate::docs::embedded
 //! [CONTRIBUTING.md]: crate::docs::contributing
 //!

@@ -450,8 +450,11 @@ impl Engine {
         Ok(asked)
     }
 
-    /// The error for a server that did not answer in time.
-    pub(super) fn no_pong(&self, after: Duration) -> Error {
+    /// The error for servers of which none answered in time.
+    pub(super) fn no_pong(&self, error: Error, after: Duration) -> Error {
+        if !matches!(error, Error::NoMetadata { .. }) {
+            return error;
+        }
         let now = self.clock.now();
         let state = self.lock();
         let why = || Some(state.producer.why_unasked(now)?.to_string());

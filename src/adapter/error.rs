@@ -102,7 +102,13 @@ impl Error {
             Self::Send(error) => error.is_callers_fault(),
             Self::NotDelivered(error) => error.is_callers_fault(),
             Self::InCallback => true,
-            _ => false,
+            Self::TopicUnknown { .. }
+            | Self::NoMetadata { .. }
+            | Self::BufferFull { .. }
+            | Self::TimedOut(_)
+            | Self::Unfinished { .. }
+            | Self::Gone { .. }
+            | Self::Cancelled => false,
         }
     }
 
@@ -111,7 +117,14 @@ impl Error {
         match self {
             Self::TopicUnknown { topic, .. } => Some(topic),
             Self::NotDelivered(error) => Some(&*error.topic).filter(|topic| !topic.is_empty()),
-            _ => None,
+            Self::Send(_)
+            | Self::NoMetadata { .. }
+            | Self::BufferFull { .. }
+            | Self::InCallback
+            | Self::TimedOut(_)
+            | Self::Unfinished { .. }
+            | Self::Gone { .. }
+            | Self::Cancelled => None,
         }
     }
 }

@@ -4,8 +4,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Debug};
+use core::panic::AssertUnwindSafe;
 use core::time::Duration;
-use std::panic::AssertUnwindSafe;
 
 use crate::error::{ConnectionError, DeliveryError, ErrorCode, FatalError};
 use crate::why::ServerName;

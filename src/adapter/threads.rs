@@ -299,10 +299,7 @@ impl Producer {
         loop {
             let asked = self.engine().ping()?;
             let waited = waiting.wait_for("", Wait::Asked(Arc::clone(&asked.waiter)));
-            waited.map_err(|error| match error {
-                Error::NoMetadata { .. } => self.engine().no_pong(timeout),
-                other => other,
-            })?;
+            waited.map_err(|error| self.engine().no_pong(error, timeout))?;
             if let Some(Ok(round_trip)) = asked.answer() {
                 waiting.wait = None;
                 return Ok(round_trip);

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::connection::{Connection, Phase as ConnectionPhase, Role};
+use crate::connection::{Connection, Role};
 use crate::producer::Producer;
 use crate::producer::control::servers::{May, Trouble};
 use crate::producer::delivery::idempotence::Standing;
@@ -66,9 +66,7 @@ impl Producer {
         let server = &self.control.servers[index];
         let lasts = |since: Instant| now.saturating_since(since);
         let trouble = server.any_trouble().filter(|trouble| self.is_recent(now, index, trouble));
-        let is_newer = |connection: &&Connection| trouble.is_none_or(|trouble| connection.opened >= trouble.at);
-        let ready = self.connections_of(index).filter(|connection| connection.phase == ConnectionPhase::Ready);
-        let up = ready.filter(is_newer).filter_map(|connection| connection.ready_since).min();
+        let up = self.reached_since(index, trouble.map_or(Instant::ZERO, |trouble| trouble.at));
         let state = match (up, trouble, self.connections_of(index).next()) {
             (Some(since), ..) => ServerState::Up { lasts: lasts(since) },
             (None, Some(trouble), _) => ServerState::Down { lasts: lasts(trouble.since), error: trouble.error.clone() },
@@ -84,6 +82,12 @@ impl Producer {
             last_round_trip: server.round_trip,
             throttled_for: throttled.filter(|until| *until > now).map(|until| until.saturating_since(now)),
         }
+    }
+
+    /// Since when there is a connection that is ready, of those that were opened after a moment.
+    fn reached_since(&self, server: u32, after: Instant) -> Option<Instant> {
+        let newer = self.connections_of(server).filter(|connection| connection.opened >= after);
+        newer.filter_map(|connection| connection.ready_since).min()
     }
 
     fn connections_of(&self, server: u32) -> impl Iterator<Item = &Connection> {
@@ -126,14 +130,19 @@ impl Producer {
 
     /// Why no server can be asked for what it knows.
     pub(crate) fn why_unasked(&self, now: Instant) -> Option<Why> {
-        if let Some(trouble) = self.control.servers.trouble() {
-            let index = self.control.servers.find(&trouble.host, trouble.port);
-            if now.saturating_since(trouble.at) <= RECENT
-                || index.is_some_and(|index| self.is_recent(now, index, trouble))
-            {
+        if let Some(asking) = self.control.servers.trouble() {
+            let brokers = self.control.brokers.current();
+            let of_records = brokers.filter_map(|(_, broker)| self.control.servers[broker.server].trouble());
+            let newest = of_records.chain([asking]).max_by_key(|trouble| trouble.at).unwrap_or(asking);
+            let index = self.control.servers.find(&newest.host, newest.port);
+            let is_recent = match index {
+                Some(index) => self.is_recent(now, index, newest) && self.reached_since(index, newest.at).is_none(),
+                None => now.saturating_since(newest.at) <= RECENT,
+            };
+            if is_recent {
                 let node = index.and_then(|index| self.node_at(index));
-                let server = ServerName { node, host: trouble.host.clone(), port: trouble.port };
-                return Some(unreachable(now, server, trouble));
+                let server = ServerName { node, host: newest.host.clone(), port: newest.port };
+                return Some(unreachable(now, server, newest));
             }
         }
         let control = self.sessions.connections.values().filter(|connection| connection.role == Role::Control);

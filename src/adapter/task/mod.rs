@@ -277,10 +277,7 @@ impl<R: Runtime> Producer<R> {
         loop {
             let asked = self.engine().ping()?;
             let waited = waiting.wait_for("", Wait::Asked(Arc::clone(&asked.waiter))).await;
-            waited.map_err(|error| match error {
-                Error::NoMetadata { .. } => self.engine().no_pong(timeout),
-                other => other,
-            })?;
+            waited.map_err(|error| self.engine().no_pong(error, timeout))?;
             if let Some(Ok(round_trip)) = asked.answer() {
                 waiting.wait = None;
                 return Ok(round_trip);

@@ -171,8 +171,9 @@ impl Producer {
         let requests = connection.take_requests();
         if !idle {
             self.count_failure(now, conn, &connection, &error);
-            // Brokers close what is not used for long: nothing was lost, and nobody is to worry.
-            let unused = connection.proven && requests.is_empty() && error == ConnectionError::Closed;
+            // Brokers close what is not used for long, and when they restart: nothing was lost, and nobody is to worry.
+            let ended = matches!(error, ConnectionError::Closed | ConnectionError::Io(_));
+            let unused = ended && connection.proven && requests.is_empty();
             if unused {
                 log::debug!("{}:{}: {error}, unused", connection.host, connection.port);
             } else {
