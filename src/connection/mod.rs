@@ -183,6 +183,8 @@ pub(crate) struct Connection {
     pub(crate) head: BytesMut,
     requests: VecDeque<Request>,
     next_correlation: i32,
+    /// How many requests were written whole.
+    pub(crate) requests_written: u64,
     /// A request was answered, other than those that make the connection ready.
     pub(crate) proven: bool,
     /// A torn frame.
@@ -235,6 +237,7 @@ impl Connection {
             head: BytesMut::new(),
             requests: VecDeque::new(),
             next_correlation: 0,
+            requests_written: 0,
             proven: false,
             input: Vec::new(),
         }
@@ -336,6 +339,7 @@ impl Connection {
                 break;
             }
             request.written = Some(now);
+            self.requests_written += 1;
             if request.kind == RequestKind::ProduceUnanswered {
                 unanswered = Some(place); // such requests are laid out one at a time, so it is the only one
             } else if request.kind == RequestKind::SaslHandshake {

@@ -12,6 +12,7 @@ use crate::error::{ErrorCode, SendError};
 use crate::event::{Delivery, Event, Input, Output, PartitionInfo, Sent};
 use crate::ids::{ConnId, FlushId, TopicIndex};
 use crate::memory;
+use crate::metrics::Stats;
 use crate::planted::planted;
 use crate::producer::control::brokers::Broker;
 use crate::producer::lifecycle::Phase;
@@ -20,7 +21,7 @@ use crate::producer::records::partitioner::Partitioner;
 use crate::producer::records::topics;
 #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
 use crate::producer::sessions::mechanism::Over;
-use crate::producer::{Producer, Stats, Transmit};
+use crate::producer::{Producer, Transmit};
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -210,7 +211,10 @@ impl Producer {
     pub fn written(&mut self, now: Instant, conn: ConnId, n: usize) {
         let now = self.clock(now);
         if let Some(connection) = self.sessions.connections.get_mut(&conn) {
+            let before = connection.requests_written;
             let unanswered = connection.written(now, n);
+            let (server, requests) = (connection.server, connection.requests_written - before);
+            self.measure_written(server, n, requests);
             self.watch(conn);
             if let Some(request) = unanswered {
                 self.was_of_use(conn); // nobody will say so
