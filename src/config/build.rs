@@ -10,10 +10,24 @@ use core::time::Duration;
 use crate::batch::Compression;
 use crate::config::error::Nearest;
 use crate::config::options::{self, Entry, Kind, Support};
+use crate::memory;
 use crate::config::{Acks, Config, ConfigError, Part, Sasl, SecurityProtocol, TlsOptions, elsewhere, sasl, servers};
 
 /// Java's other partitioner.
 const ROUND_ROBIN: &str = "org.apache.kafka.clients.producer.RoundRobinPartitioner";
+
+/// What one option takes while it is read and checked, in bytes, besides its text.
+const OPTION: usize = 256 + 96 * size_of::<usize>();
+
+/// What it takes to put another entry into a table.
+fn table_for<T>(table: &Vec<T>) -> usize {
+    memory::to_grow(table, 4)
+}
+
+/// Checks that there is memory for something.
+fn look_for(bytes: usize) -> Result<(), ConfigError> {
+    if memory::has(bytes) { Ok(()) } else { Err(ConfigError::NoMemory { needed: bytes }) }
+}
 
 /// What is written at once is a bounded number of segments.
 const BATCHES_A_REQUEST: usize = 512;
@@ -23,6 +37,8 @@ const BATCHES_A_REQUEST: usize = 512;
 pub struct ConfigBuilder {
     pairs: Vec<(String, String)>,
     typed: Typed,
+    /// There was no memory for one of the options.
+    lacks: bool,
 }
 
 /// What was given as it is, and not as text. It comes before what texts say.
@@ -48,7 +64,7 @@ macro_rules! setters {
             #[must_use]
             pub fn $method(mut self, value: $type) -> Self {
                 let text: fn($type) -> String = $text;
-                self.pairs.push(($name.to_string(), text(value)));
+                self.give($name, &text(value));
                 self
             }
         )*
@@ -57,8 +73,16 @@ macro_rules! setters {
 
 impl ConfigBuilder {
     pub(super) fn new(bootstrap_servers: &str) -> Self {
-        let pairs = Vec::from([("bootstrap.servers".to_string(), bootstrap_servers.to_string())]);
-        Self { pairs, typed: Typed::default() }
+        let mut builder = Self { pairs: Vec::new(), typed: Typed::default(), lacks: false };
+        builder.give("bootstrap.servers", bootstrap_servers);
+        builder
+    }
+
+    fn give(&mut self, name: &str, value: &str) {
+        self.lacks |= !memory::has(OPTION + table_for(&self.pairs) + name.len() + value.len());
+        if !self.lacks {
+            self.pairs.push((name.to_owned(), value.to_owned()));
+        }
     }
 
     setters! {
@@ -136,7 +160,7 @@ impl ConfigBuilder {
     /// Any option by its name, as in a properties file. A later value replaces an earlier one.
     #[must_use]
     pub fn option(mut self, name: &str, value: &str) -> Self {
-        self.pairs.push((name.to_string(), value.to_string()));
+        self.give(name, value);
         self
     }
 
@@ -144,7 +168,7 @@ impl ConfigBuilder {
     /// given before.
     #[must_use]
     pub fn properties<N: AsRef<str>, V: AsRef<str>>(mut self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        self.pairs.extend(pairs.into_iter().map(|(name, value)| (name.as_ref().to_owned(), value.as_ref().to_owned())));
+        pairs.into_iter().for_each(|(name, value)| self.give(name.as_ref(), value.as_ref()));
         self
     }
 
@@ -153,6 +177,9 @@ impl ConfigBuilder {
     /// # Errors
     /// See [`ConfigError`].
     pub fn build(self) -> Result<Config, ConfigError> {
+        if self.lacks {
+            return Err(ConfigError::NoMemory { needed: memory::PRODUCER });
+        }
         let (given, _) = Given::from_pairs(self.pairs, Reading::Strict)?;
         given.config(self.typed)
     }
@@ -240,7 +267,10 @@ impl Given {
             let name = name.as_ref().trim_start_matches('\u{feff}');
             match last.iter_mut().find(|(known, _)| known == name) {
                 Some(known) => known.1 = value,
-                None => last.push((name.to_owned(), value)),
+                None => {
+                    look_for(OPTION + table_for(&last) + name.len())?;
+                    last.push((name.to_owned(), value));
+                }
             }
         }
         let value_of = |name: &str| last.iter().find(|(known, _)| known == name).map(|(_, value)| trim(value.as_ref()));
@@ -262,6 +292,7 @@ impl Given {
             if name == "sasl.password" && both && reading == Reading::Strict {
                 continue; // one answer for the two
             }
+            look_for(OPTION + table_for(&errors) + 2 * (name.len() + value.as_ref().len()))?;
             match given.take(name, value.as_ref(), mechanism, reading) {
                 Ok(None) => {}
                 Ok(Some(why)) => left_out.push(LeftOut { option: name.clone(), why }),
@@ -347,6 +378,8 @@ impl Given {
 
     /// The options against each other, in Java's order.
     fn config(&self, typed: Typed) -> Result<Config, ConfigError> {
+        // Names of servers are there three times.
+        look_for(memory::PRODUCER + 4 * self.texts.values().map(String::len).sum::<usize>())?;
         if !self.is_given("bootstrap.servers") {
             let why = "the producer has to begin somewhere".to_string();
             return Err(ConfigError::Missing { option: "bootstrap.servers", why });

@@ -65,6 +65,12 @@ pub enum ConfigError {
         /// Why, and what to do.
         why: String,
     },
+    /// The allocator has not so much memory.
+    #[error("no memory for a producer: {needed} bytes are needed to begin with; give it a larger heap")]
+    NoMemory {
+        /// Bytes that it lacks, in one piece.
+        needed: usize,
+    },
     /// More than one of these.
     #[error("{}", Lines(.0))]
     Several(Vec<ConfigError>),

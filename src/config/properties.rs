@@ -1,5 +1,6 @@
 //! The text of a Java properties file, read as `java.util.Properties.load(Reader)` does.
 
+use alloc::collections::TryReserveError;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -15,6 +16,13 @@ pub struct PropertiesError {
 enum What {
     BadEscape,
     LoneSurrogate,
+    NoMemory,
+}
+
+impl From<TryReserveError> for What {
+    fn from(_: TryReserveError) -> Self {
+        Self::NoMemory
+    }
 }
 
 impl PropertiesError {
@@ -34,6 +42,7 @@ impl fmt::Display for PropertiesError {
                 "\\u with one half of a character: those beyond FFFF are written as two, the first from D800 to DBFF, the \
                  second from DC00 to DFFF"
             }
+            What::NoMemory => "there is no memory to read it into; give it a larger heap",
         };
         write!(f, "line {} of the properties: {what}", self.line)
     }
@@ -63,13 +72,14 @@ impl core::error::Error for PropertiesError {}
 /// ```
 ///
 /// # Errors
-/// If `\u` is not followed by four hexadecimal digits (an error in Java too), or by half a surrogate pair, which no Rust text
+/// If there is no memory for what is read, or `\u` is not followed by four hexadecimal digits (an error in Java too), or by half a surrogate pair, which no Rust text
 /// can hold.
 pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, PropertiesError> {
     let mut lines = Lines { chars: text.chars().peekable(), line: 1 };
     let mut pairs = Vec::new();
-    while let Some(line) = lines.next_logical() {
+    while let Some(line) = lines.next_logical()? {
         let (name, value) = split(&line);
+        pairs.try_reserve(1).map_err(|error| PropertiesError { line: lines.line, what: error.into() })?;
         pairs.push((unescape(name)?, unescape(value)?));
     }
     Ok(pairs)
@@ -93,7 +103,7 @@ impl Lines<'_> {
     }
 
     /// Lines that continue each other, without comments, empty lines, and white space at their beginnings.
-    fn next_logical(&mut self) -> Option<Vec<Placed>> {
+    fn next_logical(&mut self) -> Result<Option<Vec<Placed>>, PropertiesError> {
         let mut line: Vec<Placed> = Vec::new();
         let (mut at_beginning, mut continues, mut escaped) = (true, false, false);
         while let Some((c, place)) = self.next() {
@@ -107,6 +117,7 @@ impl Lines<'_> {
                 while self.next().is_some_and(|(c, _)| !is_end(c)) {}
                 at_beginning = true;
             } else if !is_end(c) {
+                line.try_reserve(1).map_err(|error| PropertiesError { line: place, what: error.into() })?;
                 line.push((c, place));
                 escaped = c == '\\' && !escaped;
             } else if line.is_empty() {
@@ -122,12 +133,12 @@ impl Lines<'_> {
             }
         }
         if line.is_empty() {
-            return None;
+            return Ok(None);
         }
         if escaped {
             line.pop(); // the end of the text: nothing continues it
         }
-        Some(line)
+        Ok(Some(line))
     }
 }
 
@@ -158,7 +169,11 @@ fn split(line: &[Placed]) -> (&[Placed], &[Placed]) {
 
 fn unescape(text: &[Placed]) -> Result<String, PropertiesError> {
     let mut chars = text.iter().copied();
-    let mut out = String::with_capacity(text.len());
+    let mut out = String::new();
+    // An escape is as long as the character that it stands for, or longer.
+    let bytes = text.iter().map(|(c, _)| c.len_utf8()).sum();
+    let line = text.first().map_or(0, |(_, line)| *line);
+    out.try_reserve_exact(bytes).map_err(|error| PropertiesError { line, what: error.into() })?;
     while let Some((c, line)) = chars.next() {
         if c != '\\' {
             out.push(c);

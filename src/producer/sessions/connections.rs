@@ -33,8 +33,14 @@ impl Producer {
         self.control.brokers[index].conn = Some(conn);
     }
 
+    /// Whether there is memory for another connection, where that may lack.
+    pub(in crate::producer) fn has_room_to_connect(&mut self) -> bool {
+        !self.records.pool.is_small()
+            || self.records.pool.make_spare_room(0)
+            || self.records.pool.make_room_beside(0, memory::CONNECTION)
+    }
+
     pub(in crate::producer) fn connect(&mut self, role: Role, index: u32) -> ConnId {
-        self.records.pool.make_room(self.records.pool.spare);
         self.sessions.next_conn += 1;
         let conn = ConnId(self.sessions.next_conn);
         self.control.servers.stay(index);
