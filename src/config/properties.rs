@@ -26,6 +26,11 @@ impl From<TryReserveError> for What {
 }
 
 impl PropertiesError {
+    /// Whether there was no memory for what was read.
+    pub fn lacks_memory(&self) -> bool {
+        self.what == What::NoMemory
+    }
+
     /// The line, counted from 1.
     pub fn line(&self) -> usize {
         self.line
