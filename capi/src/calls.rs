@@ -7,8 +7,8 @@ use core::fmt::{self, Display, Write};
 use core::time::Duration;
 
 use milena::{
-    Cause, Config, ConfigError, ConnId, DeliveryErrorKind, ErrorCode, Event, Header, Input, Instant, Output, Part, Producer, PropertiesError, Record,
-    SendError, Token, TopicIndex, UnixTime, parse_properties,
+    Cause, Config, ConfigError, ConnId, DeliveryErrorKind, ErrorCode, Event, Header, Input, Instant, Output, Part,
+    Producer, PropertiesError, Record, SendError, Token, TopicIndex, UnixTime, parse_properties,
 };
 
 use crate::table::{self, Entry};

@@ -54,8 +54,7 @@ fn begin(options: &str, memory: usize) -> (milena_result, Option<milena_result>,
     let topic = milena_bytes { data: "t".as_ptr().cast(), len: 1 };
     let value = milena_bytes { data: "v".as_ptr().cast(), len: 1 };
     let key = milena_bytes { data: null(), len: 0 };
-    let record =
-        milena_record { topic, key, value, headers: null(), header_count: 0, timestamp: -1, partition: -1 };
+    let record = milena_record { topic, key, value, headers: null(), header_count: 0, timestamp: -1, partition: -1 };
     LEFT.set(memory);
     // SAFETY: all that is pointed to is there.
     let (made, sent) = unsafe {

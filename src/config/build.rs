@@ -10,8 +10,8 @@ use core::time::Duration;
 use crate::batch::Compression;
 use crate::config::error::Nearest;
 use crate::config::options::{self, Entry, Kind, Support};
-use crate::memory;
 use crate::config::{Acks, Config, ConfigError, Part, Sasl, SecurityProtocol, TlsOptions, elsewhere, sasl, servers};
+use crate::memory;
 
 /// Java's other partitioner.
 const ROUND_ROBIN: &str = "org.apache.kafka.clients.producer.RoundRobinPartitioner";
