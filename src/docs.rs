@@ -29,6 +29,7 @@ pub mod adapter_example {}
 
 /// `docs/hosts.md`: bringing the producer to another language.
 ///
+/// [docs/embedded.md]: crate::docs::embedded
 /// [docs/writing-an-adapter.md]: crate::docs::writing_an_adapter
 #[doc = include_str!("../docs/hosts.md")]
 pub mod hosts {}

@@ -24,6 +24,7 @@
 //! [docs/design.md]: crate::docs::design
 //! [docs/tool.md]: crate::docs::tool
 //! [docs/hosts.md]: crate::docs::hosts
+//! [docs/embedded.md]: crate::docs::embedded
 //! [CONTRIBUTING.md]: crate::docs::contributing
 //!
 #![doc = include_str!("../README.md")]
@@ -77,7 +78,7 @@ pub use adapter::{
 };
 pub use batch::{Compression, Compressor};
 pub use config::{
-    Acks, Config, ConfigBuilder, ConfigError, LeftOut, Part, PropertiesError, Sasl, ScramHash, Secret,
+    Acks, Config, ConfigBuilder, ConfigError, LeftOut, Part, PropertiesError, Property, Sasl, ScramHash, Secret,
     SecurityProtocol, TlsOptions, UnsecuredToken, parse_properties,
 };
 pub use connection::sasl::oauth::Token;
