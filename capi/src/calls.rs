@@ -577,6 +577,8 @@ fn event_told(entry: &mut Entry, event: Event) -> milena_output {
             ..nothing(MILENA_THROTTLED)
         },
         Event::Closed => nothing(MILENA_CLOSED),
+        // Without `std`, on machines with little flash, it has no words: those would take 7 KiB.
+        _ if !cfg!(feature = "std") => nothing(MILENA_OTHER),
         other => with_text(entry, &format_args!("{other:?}"), MILENA_OTHER),
     }
 }
