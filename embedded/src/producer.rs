@@ -257,17 +257,15 @@ impl<C: Clock> Waiting<'_, C> {
                 }
                 Err(error) => {
                     inner.line.leave(ticket, now, later);
-                    match error {
-                        SendError::NotReady { topic } => {
-                            *why = Some(Why::Topic(topic));
-                            inner.park_for_topic(ticket, waker, later);
-                            Poll::Pending
-                        }
-                        error @ SendError::NoMemory { .. } => {
-                            *why = Some(Why::NoMemory(error));
-                            Poll::Ready(None)
-                        }
-                        error => Poll::Ready(Some(Err(Error::Send(error)))),
+                    if let SendError::NotReady { topic } = error {
+                        *why = Some(Why::Topic(topic));
+                        inner.park_for_topic(ticket, waker, later);
+                        Poll::Pending
+                    } else if matches!(error, SendError::NoMemory { .. }) {
+                        *why = Some(Why::NoMemory(error));
+                        Poll::Ready(None)
+                    } else {
+                        Poll::Ready(Some(Err(Error::Send(error))))
                     }
                 }
             }

@@ -213,7 +213,9 @@ impl<C: Clock> Runner<C> {
                 if woken { Poll::Ready(()) } else { Poll::Pending }
             });
             match next {
-                Some(next) => drop(select(woken, self.shared.clock.wait_until(next)).await),
+                Some(next) => {
+                    select(woken, self.shared.clock.wait_until(next)).await;
+                }
                 None => woken.await,
             }
         }

@@ -215,10 +215,10 @@ impl Inner {
                     self.trouble = None;
                 }
                 let slot = delivery.batch.slot();
-                if let Some(batch) = self.batches.get_mut(slot) {
-                    if batch.as_ref().is_some_and(|completion| completion.resolve(delivery, later)) {
-                        *batch = None;
-                    }
+                if let Some(batch) = self.batches.get_mut(slot)
+                    && batch.as_ref().is_some_and(|completion| completion.resolve(delivery, later))
+                {
+                    *batch = None;
                 }
             }
             Event::Flushed { id, failed } => {
@@ -235,7 +235,8 @@ impl Inner {
             Event::Writable { .. } => self.line.wake_first(now, later),
             Event::Closed | Event::Fatal(_) => self.release_all(later),
             Event::ConnectionFailed { host, port, error, .. } => self.trouble = Some(Trouble { host, port, error }),
-            _ => {} // lists of topics are not asked for; pauses are the machine's affair
+            // Lists of topics are not asked for, pauses are the machine's affair, and so is what it may say one day.
+            Event::TopicsListed(_) | Event::TopicsNotListed(_) | Event::Throttled { .. } | _ => {}
         }
     }
 

@@ -1,5 +1,7 @@
 //! The adapter on embassy-net: two stacks with a wire between them, on the other a cluster in memory.
 
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+
 mod net;
 
 use std::cell::Cell;

@@ -1,5 +1,7 @@
 //! Another stack: the machine that the tests run on, by tokio, at a cluster on real sockets. Nothing of embassy-net is needed for that.
 
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+
 use embedded_io_adapters::tokio_1::FromTokio;
 use milena_embedded::milena::cluster::TestCluster;
 use milena_embedded::milena::{Config, Instant, Record};
