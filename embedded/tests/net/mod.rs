@@ -4,9 +4,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use embassy_futures::select::{Either, select};
@@ -157,7 +157,7 @@ impl Default for Made {
 }
 
 /// Runs a test in its world; topic `t` is there.
-pub fn world<F: Future<Output = ()>>(made: Made, test: impl FnOnce(World) -> F) {
+pub fn world<F: Future<Output = ()> + 'static>(made: Made, test: impl FnOnce(World) -> F) {
     let mut pool = LocalPool::new();
     let spawner = pool.spawner();
     let wire = Wire::default();
@@ -183,9 +183,17 @@ pub fn world<F: Future<Output = ()>>(made: Made, test: impl FnOnce(World) -> F) 
             spawner.spawn_local(listener).expect("the pool runs");
         }
     }
-    let test = test(world);
+    // A task of its own: what the pool itself runs is polled whenever anything happens, and would never miss a wake-up.
+    let (test, done) = (test(world), Rc::new(Cell::new(false)));
+    let is_done = Rc::clone(&done);
+    let test = async move {
+        test.await;
+        is_done.set(true);
+    };
+    spawner.spawn_local(test).expect("the pool runs");
     pool.run_until(async {
-        match select(test, Timer::after_secs(LONGEST)).await {
+        let done = poll_fn(|_| if done.get() { Poll::Ready(()) } else { Poll::Pending });
+        match select(done, Timer::after_secs(LONGEST)).await {
             Either::First(()) => {}
             Either::Second(()) => panic!("no end after {LONGEST} s"),
         }
