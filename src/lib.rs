@@ -24,6 +24,7 @@
 //! [docs/design.md]: crate::docs::design
 //! [docs/tool.md]: crate::docs::tool
 //! [docs/hosts.md]: crate::docs::hosts
+//! [docs/embedded.md]: crate::docs::embedded
 //! [CONTRIBUTING.md]: crate::docs::contributing
 //!
 #![doc = include_str!("../README.md")]
