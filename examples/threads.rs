@@ -25,7 +25,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let cluster = TestCluster::builder().nodes(3).user("alice", "secret").tls().start()?;
     let properties = match std::env::args().nth(1) {
         Some(path) => parse_properties(&std::fs::read_to_string(path)?)?,
-        None => cluster.properties(),
+        None => cluster.properties().into_iter().map(Into::into).collect(),
     };
     let config = Config::from_properties(properties)?;
     let producer = Producer::new(config.clone())?;

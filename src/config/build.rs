@@ -1,6 +1,5 @@
 //! From names and values to a [`Config`]: each value against its range, then the options against each other.
 
-use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -8,9 +7,12 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::batch::Compression;
+use crate::config::elsewhere::Answer;
 use crate::config::error::Nearest;
 use crate::config::options::{self, Entry, Kind, Support};
-use crate::config::{Acks, Config, ConfigError, Part, Sasl, SecurityProtocol, TlsOptions, elsewhere, sasl, servers};
+use crate::config::{
+    Acks, Config, ConfigError, Part, Property, Sasl, SecurityProtocol, TlsOptions, elsewhere, sasl, servers,
+};
 
 /// Java's other partitioner.
 const ROUND_ROBIN: &str = "org.apache.kafka.clients.producer.RoundRobinPartitioner";
@@ -21,7 +23,7 @@ const BATCHES_A_REQUEST: usize = 512;
 /// Sets options one by one; each method is named for Java's option, where the default stands too.
 #[derive(Clone)]
 pub struct ConfigBuilder {
-    pairs: Vec<(String, String)>,
+    pairs: Vec<Property>,
     typed: Typed,
 }
 
@@ -36,7 +38,7 @@ impl fmt::Debug for ConfigBuilder {
     /// Names only: values may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let typed = [self.typed.sasl.as_ref().map(|_| "sasl"), self.typed.tls.as_ref().map(|_| "tls")];
-        let names = self.pairs.iter().map(|(name, _)| &**name).chain(typed.into_iter().flatten());
+        let names = self.pairs.iter().map(|pair| &*pair.name).chain(typed.into_iter().flatten());
         f.debug_list().entries(names).finish()
     }
 }
@@ -48,7 +50,7 @@ macro_rules! setters {
             #[must_use]
             pub fn $method(mut self, value: $type) -> Self {
                 let text: fn($type) -> String = $text;
-                self.pairs.push(($name.to_string(), text(value)));
+                self.pairs.push(($name, text(value)).into());
                 self
             }
         )*
@@ -57,8 +59,23 @@ macro_rules! setters {
 
 impl ConfigBuilder {
     pub(super) fn new(bootstrap_servers: &str) -> Self {
-        let pairs = Vec::from([("bootstrap.servers".to_string(), bootstrap_servers.to_string())]);
-        Self { pairs, typed: Typed::default() }
+        Self::from_properties([("bootstrap.servers", bootstrap_servers)])
+    }
+
+    /// Begins with options by their names, such as [`parse_properties`](crate::parse_properties) reads from a file; what is
+    /// set from here on comes before them.
+    ///
+    /// ```
+    /// use milena::{ConfigBuilder, Sasl};
+    ///
+    /// let file = "bootstrap.servers=h:9093\nsecurity.protocol=SASL_SSL\nlinger.ms=20\n";
+    /// let password = "from elsewhere";
+    /// let config = ConfigBuilder::from_properties(milena::parse_properties(file)?).sasl(Sasl::plain("alice", password)).build()?;
+    /// # let _ = config;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    pub fn from_properties(pairs: impl IntoIterator<Item = impl Into<Property>>) -> Self {
+        Self { pairs: Vec::new(), typed: Typed::default() }.properties(pairs)
     }
 
     setters! {
@@ -136,15 +153,15 @@ impl ConfigBuilder {
     /// Any option by its name, as in a properties file. A later value replaces an earlier one.
     #[must_use]
     pub fn option(mut self, name: &str, value: &str) -> Self {
-        self.pairs.push((name.to_string(), value.to_string()));
+        self.pairs.push((name, value).into());
         self
     }
 
     /// Options by their names, such as [`parse_properties`](crate::parse_properties) reads from a file. They replace those
     /// given before.
     #[must_use]
-    pub fn properties<N: AsRef<str>, V: AsRef<str>>(mut self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        self.pairs.extend(pairs.into_iter().map(|(name, value)| (name.as_ref().to_owned(), value.as_ref().to_owned())));
+    pub fn properties(mut self, pairs: impl IntoIterator<Item = impl Into<Property>>) -> Self {
+        self.pairs.extend(pairs.into_iter().map(Into::into));
         self
     }
 
@@ -153,8 +170,30 @@ impl ConfigBuilder {
     /// # Errors
     /// See [`ConfigError`].
     pub fn build(self) -> Result<Config, ConfigError> {
-        let (given, _) = Given::from_pairs(self.pairs, Reading::Strict)?;
-        given.config(self.typed)
+        self.read(Reading::Strict).map(|(config, _)| config)
+    }
+
+    /// Checks everything, but leaves out what has no meaning here, as
+    /// [`Config::from_properties_lenient`](crate::Config::from_properties_lenient) does, and tells it.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn build_lenient(self) -> Result<(Config, Vec<LeftOut>), ConfigError> {
+        self.read(Reading::Lenient)
+    }
+
+    fn read(self, reading: Reading) -> Result<(Config, Vec<LeftOut>), ConfigError> {
+        let Taken { given, left_out, mut errors, wrong } = Given::from_pairs(self.pairs, reading);
+        match given.config(self.typed) {
+            Ok(config) if errors.is_empty() => return Ok((config, left_out)),
+            Ok(_) => {}
+            Err(more) => {
+                // What an option of which something was said above has to do with may be well when that is mended.
+                let is_apart = |error: &ConfigError| wrong.iter().all(|option| !error.names(option));
+                errors.extend(more.into_iter().filter(is_apart).map(|error| given.place(error)));
+            }
+        }
+        Err(ConfigError::of(errors))
     }
 }
 
@@ -168,12 +207,17 @@ fn millis(span: Duration) -> String {
 pub struct LeftOut {
     /// Its name.
     pub option: String,
+    /// The line that it stood in, if it came from [`parse_properties`](crate::parse_properties).
+    pub line: Option<usize>,
     /// Why, and what to do if it is missed. The value is not in it.
     pub why: String,
 }
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
         write!(f, "{}: {}", self.option, self.why)
     }
 }
@@ -183,26 +227,6 @@ impl fmt::Display for LeftOut {
 enum Reading {
     Strict,
     Lenient,
-}
-
-pub(super) fn from_properties<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Config, ConfigError>
-where
-    N: AsRef<str>,
-    V: AsRef<str>,
-{
-    let (given, _) = Given::from_pairs(pairs, Reading::Strict)?;
-    given.config(Typed::default())
-}
-
-pub(super) fn from_properties_lenient<N, V>(
-    pairs: impl IntoIterator<Item = (N, V)>,
-) -> Result<(Config, Vec<LeftOut>), ConfigError>
-where
-    N: AsRef<str>,
-    V: AsRef<str>,
-{
-    let (given, left_out) = Given::from_pairs(pairs, Reading::Lenient)?;
-    Ok((given.config(Typed::default())?, left_out))
 }
 
 /// Whether it may be an option's name, of whichever client: lower case, or with dots in it. A line of base64 is neither.
@@ -222,53 +246,81 @@ pub(super) fn trim(text: &str) -> &str {
 #[derive(Default)]
 pub(super) struct Given {
     texts: BTreeMap<&'static str, String>,
+    lines: BTreeMap<&'static str, usize>,
+}
+
+/// What was made of names and values.
+struct Taken {
+    given: Given,
+    left_out: Vec<LeftOut>,
+    errors: Vec<ConfigError>,
+    /// The options of ours that the errors are about.
+    wrong: Vec<String>,
 }
 
 impl Given {
-    /// Takes the last value of each name. All errors are told at once.
-    fn from_pairs<N, V>(
-        pairs: impl IntoIterator<Item = (N, V)>,
-        reading: Reading,
-    ) -> Result<(Self, Vec<LeftOut>), ConfigError>
-    where
-        N: AsRef<str>,
-        V: AsRef<str>,
-    {
-        let mut last: Vec<(String, V)> = Vec::new();
-        for (name, value) in pairs {
+    /// Takes the last value of each name.
+    fn from_pairs(pairs: Vec<Property>, reading: Reading) -> Taken {
+        let mut last: Vec<Property> = Vec::new();
+        let mut places: BTreeMap<String, usize> = BTreeMap::new();
+        for mut pair in pairs {
             // What some editors put before a file's first character.
-            let name = name.as_ref().trim_start_matches('\u{feff}');
-            match last.iter_mut().find(|(known, _)| known == name) {
-                Some(known) => known.1 = value,
-                None => last.push((name.to_owned(), value)),
+            if let Some(name) = pair.name.strip_prefix('\u{feff}') {
+                pair.name = name.to_string();
+            }
+            match places.get(&pair.name) {
+                Some(place) => last[*place] = pair,
+                None => {
+                    places.insert(pair.name.clone(), last.len());
+                    last.push(pair);
+                }
             }
         }
-        let value_of = |name: &str| last.iter().find(|(known, _)| known == name).map(|(_, value)| trim(value.as_ref()));
+        let value_of = |name: &str| places.get(name).map(|place| trim(&last[*place].value));
         let mechanism = value_of("sasl.mechanism").or_else(|| value_of("sasl.mechanisms")).and_then(sasl::built_in);
         let mechanism = mechanism.unwrap_or("PLAIN");
         let both = value_of("sasl.username").is_some();
-        let mut given = Self::default();
-        let (mut errors, mut left_out) = (Vec::new(), Vec::new());
+        let mut taken = Taken { given: Self::default(), left_out: Vec::new(), errors: Vec::new(), wrong: Vec::new() };
         // Lines of a key, or of another long value, that were not joined: they are not shown, and no reading does without them.
-        let strange = last.iter().filter(|(name, _)| !is_a_name(name)).count();
-        if strange > 0 {
-            errors.push(ConfigError::Contradiction(alloc::format!(
-                "{strange} of the options have no names of options, and are not shown, for they may be pieces of a key: a value goes \
-                 on in the next line only after a backslash at the end of the one before; a PEM text may stand on one line, with \
-                 blanks for its line breaks"
-            )));
+        let strange: Vec<&Property> = last.iter().filter(|pair| !is_a_name(&pair.name)).collect();
+        if !strange.is_empty() {
+            let error = ConfigError::Contradiction(alloc::format!(
+                "{} of the options have no names of options, and are not shown, for they may be pieces of a key: a value goes on in \
+                 the next line only after a backslash at the end of the one before; a PEM text may stand on one line, with blanks \
+                 for its line breaks",
+                strange.len()
+            ));
+            taken.errors.push(error.at(strange.iter().filter_map(|pair| pair.line).collect()));
         }
-        for (name, value) in last.iter().filter(|(name, _)| is_a_name(name)) {
-            if name == "sasl.password" && both && reading == Reading::Strict {
+        for Property { name, value, line } in last.iter().filter(|pair| is_a_name(&pair.name)) {
+            if name == "sasl.password" && both {
                 continue; // one answer for the two
             }
-            match given.take(name, value.as_ref(), mechanism, reading) {
+            match taken.given.take(name, value, mechanism, reading) {
                 Ok(None) => {}
-                Ok(Some(why)) => left_out.push(LeftOut { option: name.clone(), why }),
-                Err(error) => errors.push(error),
+                Ok(Some(why)) => taken.left_out.push(LeftOut { option: name.clone(), line: *line, why }),
+                Err(error) => {
+                    taken.wrong.push(ours(name).to_string());
+                    let other = (name == "sasl.username").then(|| places.get("sasl.password")).flatten();
+                    let lines = line.iter().copied().chain(other.and_then(|place| last[*place].line));
+                    taken.errors.push(error.at(lines.collect()));
+                }
+            }
+            if let (Some(line), Some(entry)) = (line, options::find(ours(name))) {
+                taken.given.lines.insert(entry.name, *line);
             }
         }
-        ConfigError::of(errors).map_or(Ok((given, left_out)), Err)
+        // What was carried over from another client's option was not wrong.
+        taken.wrong.retain(|option| !taken.given.texts.contains_key(&**option));
+        taken
+    }
+
+    /// The error with the lines of those options that it names.
+    fn place(&self, error: ConfigError) -> ConfigError {
+        let mut lines: Vec<usize> =
+            self.lines.iter().filter(|(name, _)| error.names(name)).map(|(_, line)| *line).collect();
+        lines.sort_unstable();
+        error.at(lines)
     }
 
     /// Takes one, or says why it is left out.
@@ -282,9 +334,14 @@ impl Given {
         let lenient = reading == Reading::Lenient;
         let Some(entry) = options::find(name) else {
             let option = name.to_string();
+            // Who the client is and whom it trusts is not left out.
+            let is_security = ["ssl.", "sasl.", "enable.ssl."].iter().any(|begin| name.starts_with(begin));
             return match (elsewhere::answer(name, mechanism), options::nearest(name)) {
-                (Some(instead), _) if lenient => Ok(Some(instead)),
-                (Some(instead), _) => Err(ConfigError::Foreign { option, instead }),
+                (Some(instead), _) if lenient && !is_security => Ok(Some(instead)),
+                (Some(mut instead), _) => {
+                    instead += &self.carry_over(name, value);
+                    Err(ConfigError::Foreign { option, instead })
+                }
                 (None, nearest) if lenient => Ok(Some(alloc::format!("it is not known{}", Nearest(&nearest)))),
                 (None, nearest) => Err(ConfigError::Unknown { option, nearest }),
             };
@@ -321,6 +378,26 @@ impl Given {
         Ok(None)
     }
 
+    /// Keeps the value of an option that has another name here under that one, so that what is wrong with it is told in the same
+    /// breath; or says that the value is not possible here.
+    fn carry_over(&mut self, name: &str, value: &str) -> String {
+        let Some(entry) = elsewhere::called(name).filter(|entry| !self.texts.contains_key(entry.name)) else {
+            return String::new();
+        };
+        let value = if entry.kind == Kind::Secret { value } else { trim(value) };
+        match check(&entry, value) {
+            Ok(()) => {
+                self.texts.insert(entry.name, value.to_string());
+                String::new()
+            }
+            // The value is not shown: nobody knows what it is.
+            Err(ConfigError::Invalid { allowed, .. }) => {
+                alloc::format!(", but its value is not possible here: {allowed}")
+            }
+            Err(_) => ", but its value is not possible here".to_string(),
+        }
+    }
+
     pub(super) fn text(&self, name: &'static str) -> &str {
         self.texts.get(name).map_or_else(|| options::find(name).map_or("", |entry| entry.default), String::as_str)
     }
@@ -346,11 +423,14 @@ impl Given {
     }
 
     /// The options against each other, in Java's order.
-    fn config(&self, typed: Typed) -> Result<Config, ConfigError> {
-        if !self.is_given("bootstrap.servers") {
-            let why = "the producer has to begin somewhere".to_string();
-            return Err(ConfigError::Missing { option: "bootstrap.servers", why });
-        }
+    fn config(&self, typed: Typed) -> Result<Config, Vec<ConfigError>> {
+        let servers = match self.texts.get("bootstrap.servers") {
+            Some(servers) => servers::parse(servers),
+            None => {
+                let why = "the producer has to begin somewhere, such as bootstrap.servers=localhost:9092".to_string();
+                Err(ConfigError::Missing { option: "bootstrap.servers", why })
+            }
+        };
         let (base, mut max) = (self.span("reconnect.backoff.ms"), self.span("reconnect.backoff.max.ms"));
         if self.is_given("reconnect.backoff.ms") && !self.is_given("reconnect.backoff.max.ms") {
             max = base; // as Java: who sets only the one gets a constant wait
@@ -386,15 +466,16 @@ impl Given {
             None => Ok(TlsOptions::default()), // nobody looks at them, in Java neither
         };
         let mut errors = Vec::new();
+        let servers = kept(servers, &mut errors);
         let delivery_timeout = kept(self.delivery_timeout(needed), &mut errors);
         let idempotence = kept(self.idempotence(acks), &mut errors);
         let compression = kept(self.compression(), &mut errors);
         let (sasl, tls) = (kept(sasl, &mut errors), kept(tls, &mut errors));
-        if let Some(error) = ConfigError::of(errors) {
-            return Err(error);
+        if !errors.is_empty() {
+            return Err(errors);
         }
         Ok(Config {
-            bootstrap_servers: servers::parse(self.text("bootstrap.servers"))?,
+            bootstrap_servers: servers.expect(GOOD),
             client_id: self.text("client.id").to_string(),
             acks,
             idempotence: idempotence.expect(GOOD),
@@ -525,6 +606,15 @@ impl Given {
     }
 }
 
+/// The option of ours that another client's is: of that name, or of its answer's.
+fn ours(name: &str) -> &str {
+    match elsewhere::find(name) {
+        Some(Answer::Called(ours)) => ours.split(' ').next().unwrap_or(name),
+        Some(Answer::Credentials) => "sasl.jaas.config",
+        Some(Answer::Instead(_)) | None => name,
+    }
+}
+
 /// Why a value is there.
 const GOOD: &str = "without errors each of them is good";
 
@@ -579,8 +669,8 @@ pub(super) mod tests {
 
     /// The texts that are kept of options, or why they are not taken.
     pub(crate) fn texts(pairs: &[(&str, &str)]) -> Result<BTreeMap<&'static str, String>, ConfigError> {
-        let (given, _) = Given::from_pairs(pairs.iter().copied(), Reading::Strict)?;
-        Ok(given.texts)
+        let taken = Given::from_pairs(pairs.iter().copied().map(Into::into).collect(), Reading::Strict);
+        if taken.errors.is_empty() { Ok(taken.given.texts) } else { Err(ConfigError::of(taken.errors)) }
     }
 
     fn with(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -786,11 +876,58 @@ pub(super) mod tests {
         // The default is nothing to be missed.
         assert_eq!(lenient(&[("client.dns.lookup", "use_all_dns_ips"), ("metrics.num.samples", "2")]).unwrap().1, []);
         // What would change what happens to records, or who the client is, is no less refused.
-        for (name, value) in [("transactional.id", "t"), ("config.providers", "file"), ("linger.ms", "soon")] {
+        for (name, value) in [
+            ("transactional.id", "t"),
+            ("config.providers", "file"),
+            ("linger.ms", "soon"),
+            ("ssl.ca.location", "/ca.pem"),
+            ("sasl.mechanisms", "PLAIN"),
+            ("sasl.username", "u"),
+            ("enable.ssl.certificate.verification", "true"),
+        ] {
             assert!(lenient(&[(name, value)]).is_err(), "{name}");
         }
         let mine = lenient(&[("partitioner.class", "com.example.Mine")]).unwrap();
         assert_eq!((mine.0.parts(), mine.1), (Vec::from([(Part::Partitioner, "partitioner.class")]), Vec::new()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_lines() {
+        let told = |text: &str| {
+            let read = crate::config::parse_properties(text).unwrap();
+            Config::from_properties(read).unwrap_err().to_string()
+        };
+        assert!(
+            told("# me\n\nbootstrap.servers=h:1\nlinger.ms=\\\n  soon\n").starts_with("line 4: linger.ms=soon is not")
+        );
+        // The later one counts, and none of them where the default is meant.
+        assert!(told("acks=7\nbootstrap.servers=h:1\nacks=8\n").starts_with("line 3: acks=8"));
+        let idempotent = told("bootstrap.servers=h:1\nacks=1\nenable.idempotence=true\n");
+        assert!(idempotent.starts_with("lines 2 and 3: enable.idempotence=true needs acks=all"), "{idempotent}");
+        assert!(told("linger.ms=5\n").starts_with("bootstrap.servers is missing"));
+        // What is wrong with one of two is not told of both.
+        let one = told("bootstrap.servers=h:1\ndelivery.timeout.ms=5000\nrequest.timeout.ms=soon\n");
+        assert!(one.starts_with("line 3: request.timeout.ms=soon"), "{one}");
+        // Pairs from a program have no lines; typed values come before a file's.
+        let file = crate::config::parse_properties("bootstrap.servers=h:1\nlinger.ms=soon\n").unwrap();
+        let config = ConfigBuilder::from_properties(file).linger(Duration::from_millis(7)).build().unwrap();
+        assert_eq!(config.linger, Duration::from_millis(7));
+        assert!(error(&[("linger.ms", "soon")]).starts_with("linger.ms=soon"));
+    }
+
+    #[test]
+    fn a_value_under_another_clients_name_is_looked_at_as_ours() {
+        let words = error(&[("message.timeout.ms", "5000")]);
+        assert!(words.contains("delivery.timeout.ms must be at least"), "{words}");
+        let words = error(&[("queue.buffering.max.ms", "0.5")]);
+        assert!(
+            words.ends_with("linger.ms here, but its value is not possible here: a whole number from 0"),
+            "{words}"
+        );
+        let both = error(&[("message.timeout.ms", "5000"), ("delivery.timeout.ms", "60000")]);
+        assert!(both.starts_with("unknown option message.timeout.ms") && !both.contains("at least"), "{both}");
+        let reverse = error(&[("delivery.timeout.ms", "60000"), ("message.timeout.ms", "5000")]);
+        assert_eq!(both, reverse);
     }
 
     #[test]

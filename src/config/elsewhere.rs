@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
+use crate::config::options::{self, Entry};
 use crate::config::sasl::as_in_java;
 
 /// What to do about such an option.
@@ -26,6 +27,9 @@ const LOGGING: Answer = Instead("use any logger of the crate log, such as env_lo
 const CALLBACK: Answer = Instead("each record's outcome comes by its acknowledgement, or by send_with's callback");
 const FIRST_COME: Answer = Instead("leave it out: records leave in the order of their sends");
 const OWN_TLS: Answer = Instead("give the producer a rustls::ClientConfig (Setup::tls)");
+const TOKENS: Answer = Instead("tokens are fetched by a milena::TokenProvider of yours (Setup::token_provider)");
+const SOCKETS: Answer =
+    Instead("who opens sockets otherwise drives milena::Producer by hand (docs/writing-an-adapter.md)");
 const KERBEROS: Answer = Instead("for Kerberos give the producer a milena::SaslMechanism (Setup::sasl_mechanism)");
 const CONSUMER: Answer = Instead("it is for consumers: leave it out");
 const REGISTRY: Answer =
@@ -44,6 +48,14 @@ pub(crate) static ELSEWHERE: &[(&str, Answer)] = &[
     ("sasl.mechanisms", Called("sasl.mechanism")),
     ("ssl.ca.location", Called("ssl.truststore.location")),
     ("ssl.ca.pem", Called("ssl.truststore.certificates")),
+    ("ssl_ca", Instead("put the certificates as PEM into ssl.truststore.certificates")),
+    ("ssl_certificate", Instead("put the certificates as PEM into ssl.keystore.certificate.chain")),
+    ("ssl_key", Instead("put the private key as PEM into ssl.keystore.key")),
+    ("ssl.certificate.verify_cb", OWN_TLS),
+    ("ssl_engine_callback_data", OWN_TLS),
+    ("https.ca.location", TOKENS),
+    ("https.ca.pem", TOKENS),
+    ("oauthbearer_token_refresh_cb", TOKENS),
     (
         "ssl.certificate.location",
         Instead("put the certificates and the private key into one PEM file, and name that by ssl.keystore.location"),
@@ -115,6 +127,10 @@ pub(crate) static ELSEWHERE: &[(&str, Answer)] = &[
     ("socket.nagle.disable", Instead("leave it out: it is always disabled")),
     ("socket.max.fails", UNNEEDED),
     ("socket.blocking.max.ms", UNNEEDED),
+    (
+        "reconnect.backoff.jitter.ms",
+        Instead("leave it out: waits are always varied by a fifth; reconnect.backoff.ms is the first of them"),
+    ),
     ("broker.address.ttl", RESOLVED),
     ("broker.address.family", RESOLVED),
     ("broker.version.fallback", VERSIONS),
@@ -123,6 +139,7 @@ pub(crate) static ELSEWHERE: &[(&str, Answer)] = &[
     ("api.version.fallback.ms", VERSIONS),
     ("topic.metadata.refresh.interval.ms", Called("metadata.max.age.ms")),
     ("topic.metadata.refresh.fast.interval.ms", Called("retry.backoff.ms")),
+    ("topic.metadata.refresh.fast.cnt", UNNEEDED),
     ("topic.metadata.refresh.sparse", Instead("leave it out: only topics in use are asked for")),
     (
         "topic.metadata.propagation.max.ms",
@@ -146,6 +163,17 @@ pub(crate) static ELSEWHERE: &[(&str, Answer)] = &[
     ("plugin.library.paths", Instead("give the producer a milena::Interceptor (Setup::interceptor)")),
     ("builtin.features", UNNEEDED),
     ("enabled_events", UNNEEDED),
+    ("background_event_cb", CALLBACK),
+    ("interceptors", Instead("give the producer a milena::Interceptor (Setup::interceptor)")),
+    ("partitioner_cb", Instead("give the producer a milena::Partitioner (Setup::partitioner)")),
+    ("default_topic_conf", Instead("leave it out: options are the producer's, for all topics")),
+    ("internal.termination.signal", UNNEEDED),
+    ("enable.random.seed", UNNEEDED),
+    ("socket_cb", SOCKETS),
+    ("connect_cb", SOCKETS),
+    ("closesocket_cb", SOCKETS),
+    ("open_cb", SOCKETS),
+    ("resolve_cb", SOCKETS),
     ("opaque", UNNEEDED),
     ("schema.registry.url", REGISTRY),
     ("group.id", CONSUMER),
@@ -160,13 +188,53 @@ pub(crate) static ELSEWHERE: &[(&str, Answer)] = &[
     ("isolation.level", CONSUMER),
     ("key.deserializer", CONSUMER),
     ("value.deserializer", CONSUMER),
+    ("partition.assignment.strategy", CONSUMER),
+    ("group.protocol.type", CONSUMER),
+    ("group.protocol", CONSUMER),
+    ("group.remote.assignor", CONSUMER),
+    ("coordinator.query.interval.ms", CONSUMER),
+    ("enable.auto.offset.store", CONSUMER),
+    ("queued.min.messages", CONSUMER),
+    ("queued.max.messages.kbytes", CONSUMER),
+    ("fetch.wait.max.ms", CONSUMER),
+    ("fetch.queue.backoff.ms", CONSUMER),
+    ("fetch.message.max.bytes", CONSUMER),
+    ("max.partition.fetch.bytes", CONSUMER),
+    ("fetch.max.bytes", CONSUMER),
+    ("fetch.min.bytes", CONSUMER),
+    ("fetch.error.backoff.ms", CONSUMER),
+    ("offset.store.method", CONSUMER),
+    ("consume_cb", CONSUMER),
+    ("rebalance_cb", CONSUMER),
+    ("offset_commit_cb", CONSUMER),
+    ("enable.partition.eof", CONSUMER),
+    ("check.crcs", CONSUMER),
+    ("auto.commit.enable", CONSUMER),
+    ("offset.store.path", CONSUMER),
+    ("offset.store.sync.interval.ms", CONSUMER),
+    ("consume.callback.max.messages", CONSUMER),
+    ("fetch.max.wait.ms", CONSUMER),
+    ("exclude.internal.topics", CONSUMER),
+    ("default.api.timeout.ms", CONSUMER),
 ];
+
+/// What is known of an option.
+pub(super) fn find(name: &str) -> Option<Answer> {
+    let known = ELSEWHERE.iter().find(|(known, _)| *known == name).map(|(_, answer)| *answer);
+    known.or_else(|| name.starts_with("schema.registry.").then_some(REGISTRY))
+}
+
+/// The option of ours that takes the same values.
+pub(super) fn called(name: &str) -> Option<Entry> {
+    match find(name)? {
+        Called(ours) => options::find(ours),
+        Instead(_) | Credentials => None,
+    }
+}
 
 /// What an option is here, for a configuration with this mechanism.
 pub(super) fn answer(name: &str, mechanism: &str) -> Option<String> {
-    let known = ELSEWHERE.iter().find(|(known, _)| *known == name).map(|(_, answer)| *answer);
-    let known = known.or_else(|| name.starts_with("schema.registry.").then_some(REGISTRY));
-    Some(match known? {
+    Some(match find(name)? {
         Called(ours) => format!("it is called {ours} here"),
         Instead(words) => words.to_string(),
         Credentials => format!(
@@ -179,8 +247,62 @@ pub(super) fn answer(name: &str, mechanism: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, ConfigError};
+    #[cfg(feature = "scram")]
+    use crate::config::{Sasl, parse_properties};
+    #[cfg(feature = "scram")]
+    use alloc::vec::Vec;
 
-    use crate::config::options;
+    /// All of librdkafka's options are ours, or are answered.
+    #[test]
+    fn no_option_of_librdkafka_is_a_dead_end() {
+        let mut tried = 0;
+        for name in include_str!("../../tests/golden/librdkafka-options.txt").lines() {
+            let read = Config::from_properties([("bootstrap.servers", "h:1"), (name, "x")]);
+            let is_unknown = |error: &ConfigError| matches!(error, ConfigError::Unknown { .. });
+            assert!(!read.is_err_and(|error| error.each().iter().any(is_unknown)), "{name}");
+            tried += 1;
+        }
+        assert_eq!(tried, 190);
+    }
+
+    /// A file that was written for librdkafka, and what its owner makes of it by the errors alone: each line is treated as the
+    /// error with its number says.
+    #[cfg(feature = "scram")]
+    #[test]
+    fn a_file_for_librdkafka_is_corrected_by_its_errors_in_one_go() {
+        let file = "bootstrap.servers=kafka.example.org:9093\nmessage.timeout.ms=5000\nqueue.buffering.max.ms=20\n\
+                    queue.buffering.max.messages=100000\ncompression.codec=none\nstatistics.interval.ms=5000\n\
+                    security.protocol=sasl_ssl\nsasl.mechanisms=SCRAM-SHA-512\nsasl.username=alice\nsasl.password=hunter2\n\
+                    ssl.ca.location=/etc/ca.pem\nacks=all\ndebug=all\nsocket.keepalive.enable=true\n";
+        let error = Config::from_properties(parse_properties(file).unwrap()).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+        let mut lines: Vec<String> = file.lines().map(ToString::to_string).collect();
+        let mut told = Vec::new();
+        for error in error.each() {
+            let ConfigError::At { lines: places, error } = error else { panic!("a line of its own: {error}") };
+            told.extend(places.iter().copied());
+            let words = error.to_string();
+            let (name, value) = lines[places[0] - 1].split_once('=').unwrap();
+            lines[places[0] - 1] = if let Some((_, rest)) = words.split_once(": it is called ") {
+                format!("{}={value}", rest.split(' ').next().unwrap())
+            } else if let Some((_, jaas)) = words.split_once("sasl.jaas.config=") {
+                assert_eq!(places[..], [9, 10], "both are told of");
+                lines[9].clear();
+                format!("sasl.jaas.config={}", jaas.replacen("...", "alice", 1).replacen("...", "hunter2", 1))
+            } else if words.contains("raise it") {
+                format!("{name}=30020") // linger.ms + request.timeout.ms
+            } else {
+                String::new()
+            };
+        }
+        // Of the two at line 2, its name and its value, the value is corrected last: under its new name.
+        assert_eq!(told, [2, 2, 3, 3, 4, 5, 6, 8, 9, 10, 11, 13, 14]);
+        let config = Config::from_properties(parse_properties(&lines.join("\n")).unwrap()).unwrap();
+        assert_eq!((config.delivery_timeout().as_millis(), config.linger().as_millis()), (30_020, 20));
+        assert_eq!(config.sasl(), Some(&Sasl::scram_sha_512("alice", "hunter2")));
+        assert_eq!(config.tls().truststore.as_deref(), Some("/etc/ca.pem"));
+    }
 
     #[test]
     fn none_of_them_is_an_option_of_ours_and_each_is_there_once() {

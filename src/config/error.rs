@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, in words that say what to do.
 
-use alloc::string::String;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -65,19 +66,53 @@ pub enum ConfigError {
         /// Why, and what to do.
         why: String,
     },
+    /// One of these, about what stood in these lines of a text that [`parse_properties`](crate::parse_properties) read.
+    #[error("{}{error}", Places(.lines))]
+    At {
+        /// Counted from 1, at least one.
+        lines: Vec<usize>,
+        /// What is wrong there.
+        error: Box<ConfigError>,
+    },
     /// More than one of these.
     #[error("{}", Lines(.0))]
     Several(Vec<ConfigError>),
 }
 
 impl ConfigError {
-    /// One error for one or more.
-    pub(super) fn of(mut errors: Vec<Self>) -> Option<Self> {
-        match errors.len() {
-            0 => None,
-            1 => errors.pop(),
-            _ => Some(Self::Several(errors)),
+    /// All that is wrong, one by one.
+    pub fn each(&self) -> &[Self] {
+        if let Self::Several(errors) = self { errors } else { core::slice::from_ref(self) }
+    }
+
+    /// One error for one or more, by their lines.
+    pub(super) fn of(mut errors: Vec<Self>) -> Self {
+        errors.sort_by_key(|error| if let Self::At { lines, .. } = error { lines.first().copied() } else { None });
+        match errors.pop() {
+            Some(error) if errors.is_empty() => error,
+            last => Self::Several(errors.into_iter().chain(last).collect()),
         }
+    }
+
+    /// The error with its lines, if there are any.
+    pub(super) fn at(self, lines: Vec<usize>) -> Self {
+        if lines.is_empty() { self } else { Self::At { lines, error: Box::new(self) } }
+    }
+
+    /// Whether the words name this option.
+    pub(super) fn names(&self, option: &str) -> bool {
+        let words = self.to_string();
+        let is_of_names = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        words.match_indices(option).any(|(start, _)| {
+            let (before, after) = (&words[..start], &words[start + option.len()..]);
+            let mut next = after.chars();
+            let goes_on = match next.next() {
+                Some('.') => next.next().is_some_and(is_of_names),
+                Some(c) => is_of_names(c),
+                None => false,
+            };
+            !goes_on && !before.ends_with(|c| is_of_names(c) || c == '.')
+        })
     }
 }
 
@@ -97,6 +132,18 @@ impl fmt::Display for Nearest<'_> {
                 f.write_str("; docs/configuration.md (in the API documentation milena::docs::configuration) lists all")
             }
         }
+    }
+}
+
+struct Places<'a>(&'a [usize]);
+
+impl fmt::Display for Places<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((last, before)) = self.0.split_last() else { return Ok(()) };
+        let Some((first, between)) = before.split_first() else { return write!(f, "line {last}: ") };
+        write!(f, "lines {first}")?;
+        between.iter().try_for_each(|line| write!(f, ", {line}"))?;
+        write!(f, " and {last}: ")
     }
 }
 

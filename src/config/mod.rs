@@ -25,7 +25,7 @@ pub use error::ConfigError;
 #[cfg(all(test, feature = "scram"))]
 pub(crate) use golden::differences as golden_differences;
 pub use parts::Part;
-pub use properties::{PropertiesError, parse_properties};
+pub use properties::{PropertiesError, Property, parse_properties};
 pub use sasl::{Sasl, ScramHash, SecurityProtocol, UnsecuredToken};
 pub use secret::Secret;
 pub use tls::TlsOptions;
@@ -165,13 +165,21 @@ impl Config {
     ///
     /// # Errors
     /// For unknown options, values out of range, options that contradict each other, and those that are not built in: all that
-    /// can be told apart, at once.
-    pub fn from_properties<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self, ConfigError>
-    where
-        N: AsRef<str>,
-        V: AsRef<str>,
-    {
-        build::from_properties(pairs)
+    /// can be told apart, at once, each with its line if [`parse_properties`] read it.
+    ///
+    /// ```
+    /// let text = "bootstrap.servers=h:9092\nlinger.ms=soon\n\nmessage.timeout.ms=60000\n";
+    /// let error = milena::Config::from_properties(milena::parse_properties(text)?).unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "2 things are wrong with the configuration:\n  \
+    ///      line 2: linger.ms=soon is not possible: a whole number from 0\n  \
+    ///      line 4: unknown option message.timeout.ms: it is called delivery.timeout.ms here"
+    /// );
+    /// # Ok::<(), milena::PropertiesError>(())
+    /// ```
+    pub fn from_properties(pairs: impl IntoIterator<Item = impl Into<Property>>) -> Result<Self, ConfigError> {
+        ConfigBuilder::from_properties(pairs).build()
     }
 
     /// As [`from_properties`](Self::from_properties), for files that are not this producer's alone: what has no effect here is
@@ -193,14 +201,10 @@ impl Config {
     ///
     /// # Errors
     /// As there, but for what can be left out.
-    pub fn from_properties_lenient<N, V>(
-        pairs: impl IntoIterator<Item = (N, V)>,
-    ) -> Result<(Self, Vec<LeftOut>), ConfigError>
-    where
-        N: AsRef<str>,
-        V: AsRef<str>,
-    {
-        build::from_properties_lenient(pairs)
+    pub fn from_properties_lenient(
+        pairs: impl IntoIterator<Item = impl Into<Property>>,
+    ) -> Result<(Self, Vec<LeftOut>), ConfigError> {
+        ConfigBuilder::from_properties(pairs).build_lenient()
     }
 
     /// `bootstrap.servers`: host and port.

@@ -427,7 +427,8 @@ mod tests {
              `enable.idempotence=true` was\ngiven, which then is an error; with idempotence \
              `max.in.flight.requests.per.connection` is at most 5; a given\n`delivery.timeout.ms` is at least `linger.ms` + \
              `request.timeout.ms`; `reconnect.backoff.ms` alone is also the maximum.\n\nWhite space around values is cut off, but for \
-             those that are never shown. What is wrong with the options is told all at once.\n\n## Credentials\n\nAs in Java, user and \
+             those that are never shown. What is wrong with the options is told all at once, each with \
+             its line.\n\n## Credentials\n\nAs in Java, user and \
              password stand in `sasl.jaas.config`; its login module has to fit `sasl.mechanism`:\n\n```properties\n\
              security.protocol=SASL_SSL\n",
         );

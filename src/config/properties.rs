@@ -48,6 +48,31 @@ impl fmt::Debug for PropertiesError {
 
 impl core::error::Error for PropertiesError {}
 
+/// An option as it was given: by a pair of texts, or by a line of a properties file.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Property {
+    /// Its name.
+    pub name: String,
+    /// Its value, which may be a secret.
+    pub value: String,
+    /// The line that it begins in, counted from 1, if [`parse_properties`] read it.
+    pub line: Option<usize>,
+}
+
+impl fmt::Debug for Property {
+    /// Without the value, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Property").field("name", &self.name).field("line", &self.line).finish_non_exhaustive()
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> From<(N, V)> for Property {
+    fn from((name, value): (N, V)) -> Self {
+        Self { name: name.into(), value: value.into(), line: None }
+    }
+}
+
 /// Reads names and values from the text of a Java properties file, exactly as `java.util.Properties.load(Reader)`: one a
 /// line, separated by `=`, `:` or white space; `#` and `!` begin comments; a backslash at the end of a line continues it, and
 /// elsewhere escapes one character (`\t`, `\n`, `\r`, `\f`, `\uXXXX`). Lines end with LF, CR or both; white space is a blank,
@@ -58,19 +83,20 @@ impl core::error::Error for PropertiesError {}
 ///
 /// ```
 /// let pairs = milena::parse_properties("# where\nbootstrap.servers = localhost:9092\nlinger.ms: 20\n")?;
-/// assert_eq!(pairs[1], ("linger.ms".to_string(), "20".to_string()));
+/// assert_eq!((&*pairs[1].name, &*pairs[1].value, pairs[1].line), ("linger.ms", "20", Some(3)));
 /// # Ok::<(), milena::PropertiesError>(())
 /// ```
 ///
 /// # Errors
 /// If `\u` is not followed by four hexadecimal digits (an error in Java too), or by half a surrogate pair, which no Rust text
 /// can hold.
-pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, PropertiesError> {
+pub fn parse_properties(text: &str) -> Result<Vec<Property>, PropertiesError> {
     let mut lines = Lines { chars: text.chars().peekable(), line: 1 };
     let mut pairs = Vec::new();
     while let Some(line) = lines.next_logical() {
         let (name, value) = split(&line);
-        pairs.push((unescape(name)?, unescape(value)?));
+        let (name, value) = (unescape(name)?, unescape(value)?);
+        pairs.push(Property { name, value, line: line.first().map(|(_, place)| *place) });
     }
     Ok(pairs)
 }
@@ -220,7 +246,7 @@ pub(super) mod tests {
     fn one(text: &str) -> (String, String) {
         let pairs = parse_properties(text).unwrap();
         assert_eq!(pairs.len(), 1, "{pairs:?}");
-        pairs[0].clone()
+        pair(&pairs[0].name, &pairs[0].value)
     }
 
     fn pair(name: &str, value: &str) -> (String, String) {
@@ -253,7 +279,11 @@ pub(super) mod tests {
     #[test]
     fn lines_end_with_lf_or_cr_or_both() {
         for end in ["\n", "\r", "\r\n", "\n\n", "\r\r"] {
-            let pairs = parse_properties(&["linger.ms=5", "client.id=x", "a=b\\", "  c", ""].join(end)).unwrap();
+            let read = parse_properties(&["linger.ms=5", "client.id=x", "a=b\\", "  c", ""].join(end)).unwrap();
+            let pairs: Vec<_> = read.iter().map(|read| pair(&read.name, &read.value)).collect();
+            let lines: Vec<_> = read.iter().take(3).filter_map(|read| read.line).collect();
+            let each = if end.len() == 2 && end != "\r\n" { 2 } else { 1 };
+            assert_eq!(lines, [1, 1 + each, 1 + 2 * each], "{end:?}");
             let continued = if end.len() == 2 && end != "\r\n" { pair("a", "b") } else { pair("a", "bc") };
             assert_eq!(pairs[..3], [pair("linger.ms", "5"), pair("client.id", "x"), continued], "{end:?}");
         }
@@ -297,6 +327,7 @@ pub(super) mod tests {
         let mut wrong = Vec::new();
         for vector in &vectors {
             let ours = parse_properties(vector["text"].as_str().expect("a text"));
+            let ours = ours.map(|read| read.iter().map(|read| pair(&read.name, &read.value)).collect::<Vec<_>>());
             let java: Option<Vec<(String, String)>> = vector["pairs"].as_array().map(|pairs| {
                 let text = |value: &Value| value.as_str().expect("a text").to_string();
                 pairs.iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect()

@@ -110,9 +110,23 @@ impl Sasl {
         Self::Plain { user: user.into(), password: password.into() }
     }
 
-    /// SCRAM with a user's name and password.
-    pub fn scram(hash: ScramHash, user: impl Into<String>, password: impl Into<Secret>) -> Self {
-        Self::Scram { hash, user: user.into(), password: password.into(), token: false }
+    /// SCRAM-SHA-256 with a user's name and password. Needs feature `scram`.
+    pub fn scram_sha_256(user: impl Into<String>, password: impl Into<Secret>) -> Self {
+        Self::scram(ScramHash::Sha256, user.into(), password.into())
+    }
+
+    /// SCRAM-SHA-512 with a user's name and password. Needs feature `scram`.
+    pub fn scram_sha_512(user: impl Into<String>, password: impl Into<Secret>) -> Self {
+        Self::scram(ScramHash::Sha512, user.into(), password.into())
+    }
+
+    /// OAUTHBEARER with tokens from the host: in adapters from the `TokenProvider` of a `Setup`, otherwise by `Output::Token`.
+    pub fn oauthbearer() -> Self {
+        Self::OAuthBearer
+    }
+
+    fn scram(hash: ScramHash, user: String, password: Secret) -> Self {
+        Self::Scram { hash, user, password, token: false }
     }
 
     /// The mechanism's name, as brokers know it.
@@ -489,7 +503,7 @@ mod tests {
             assert!(error.contains(words), "{error}");
         }
         #[cfg(feature = "scram")]
-        assert!(builder().sasl(Sasl::scram(ScramHash::Sha256, "u", "p")).build().is_ok());
+        assert!(builder().sasl(Sasl::scram_sha_256("u", "p")).build().is_ok());
     }
 
     #[test]

@@ -20,10 +20,11 @@ fn failures(script: &Script) -> u64 {
 
 #[test]
 fn a_connection_that_is_released_answers_what_was_asked_and_takes_no_more() {
-    let mut script = Script::new(1, &[("max.in.flight.requests.per.connection", "2")], |facts, asked| match asked.ask {
-        Ask::Produce(_) if asked.number < 5 => Reply::Hold,
-        _ => facts.usual(asked),
-    });
+    let mut script =
+        Script::new(1, &[("max.in.flight.requests.per.connection", "2")], |facts, asked| match asked.ask {
+            Ask::Produce(_) if asked.number < 5 => Reply::Hold,
+            _ => facts.usual(asked),
+        });
     script.facts.topic("t", 1, 1);
     script.send(&Record::new("t").value("first"));
     script.run(S(1));
@@ -59,7 +60,11 @@ fn a_connection_with_nothing_on_its_way_ends_at_once_without_a_pause_for_the_nex
     script.send(&Record::new("t").value("second"));
     script.run(S(1));
     let again = script.asks().rfind(|asked| asked.api == ApiKey::Produce).expect("it was produced");
-    assert!(again.at < since + Duration::from_millis(40), "there was a pause of {:?}", again.at.saturating_since(since));
+    assert!(
+        again.at < since + Duration::from_millis(40),
+        "there was a pause of {:?}",
+        again.at.saturating_since(since)
+    );
     assert_eq!((script.delivered(), failures(&script)), (2, 0));
 }
 

@@ -132,6 +132,12 @@ fn options(kafka: &Kafka, listener: &str, protocol: &str, mechanism: &str, jaas:
     options.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 
+/// The options of a properties file.
+fn read(text: &str) -> Result<Vec<(String, String)>, String> {
+    let read = milena::parse_properties(text).map_err(|error| error.to_string())?;
+    Ok(read.into_iter().map(|property| (property.name, property.value)).collect())
+}
+
 fn config(options: &[(String, String)]) -> Config {
     Config::from_properties(options.iter().map(|(name, value)| (name, value))).expect("valid options")
 }
@@ -230,7 +236,7 @@ fn client_keys(kafka: &mut Kafka) -> Result<String, String> {
                 kafka.address_of("CERT"),
                 kafka.file("ca.pem"),
             );
-            let options = milena::parse_properties(&text).map_err(|error| error.to_string())?;
+            let options = read(&text)?;
             for (adapter, went) in by_each(&options, 10) {
                 went.map_err(|error| format!("{key} {adapter}: {error}"))?;
                 expected += 10;
@@ -264,7 +270,7 @@ fn java_properties(kafka: &mut Kafka) -> Result<String, String> {
     if status != 0 || out.lines().count() != 2 {
         return Err(format!("the tool: status {status}, {errors}"));
     }
-    for (adapter, went) in by_each(&milena::parse_properties(&text).map_err(|error| error.to_string())?, 10) {
+    for (adapter, went) in by_each(&read(&text)?, 10) {
         went.map_err(|error| format!("{adapter}: {error}"))?;
     }
     Ok("the tool and three adapters".into())

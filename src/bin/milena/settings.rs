@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use milena::cluster::{Server, ServerSettings, Settings};
-use milena::{Config, ConfigError, SecurityProtocol, parse_properties};
+use milena::{Config, ConfigError, Property, SecurityProtocol, parse_properties};
 
 use crate::{Failure, say};
 
@@ -24,7 +24,7 @@ pub(crate) struct ProducerArguments {
 
 impl ProducerArguments {
     /// Whether a server was named, here or in the file.
-    fn pairs(&self) -> Result<Vec<(String, String)>, Failure> {
+    fn pairs(&self) -> Result<Vec<Property>, Failure> {
         let mut pairs = Vec::new();
         if let Some(path) = &self.config {
             let text = std::fs::read_to_string(path);
@@ -36,10 +36,10 @@ impl ProducerArguments {
             // What stands there is not repeated: it may be a password.
             let pair = option.split_once('=');
             let (name, value) = pair.ok_or_else(|| Failure::Usage("-X wants name=value".to_string()))?;
-            pairs.push((name.trim().to_string(), value.to_string()));
+            pairs.push((name.trim(), value).into());
         }
         if let Some(servers) = &self.bootstrap_server {
-            pairs.push(("bootstrap.servers".to_string(), servers.clone()));
+            pairs.push(("bootstrap.servers", servers).into());
         }
         Ok(pairs)
     }
@@ -49,11 +49,11 @@ impl ProducerArguments {
     pub(crate) fn resolve(&self, cluster: Settings, more: &[(&str, &str)]) -> Result<Target, Failure> {
         let mut pairs = self.pairs()?;
         for (name, value) in more {
-            if !pairs.iter().any(|(given, _)| given == name) {
-                pairs.push((name.to_string(), value.to_string()));
+            if !pairs.iter().any(|given| given.name == *name) {
+                pairs.push((*name, *value).into());
             }
         }
-        let server = if pairs.iter().any(|(name, _)| name == "bootstrap.servers") {
+        let server = if pairs.iter().any(|given| given.name == "bootstrap.servers") {
             None
         } else {
             // Wrong options are said before anything is started.
@@ -67,7 +67,7 @@ impl ProducerArguments {
             let server = Server::start_with(settings).map_err(Failure::run)?;
             let at = server.bootstrap();
             say(format_args!("no --bootstrap-server: producing to a cluster in memory at {at}"));
-            pairs.push(("bootstrap.servers".to_string(), server.bootstrap()));
+            pairs.push(("bootstrap.servers", server.bootstrap()).into());
             Some(server)
         };
         let config = Config::from_properties(pairs).map_err(with_hint)?;
@@ -75,8 +75,8 @@ impl ProducerArguments {
     }
 }
 
-fn placeholder() -> (String, String) {
-    ("bootstrap.servers".to_string(), "localhost:9092".to_string())
+fn placeholder() -> Property {
+    ("bootstrap.servers", "localhost:9092").into()
 }
 
 fn with_hint(error: ConfigError) -> Failure {

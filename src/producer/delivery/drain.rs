@@ -186,7 +186,7 @@ impl Producer {
         ) {
             Bump::Done if before != self.identity.standing => {
                 self.stats.epoch_bumps += 1;
-                log::debug!("epoch bumped: {:?}", self.identity.standing);
+                self.say_producer_id();
             }
             Bump::Done | Bump::NotNow | Bump::NeedsProducerId => {}
         }
@@ -355,11 +355,11 @@ impl Producer {
     }
 
     /// A batch, for logs: where it goes, its stamp, its attempt.
-    pub(in crate::producer) fn describe(&self, slot: u32) -> impl core::fmt::Display {
+    pub(in crate::producer) fn describe(&self, slot: u32) -> impl core::fmt::Display + '_ {
         let batch = &self.records.batches[slot];
         let partition = &self.records.partitions[batch.partition];
         Description {
-            topic: partition.topic,
+            topic: &self.records.topics[partition.topic].name,
             partition: partition.number,
             serial: batch.serial,
             records: batch.records.count(),
@@ -486,8 +486,8 @@ fn is_copied(batch: &Batch, left: &mut usize) -> bool {
     copied
 }
 
-struct Description {
-    topic: u32,
+struct Description<'a> {
+    topic: &'a str,
     partition: i32,
     serial: u64,
     records: u32,
@@ -495,7 +495,7 @@ struct Description {
     stamp: Option<header::Stamp>,
 }
 
-impl core::fmt::Display for Description {
+impl core::fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self { topic, partition, serial, records, attempt, .. } = self;
         write!(f, "topic {topic} partition {partition} batch {serial} ({records} records, attempt {attempt}")?;

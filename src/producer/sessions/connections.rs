@@ -171,7 +171,14 @@ impl Producer {
         let requests = connection.take_requests();
         if !idle {
             self.count_failure(now, conn, &connection, &error);
-            log::warn!("{}:{}: {error}", connection.host, connection.port);
+            // Brokers close what is not used for long, and when they restart: nothing was lost, and nobody is to worry.
+            let ended = matches!(error, ConnectionError::Closed | ConnectionError::Io(_));
+            let unused = ended && connection.proven && requests.is_empty();
+            if unused {
+                log::debug!("{}:{}: {error}, unused", connection.host, connection.port);
+            } else {
+                self.say_trouble(now, &connection, &error);
+            }
             self.stats.connection_failures += 1;
             let (host, port) = (connection.host.clone(), connection.port);
             self.control.servers.note_trouble(index, role == Role::Control, now, &error);
@@ -271,8 +278,9 @@ impl Producer {
             return Ok(());
         };
         let server = connection.server;
+        self.control.servers[server].round_trip = request.written.map(|written| now.saturating_since(written));
         let api = match request.kind {
-            RequestKind::ApiVersions => Api::ApiVersions,
+            RequestKind::ApiVersions | RequestKind::Ping => Api::ApiVersions,
             RequestKind::Metadata | RequestKind::TopicList => Api::Metadata,
             RequestKind::InitProducerId => Api::InitProducerId,
             RequestKind::SaslHandshake => Api::SaslHandshake,
@@ -285,10 +293,19 @@ impl Producer {
             Err(error) => return self.give_back(now, request, malformed(error)),
         };
         let body = &frame[header..];
-        match request.kind {
+        let request_kind = request.kind;
+        match request_kind {
             RequestKind::ApiVersions => {
                 let response = api_versions::decode(version, body).map_err(malformed)?;
                 self.versions_known(now, conn, version, &response)?;
+            }
+            RequestKind::Ping => {
+                let response = match api_versions::decode(version, body) {
+                    Ok(response) => response,
+                    Err(error) => return self.give_back(now, request, malformed(error)),
+                };
+                self.throttle(conn, api, version, response.throttle_ms);
+                self.ponged(server);
             }
             RequestKind::Metadata | RequestKind::TopicList => {
                 let response = match metadata::decode(version, body) {
@@ -338,7 +355,7 @@ impl Producer {
             }
         }
         if let Some(role) = self.sessions.connections.get(&conn).map(|connection| connection.role) {
-            if !matches!(api, Api::ApiVersions | Api::SaslHandshake | Api::SaslAuthenticate) {
+            if !request_kind.makes_ready() {
                 self.was_of_use(conn);
                 if let Some(connection) = self.sessions.connections.get_mut(&conn) {
                     connection.proven = true;
@@ -362,6 +379,9 @@ impl Producer {
             self.control.servers.unanswered = 0;
         }
         self.control.servers.forget_trouble(index, role == Role::Control);
+        if !self.alarms.is_empty() {
+            self.say_answered(index);
+        }
     }
 
     /// The answer to a request can't be read: it counts as unanswered, with all others on the connection.
@@ -380,6 +400,7 @@ impl Producer {
                 self.listing_failed(now, broke.then_some(error));
             }
             RequestKind::InitProducerId => self.producer_id_failed(now),
+            RequestKind::Ping => self.ping_failed(now),
             RequestKind::ApiVersions | RequestKind::SaslHandshake | RequestKind::SaslAuthenticate => {}
         }
     }
@@ -433,6 +454,7 @@ impl Producer {
             (Role::Broker(index), None) => self.control.brokers[index].id,
             (Role::Control, _) => -1,
         };
+        self.say_pause(conn, pause);
         self.outbox.event(Event::Throttled { node, pause });
     }
 }
