@@ -224,7 +224,9 @@ pub enum SendError {
     },
     /// The allocator has not so much memory, although `buffer.memory` would allow it, and nothing of this producer's will come back:
     /// the heap is too small, or something else has to give memory back first.
-    #[error("{needed} bytes of memory are needed, and there are not so many in one piece")]
+    #[error(
+        "{needed} bytes of memory are needed, and there are not so many: give it a larger heap, or options that take less"
+    )]
     NoMemory {
         /// Bytes that there have to be, those included that stay free.
         needed: usize,

@@ -84,10 +84,11 @@ impl Producer {
     /// answers, or [`Event::TopicsNotListed`]. Creates none, and keeps nothing of the answer but the brokers.
     ///
     /// # Errors
-    /// [`SendError::Closed`] or [`SendError::Fatal`].
+    /// [`SendError::Closed`], [`SendError::Fatal`] or [`SendError::NoMemory`].
     pub fn list_topics(&mut self, now: Instant) -> Result<(), SendError> {
         self.clock(now);
         self.check_running()?;
+        self.check_memory()?;
         self.control.listing.want();
         self.check_access()
     }
@@ -359,7 +360,7 @@ impl Producer {
     pub(super) fn check_memory(&mut self) -> Result<(), SendError> {
         let needed = self.records.pool.spare;
         let lacked = self.sessions.no_memory;
-        if lacked.is_none() && self.records.pool.make_room(needed) {
+        if lacked.is_none() && self.records.pool.make_room_for_records(0) {
             return Ok(());
         }
         Err(SendError::NoMemory { needed: needed.max(lacked.unwrap_or(0) + memory::LEFT) })

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Entry};
 use crate::error::{ConnectionError, ErrorCode};
 use crate::ids::ConnId;
+use crate::memory;
 use crate::planted::planted;
 use crate::producer::alarms::Alarms;
 use crate::producer::backoff::Backoff;
@@ -225,6 +226,10 @@ impl Producer {
             raw_limit: config.max_request_size,
             compressed: config.compression != Compression::None,
         };
+        // Without memory for what comes now it refuses whatever it is asked for.
+        let born = config.bootstrap_servers.iter().map(|(host, _)| memory::SERVER + 2 * host.len()).sum();
+        let no_memory = (!memory::has_beside(0, born)).then_some(born);
+        let servers = if no_memory.is_none() { &config.bootstrap_servers[..] } else { &[] };
         let round_robin = || Box::new(RoundRobinPartitioner::default()) as Box<dyn Partitioner>;
         Self {
             now,
@@ -260,7 +265,7 @@ impl Producer {
             },
             retry_backoff,
             control: Control {
-                servers: Servers::new(&config.bootstrap_servers, start),
+                servers: Servers::new(servers, start),
                 brokers: Brokers::default(),
                 producer_id: ProducerIdRequest::default(),
                 producer_id_error: None,
@@ -278,7 +283,7 @@ impl Producer {
                 tokens: Tokens::default(),
                 #[cfg(feature = "scram")]
                 scram: Scram::new(seed),
-                no_memory: None,
+                no_memory,
                 denied: None,
                 reconnect_backoff: Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max),
                 refusal_backoff: Backoff::new(config.reconnect_backoff_max, config.reconnect_backoff_max * 10),

@@ -15,6 +15,7 @@ use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::producer_id::ProducerIdRequest;
 use crate::producer::control::servers::{May, Rank, Server, Task};
+use crate::producer::delivery::drain::MEMORY_INTERVAL;
 use crate::producer::lifecycle::Phase;
 use crate::producer::machine::Control;
 use crate::time::Instant;
@@ -106,6 +107,8 @@ struct Choice {
     not_before: Option<Instant>,
     /// A server that did not let this client in.
     refused: Option<u32>,
+    /// There is no memory for another connection.
+    no_room: bool,
 }
 
 impl Producer {
@@ -188,7 +191,7 @@ impl Producer {
         let is_due = |question: Question| question.due().is_some_and(|at| at <= now);
         let only_an_id = !self.metadata_is_due() && !is_due(self.control.listing) && !is_due(self.control.ping);
         let task = if only_an_id { Task::ProducerId } else { Task::Metadata };
-        let mut choice = Choice { task, ..Choice::default() };
+        let mut choice = Choice { task, no_room: !self.has_room_to_connect(), ..Choice::default() };
         let mut known: SmallVec<[u32; 16]> = SmallVec::new();
         for (_, broker) in self.control.brokers.current() {
             known.push(broker.server);
@@ -254,6 +257,7 @@ impl Producer {
             None => match self.control.servers.may_connect(index, now) {
                 May::AfterAnother => return,
                 May::NotBefore(at) => return later(at),
+                May::Now if choice.no_room => return later(now + MEMORY_INTERVAL),
                 May::Now => (Way::Connect, 2),
             },
         };

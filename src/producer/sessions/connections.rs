@@ -13,6 +13,7 @@ use crate::memory;
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::brokers::Broker;
+use crate::producer::control::servers::May;
 use crate::producer::timers::Timer;
 use crate::time::Instant;
 use crate::wire::{self, Api, api_versions, init_producer_id, metadata, produce, sasl};
@@ -33,8 +34,23 @@ impl Producer {
         self.control.brokers[index].conn = Some(conn);
     }
 
+    /// Whether there is memory for another connection, where that may lack.
+    pub(in crate::producer) fn has_room_to_connect(&mut self) -> bool {
+        !self.records.pool.is_small()
+            || self.records.pool.make_spare_room(0)
+            || self.records.pool.make_room_beside(0, memory::CONNECTION)
+    }
+
+    /// Asks for a connection to a broker to which nothing is to be sent yet.
+    pub(in crate::producer) fn connect_early(&mut self, index: u32) {
+        let Broker { conn, server, .. } = self.control.brokers[index];
+        let may = conn.is_none() && self.control.servers.may_connect(server, self.now) == May::Now;
+        if may && self.has_room_to_connect() && !planted("connects-late") {
+            self.connect_broker(index);
+        }
+    }
+
     pub(in crate::producer) fn connect(&mut self, role: Role, index: u32) -> ConnId {
-        self.records.pool.make_room(self.records.pool.spare);
         self.sessions.next_conn += 1;
         let conn = ConnId(self.sessions.next_conn);
         self.control.servers.stay(index);
