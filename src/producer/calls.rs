@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::config::{Config, Sasl};
+use crate::connection::Phase as ConnectionPhase;
 use crate::connection::sasl::SaslMechanism;
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Delivery, Event, Input, Output, PartitionInfo, Sent};
@@ -223,6 +224,21 @@ impl Producer {
             }
         }
         self.reclaim();
+    }
+
+    /// Gives a connection up whose socket the host needs for another: for hosts with few of them. What was asked on it is still
+    /// answered, nothing more is asked, and [`Output::Disconnect`] follows when no request is open and a pause that the broker asked
+    /// for is over. It counts as no failure, and the broker is connected to again as soon as there is something for it. Returns
+    /// whether that comes to be: not for a connection that is gone, or not ready yet.
+    pub fn release(&mut self, now: Instant, conn: ConnId) -> bool {
+        self.clock(now);
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else { return false };
+        if connection.phase != ConnectionPhase::Ready {
+            return false;
+        }
+        connection.leaving = true;
+        self.watch(conn);
+        true
     }
 
     /// True once if a drain would now say something other than the last [`Output::Wait`]: wake the party that drains.

@@ -15,6 +15,7 @@ mod script;
 mod truth;
 
 mod eyes;
+mod few_sockets;
 mod hostile_peer;
 mod identity;
 mod probe;
