@@ -8,6 +8,7 @@ mod bounds;
 mod control;
 mod health;
 mod line;
+mod logged;
 mod measures;
 mod renewal;
 mod rules;
