@@ -26,6 +26,7 @@
 //! [docs/tool.md]: crate::docs::tool
 //! [docs/hosts.md]: crate::docs::hosts
 //! [docs/errors.md]: crate::docs::errors
+//! [docs/services.md]: crate::docs::services
 //! [docs/observing.md]: crate::docs::observing
 //! [docs/embedded.md]: crate::docs::embedded
 //! [CONTRIBUTING.md]: crate::docs::contributing
