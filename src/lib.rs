@@ -78,7 +78,7 @@ pub use adapter::{
 pub use batch::{Compression, Compressor};
 pub use config::{
     Acks, Config, ConfigBuilder, ConfigError, LeftOut, Part, PropertiesError, Property, Sasl, ScramHash, Secret,
-    SecurityProtocol, TlsOptions, UnsecuredToken, parse_properties,
+    SecurityProtocol, StoreType, TlsOptions, UnsecuredToken, parse_properties,
 };
 pub use connection::sasl::oauth::Token;
 pub use connection::sasl::{SaslExchange, SaslMechanism};

@@ -28,7 +28,7 @@ pub use parts::Part;
 pub use properties::{PropertiesError, Property, parse_properties};
 pub use sasl::{Sasl, ScramHash, SecurityProtocol, UnsecuredToken};
 pub use secret::Secret;
-pub use tls::TlsOptions;
+pub use tls::{StoreType, TlsOptions};
 
 /// How many acknowledgements a record needs (`acks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
