@@ -86,6 +86,8 @@ pub use error::{ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, Fa
 pub use event::{Cause, Delivery, Event, Input, Output, PartitionInfo, Sent, TopicListing, Written};
 pub use ids::{BatchId, ConnId, FlushId, RecordId, TopicIndex};
 pub use job::{Job, JobDone};
-pub use producer::{Partitioner, Producer, RoundRobinPartitioner, Stats, TopicView, Transmit, partition_for_key};
+pub use producer::{
+    Choice, KeyPartitioner, Partitioner, Producer, RoundRobinPartitioner, Stats, TopicView, Transmit, partition_for_key,
+};
 pub use record::{Header, Record, RecordBuf};
 pub use time::{Instant, UnixTime};

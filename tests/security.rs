@@ -490,8 +490,8 @@ fn parts_that_only_the_application_has_are_missed_when_the_producer_is_made() {
         }
     }
     impl milena::Partitioner for Mine {
-        fn partition(&mut self, _: &Record<'_>, _: &milena::TopicView<'_>) -> i32 {
-            0
+        fn partition(&mut self, _: &Record<'_>, _: &milena::TopicView<'_>) -> milena::Choice<'_> {
+            milena::Choice::To(0)
         }
     }
     impl milena::Interceptor for Mine {}

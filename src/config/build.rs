@@ -13,6 +13,7 @@ use crate::config::options::{self, Entry, Kind, Support};
 use crate::config::{
     Acks, Config, ConfigError, Part, Property, Sasl, SecurityProtocol, TlsOptions, elsewhere, sasl, servers,
 };
+use crate::producer::KeyPartitioner;
 
 /// Java's other partitioner.
 const ROUND_ROBIN: &str = "org.apache.kafka.clients.producer.RoundRobinPartitioner";
@@ -119,6 +120,8 @@ impl ConfigBuilder {
         connection_setup_timeout("socket.connection.setup.timeout.ms", Duration, millis);
         /// `metadata.max.age.ms`: after how long metadata is asked for again. Default 5 min.
         metadata_max_age("metadata.max.age.ms", Duration, millis);
+        /// `partitioner` (librdkafka's): how the partition of a key is found. Default as Java, murmur2.
+        partitioner("partitioner", KeyPartitioner, |partitioner| partitioner.name().to_string());
         /// `compression.jobs` (ours): how many jobs may be out; 0 for none. Adapters set it where it is not given.
         jobs("compression.jobs", usize, |jobs| jobs.to_string());
         /// `allow.auto.create.topics` (ours): whether asking for a topic may create it. Default true.
@@ -470,6 +473,7 @@ impl Given {
         let delivery_timeout = kept(self.delivery_timeout(needed), &mut errors);
         let idempotence = kept(self.idempotence(acks), &mut errors);
         let compression = kept(self.compression(), &mut errors);
+        let partitioner = kept(self.partitioner(), &mut errors);
         let (sasl, tls) = (kept(sasl, &mut errors), kept(tls, &mut errors));
         if !errors.is_empty() {
             return Err(errors);
@@ -506,7 +510,7 @@ impl Given {
             receive_message_max: self.size("receive.message.max.bytes"),
             adaptive_partitioning: self.boolean("partitioner.adaptive.partitioning.enable"),
             partitioner_availability_timeout: self.span("partitioner.availability.timeout.ms"),
-            partitioner_ignore_keys: self.boolean("partitioner.ignore.keys"),
+            partitioner: partitioner.expect(GOOD),
             round_robin: self.text("partitioner.class") == ROUND_ROBIN,
             security_protocol,
             sasl: sasl.expect(GOOD),
@@ -551,6 +555,20 @@ impl Given {
             parts.extend(self.handler());
         }
         parts
+    }
+
+    fn partitioner(&self) -> Result<KeyPartitioner, ConfigError> {
+        let named = KeyPartitioner::of_name(self.text("partitioner")).unwrap_or_default();
+        if !self.is_given("partitioner") {
+            return Ok(if self.boolean("partitioner.ignore.keys") { KeyPartitioner::Random } else { named });
+        }
+        if !self.text("partitioner.class").is_empty() {
+            return contradiction("partitioner.class and partitioner exclude each other: leave one of them out");
+        }
+        if self.boolean("partitioner.ignore.keys") && named != KeyPartitioner::Random {
+            return contradiction("partitioner.ignore.keys=true is partitioner=random: leave one of them out");
+        }
+        Ok(named)
     }
 
     fn compression(&self) -> Result<Compression, ConfigError> {
@@ -818,7 +836,7 @@ pub(super) mod tests {
             ("compression.level", "compression.zstd.level"),
             ("ssl.certificate.location", "one PEM file"),
             ("ssl.key.location", "one PEM file"),
-            ("partitioner", "CRC32"),
+            ("partitioner", "consistent_random"),
             ("group.id", "for consumers"),
             ("schema.registry.url", "serialize them before"),
             ("schema.registry.basic.auth.user.info", "serialize them before"),
@@ -889,6 +907,21 @@ pub(super) mod tests {
         }
         let mine = lenient(&[("partitioner.class", "com.example.Mine")]).unwrap();
         assert_eq!((mine.0.parts(), mine.1), (Vec::from([(Part::Partitioner, "partitioner.class")]), Vec::new()));
+    }
+
+    #[test]
+    fn partitioners_have_librdkafkas_names() {
+        assert_eq!(with(&[]).unwrap().partitioner, KeyPartitioner::Murmur2Random);
+        assert_eq!(with(&[("partitioner.ignore.keys", "true")]).unwrap().partitioner, KeyPartitioner::Random);
+        let crc = with(&[("partitioner", "consistent_random")]).unwrap();
+        assert_eq!(crc.partitioner, KeyPartitioner::ConsistentRandom);
+        let typed = Config::builder("h:1").partitioner(KeyPartitioner::Fnv1a).build().unwrap();
+        assert_eq!(typed.partitioner, KeyPartitioner::Fnv1a);
+        let random = [("partitioner", "random"), ("partitioner.ignore.keys", "true")];
+        assert!(with(&random).is_ok());
+        let ignored = error(&[("partitioner", "murmur2"), random[1]]);
+        assert!(ignored.contains("partitioner=random"), "{ignored}");
+        assert!(error(&[random[0], ("partitioner.class", ROUND_ROBIN)]).contains("exclude each other"));
     }
 
     #[test]

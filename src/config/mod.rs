@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::batch::Compression;
+use crate::producer::KeyPartitioner;
 
 pub use build::{ConfigBuilder, LeftOut};
 pub use error::ConfigError;
@@ -128,8 +129,8 @@ pub struct Config {
     pub(crate) adaptive_partitioning: bool,
     /// `partitioner.availability.timeout.ms`; zero for off.
     pub(crate) partitioner_availability_timeout: Duration,
-    /// `partitioner.ignore.keys`.
-    pub(crate) partitioner_ignore_keys: bool,
+    /// `partitioner`, after `partitioner.ignore.keys`.
+    pub(crate) partitioner: KeyPartitioner,
     /// `partitioner.class` is Java's `RoundRobinPartitioner`.
     pub(crate) round_robin: bool,
     /// `security.protocol`.

@@ -227,6 +227,21 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "Java's `org.apache.kafka.clients.producer.RoundRobinPartitioner`; any other class calls for a milena::Partitioner.",
     ),
     built(
+        "partitioner",
+        Kind::Choice(&[
+            "murmur2_random",
+            "murmur2",
+            "consistent_random",
+            "consistent",
+            "fnv1a_random",
+            "fnv1a",
+            "random",
+        ]),
+        "murmur2_random",
+        "How the partition of a key is found. librdkafka's names; its default is consistent_random (CRC-32), Java's is \
+         murmur2_random, sarama's fnv1a_random.",
+    ),
+    built(
         "security.protocol",
         Kind::Choice(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]),
         "PLAINTEXT",
@@ -481,8 +496,8 @@ mod tests {
         }
         text.push_str(
             "\n## Coming from librdkafka\n\nThe trap first: a program that never set `partitioner` has its keys on partitions by \
-             librdkafka's `consistent_random`, which is\nCRC32. Here, as in Java, it is murmur2: the same keys go to other partitions, \
-             and nothing says so.\n\nOther defaults differ as well: `linger.ms` (5 there, too), `message.timeout.ms` (5 minutes there, 2 \
+             librdkafka's `consistent_random`, which is\nCRC-32. Here, as in Java, it is murmur2: the same keys would go to other \
+             partitions, and nothing would say so. Set\n`partitioner=consistent_random` to keep them where they are.\n\nOther defaults differ as well: `linger.ms` (5 there, too), `message.timeout.ms` (5 minutes there, 2 \
              here, and at least\n`linger.ms` + `request.timeout.ms`), `enable.idempotence` (false there, true here), `compression.codec` \
              (none in both).\n\n| there | here |\n| --- | --- |\n",
         );
