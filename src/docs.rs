@@ -27,8 +27,17 @@ pub mod writing_an_adapter {}
 /// ```
 pub mod adapter_example {}
 
+/// `docs/errors.md`: each error, whose fault it is, whether to try again.
+#[doc = include_str!("../docs/errors.md")]
+pub mod errors {}
+
+/// `docs/observing.md`: health, the log, events.
+#[doc = include_str!("../docs/observing.md")]
+pub mod observing {}
+
 /// `docs/hosts.md`: bringing the producer to another language.
 ///
+/// [docs/embedded.md]: crate::docs::embedded
 /// [docs/writing-an-adapter.md]: crate::docs::writing_an_adapter
 #[doc = include_str!("../docs/hosts.md")]
 pub mod hosts {}

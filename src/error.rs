@@ -6,6 +6,8 @@ use core::fmt;
 
 use thiserror::Error;
 
+use crate::why::Why;
+
 /// A Kafka error code, as a broker sends it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ErrorCode(pub(crate) i16);
@@ -222,7 +224,9 @@ pub enum SendError {
     },
     /// The allocator has not so much memory, although `buffer.memory` would allow it, and nothing of this producer's will come back:
     /// the heap is too small, or something else has to give memory back first.
-    #[error("{needed} bytes of memory are needed, and there are not so many in one piece")]
+    #[error(
+        "{needed} bytes of memory are needed, and there are not so many: give it a larger heap, or options that take less"
+    )]
     NoMemory {
         /// Bytes that there have to be, those included that stay free.
         needed: usize,
@@ -263,16 +267,40 @@ pub enum SendError {
     Fatal(FatalError),
 }
 
+impl SendError {
+    /// Whether the same record may be taken later.
+    pub const fn is_retriable(&self) -> bool {
+        matches!(self, Self::NotReady { .. } | Self::BufferFull { .. } | Self::NoMemory { .. } | Self::AccessDenied(_))
+    }
+
+    /// Whether the record is what is wrong: it will never be taken.
+    pub const fn is_callers_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLarge { .. }
+                | Self::UnknownPartition { .. }
+                | Self::InvalidTimestamp(_)
+                | Self::TopicFailed(ErrorCode::INVALID_TOPIC)
+        )
+    }
+}
+
 /// Why records were not delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{kind}{}", Detail(.message))]
+#[error("{}{kind}{}{}", Place(.topic, *.partition), Detail(.message), Behind(.why))]
 #[non_exhaustive]
 pub struct DeliveryError {
     /// What happened.
     pub kind: DeliveryErrorKind,
-    /// A broker's own words, where it sent some; of records that waited in vain (`delivery.timeout.ms`, or a close whose time was
-    /// over) the last trouble with the partition's leader, if that has not answered since.
+    /// Where they were to go; empty where nobody can say so any more.
+    pub topic: Box<str>,
+    /// Where they were to go.
+    pub partition: i32,
+    /// A broker's own words, where it sent some.
     pub message: Option<Box<str>>,
+    /// Of records that waited in vain (`delivery.timeout.ms`, `retries`, or a close whose time was over): what kept them from being
+    /// delivered at the end, if that is known.
+    pub why: Option<Box<Why>>,
     /// Whether the records may be in the log nevertheless: some attempt was not answered, or by an error that can come
     /// after the append. `false` is a promise: they are in no log, and sending them again can't double them.
     pub possibly_written: bool,
@@ -281,6 +309,23 @@ pub struct DeliveryError {
 }
 
 impl DeliveryError {
+    /// An error of this kind, of records that were never sent: for tests of what an application does about it. The fields say more.
+    pub fn new(kind: DeliveryErrorKind) -> Self {
+        Self { kind, topic: "".into(), partition: -1, message: None, why: None, possibly_written: false, attempts: 0 }
+    }
+
+    /// Whether the records may get through when they are sent again: they failed for want of time or of attempts. They may be in the
+    /// log already, see [`possibly_written`](Self::possibly_written).
+    pub const fn is_retriable(&self) -> bool {
+        matches!(self.kind, DeliveryErrorKind::TimedOut(_) | DeliveryErrorKind::RetriesExhausted(_))
+    }
+
+    /// Whether a broker refused the records for what they are (`RECORD_TOO_LARGE`'s kin, a timestamp, a record without the key that
+    /// a compacted topic needs): the same records will never get through.
+    pub const fn is_callers_fault(&self) -> bool {
+        matches!(self.kind, DeliveryErrorKind::Refused(ErrorCode(10 | 18 | 32 | 87)))
+    }
+
     /// Kafka's name for what went wrong, such as `NOT_ENOUGH_REPLICAS`, or one of ours in the same style
     /// (`DELIVERY_TIMEOUT`, `ABORTED`, `PARTITION_GONE`).
     pub fn name(&self) -> &'static str {
@@ -292,6 +337,28 @@ impl DeliveryError {
             DeliveryErrorKind::PartitionGone => "PARTITION_GONE",
             DeliveryErrorKind::Aborted => "ABORTED",
             DeliveryErrorKind::Fatal(fatal) => fatal.name(),
+        }
+    }
+}
+
+struct Place<'a>(&'a str, i32);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            topic => write!(f, "topic {topic}, partition {}: ", self.1),
+        }
+    }
+}
+
+struct Behind<'a>(&'a Option<Box<Why>>);
+
+impl fmt::Display for Behind<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(why) => write!(f, ": {why}"),
+            None => Ok(()),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::ids::{BatchId, ConnId, FlushId, RecordId, TopicIndex};
 use crate::job::{Job, JobDone};
 use crate::record::Hidden;
 use crate::time::{Instant, UnixTime};
+use crate::why::ServerName;
 
 /// What [`send`](crate::Producer::send) says of a record that it accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +139,11 @@ pub enum Event {
     /// There is no answer to [`list_topics`](crate::Producer::list_topics) that could be read, from any of the servers asked: it is
     /// larger than `receive.message.max.bytes`, most likely.
     TopicsNotListed(ConnectionError),
+    /// A server has answered a [`ping`](crate::Producer::ping).
+    Pong {
+        /// How long it took, from the last byte of the request on.
+        round_trip: Duration,
+    },
     /// The cluster refuses the topic. Sends to it fail until it is asked for again and found.
     TopicFailed {
         /// The topic.
@@ -167,6 +173,42 @@ pub enum Event {
         port: u16,
         /// Why.
         error: ConnectionError,
+    },
+    /// A connection is ready for requests. Only if [`observe`](crate::Producer::observe) asked for it, as those that follow.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// Where it goes.
+        server: ServerName,
+    },
+    /// Records will be sent again.
+    Retried {
+        /// The topic.
+        topic: TopicIndex,
+        /// The partition.
+        partition: i32,
+        /// The broker's answer; `None` if it did not answer.
+        code: Option<ErrorCode>,
+        /// How often the batch was sent.
+        attempt: u32,
+        /// How many records it has.
+        records: u32,
+    },
+    /// A partition has another leader, or none. Not said of the first one.
+    LeaderMoved {
+        /// The topic.
+        topic: TopicIndex,
+        /// The partition.
+        partition: i32,
+        /// The node id of the new leader; `None` if there is none.
+        leader: Option<i32>,
+    },
+    /// Sequence numbers begin anew under another epoch, for records were lost (KIP-360), or under a first producer id.
+    ProducerIdChanged {
+        /// The producer id.
+        producer_id: i64,
+        /// Its epoch.
+        epoch: i16,
     },
     /// A broker asked for a pause (KIP-219); the machine keeps to it.
     Throttled {

@@ -13,6 +13,7 @@
 //! | send | [`Record`], [`Producer::send`], [`Sent`], [`SendError`] |
 //! | drive | [`Input`], [`Output`], [`Producer::transmit`] |
 //! | learn what became of it | [`Event`], [`Delivery`], [`DeliveryError`] |
+//! | know whether all is well, and why not | [`Producer::status`], [`Why`] |
 //! | test against a cluster | `milena::cluster` (feature `cluster`) |
 //! | test without one | `milena::Mock` (feature `cluster`) |
 //!
@@ -24,6 +25,9 @@
 //! [docs/design.md]: crate::docs::design
 //! [docs/tool.md]: crate::docs::tool
 //! [docs/hosts.md]: crate::docs::hosts
+//! [docs/errors.md]: crate::docs::errors
+//! [docs/observing.md]: crate::docs::observing
+//! [docs/embedded.md]: crate::docs::embedded
 //! [CONTRIBUTING.md]: crate::docs::contributing
 //!
 #![doc = include_str!("../README.md")]
@@ -55,7 +59,9 @@ mod planted;
 mod producer;
 mod record;
 pub mod serializer;
+mod status;
 mod time;
+mod why;
 mod wire;
 
 /// The rustls that [`Setup::tls`] takes a configuration of.
@@ -73,7 +79,8 @@ pub use adapter::threads;
 pub use adapter::tokio;
 #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
 pub use adapter::{
-    Delivered, Error, Interceptor, LockHolds, SendAllError, Setup, SetupError, TokenProvider, Typed, TypedError,
+    Delivered, Error, Interceptor, LockHolds, Observation, Observer, SendAllError, Setup, SetupError, TokenProvider,
+    Typed, TypedError,
 };
 pub use batch::{Compression, Compressor};
 pub use config::{
@@ -90,4 +97,6 @@ pub use producer::{
     Choice, KeyPartitioner, Partitioner, Producer, RoundRobinPartitioner, Stats, TopicView, Transmit, partition_for_key,
 };
 pub use record::{Header, Record, RecordBuf};
+pub use status::{ServerState, ServerStatus, Status};
 pub use time::{Instant, UnixTime};
+pub use why::{ServerName, Why};

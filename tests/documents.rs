@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// Each document, the source that shows it in the API documentation, and whether that is beside the document's own.
-const PAGES: [(&str, &str); 8] = [
+const PAGES: [(&str, &str); 10] = [
     ("README.md", "src/lib.rs"),
     ("CONTRIBUTING.md", "src/docs.rs"),
     ("docs/configuration.md", "src/docs.rs"),
@@ -14,6 +14,8 @@ const PAGES: [(&str, &str); 8] = [
     ("docs/design.md", "src/docs.rs"),
     ("docs/tool.md", "src/docs.rs"),
     ("docs/hosts.md", "src/docs.rs"),
+    ("docs/errors.md", "src/docs.rs"),
+    ("docs/observing.md", "src/docs.rs"),
 ];
 
 fn read(path: &str) -> String {

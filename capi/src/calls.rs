@@ -1,16 +1,14 @@
 //! The functions.
 
-use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
-use core::fmt::Display;
+use core::fmt::{self, Display, Write};
 use core::time::Duration;
 
 use milena::{
-    Cause, Config, ConnId, DeliveryErrorKind, ErrorCode, Event, Header, Input, Instant, Output, Part, Producer, Record,
-    SendError, Token, TopicIndex, UnixTime, parse_properties,
+    Cause, Config, ConfigError, ConnId, DeliveryErrorKind, ErrorCode, Event, Header, Input, Instant, Output, Part,
+    Producer, PropertiesError, Record, SendError, Token, TopicIndex, UnixTime, parse_properties,
 };
 
 use crate::table::{self, Entry};
@@ -53,39 +51,74 @@ pub unsafe extern "C" fn milena_new(
     error: *mut c_char,
     error_room: usize,
 ) -> milena_result {
-    let made = table::guard(|| {
-        let to = unsafe { place(handle) }.map_err(|it| (it, "handle is null".to_string()))?;
+    let made: Option<Result<(), Unmade>> = table::guard(|| {
+        let to = unsafe { place(handle) }.map_err(|it| Unmade::Argument(it, "handle is null"))?;
         to.write(0);
-        let seed = unsafe { slice(seed, 32) }.map_err(|it| (it, "the seed is null".to_string()))?;
-        let seed = seed.ok_or_else(|| (MILENA_NULL, "the seed is null".to_string()))?;
-        let seed = seed.try_into().map_err(|_| (MILENA_BUG, String::new()))?;
+        let seed = unsafe { slice(seed, 32) }.map_err(|it| Unmade::Argument(it, "the seed is null"))?;
+        let seed = seed.ok_or(Unmade::Argument(MILENA_NULL, "the seed is null"))?;
+        let seed = seed.try_into().map_err(|_| Unmade::Argument(MILENA_BUG, ""))?;
         let options = unsafe { text(options, options_len) };
-        let options = options.map_err(|it| (it, "the options are null or no UTF-8".to_string()))?;
-        let config = configure(options).map_err(|words| (MILENA_CONFIG, words))?;
+        let options = options.map_err(|it| Unmade::Argument(it, "the options are null or no UTF-8"))?;
+        let config = configure(options)?;
+        let (room, words) = table::room().ok_or(Unmade::Argument(MILENA_NO_MEMORY, NO_MEMORY))?;
         let unix = (time_of_day >= 0).then(|| UnixTime::from_millis(time_of_day));
         let producer = Producer::new(Instant::from_nanos(now), unix, config, seed);
-        let handle = table::insert(Box::new(Entry::new(producer)))
-            .map_err(|it| (it, "there are too many producers, or there is no memory".to_string()))?;
+        let handle = table::insert(room, Entry::new(producer, words)).map_err(|it| match it {
+            MILENA_TOO_MANY => Unmade::Argument(it, "there are too many producers"),
+            it => Unmade::Argument(it, NO_MEMORY),
+        })?;
         to.write(handle);
         Ok(())
     });
     match made {
         Some(Ok(())) => MILENA_OK,
-        Some(Err((result, words))) => {
-            unsafe { copy(&words, error, error_room) };
-            result
+        Some(Err(why)) => {
+            unsafe { copy(&why, error, error_room) };
+            why.result()
         }
         None => MILENA_BUG,
     }
 }
 
-fn configure(text: &str) -> Result<Config, String> {
-    let pairs = parse_properties(text).map_err(|error| error.to_string())?;
-    let config = Config::from_properties(pairs).map_err(|error| error.to_string())?;
+const NO_MEMORY: &str = "no memory for a producer; give it a larger heap";
+
+/// Why there is no producer. It takes no memory to say so, for there may be none.
+enum Unmade {
+    Argument(milena_result, &'static str),
+    Properties(PropertiesError),
+    Config(ConfigError),
+    Part(&'static str),
+}
+
+impl Unmade {
+    fn result(&self) -> milena_result {
+        match self {
+            Self::Argument(result, _) => *result,
+            Self::Properties(error) if error.lacks_memory() => MILENA_NO_MEMORY,
+            Self::Config(ConfigError::NoMemory { .. }) => MILENA_NO_MEMORY,
+            Self::Properties(_) | Self::Config(_) | Self::Part(_) => MILENA_CONFIG,
+        }
+    }
+}
+
+impl Display for Unmade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument(_, words) => f.write_str(words),
+            Self::Properties(error) => error.fmt(f),
+            Self::Config(error) => error.fmt(f),
+            Self::Part(option) => write!(f, "{option} asks for code of the application, which can't be given here"),
+        }
+    }
+}
+
+fn configure(text: &str) -> Result<Config, Unmade> {
+    let pairs = parse_properties(text).map_err(Unmade::Properties)?;
+    let config = Config::from_properties(pairs).map_err(Unmade::Config)?;
     // Tokens come by MILENA_TOKEN, and TLS is the host's: it opens the streams.
     let missing = |(part, _): &(Part, &str)| !matches!(part, Part::TokenProvider | Part::TlsConfig);
     match config.parts().into_iter().find(missing) {
-        Some((_, option)) => Err(format!("{option} asks for code of the application, which can't be given here")),
+        Some((_, option)) => Err(Unmade::Part(option)),
         None => Ok(config),
     }
 }
@@ -166,11 +199,18 @@ pub(crate) fn refused(entry: &mut Entry, error: &SendError) -> milena_result {
     refusal(error)
 }
 
-/// Puts words in place of others.
+/// Puts words in place of others, as far as there is memory for them.
 fn say(to: &mut String, words: &dyn Display) {
-    use core::fmt::Write;
+    struct Careful<'a>(&'a mut String);
+    impl Write for Careful<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+            self.0.push_str(text);
+            Ok(())
+        }
+    }
     to.clear();
-    let _ = write!(to, "{words}");
+    let _ = write!(Careful(to), "{words}");
 }
 
 /// Asks for a topic, so that a first record finds it known. MILENA_TOPIC_READY or MILENA_TOPIC_FAILED follows with the number that
@@ -537,7 +577,9 @@ fn event_told(entry: &mut Entry, event: Event) -> milena_output {
             ..nothing(MILENA_THROTTLED)
         },
         Event::Closed => nothing(MILENA_CLOSED),
-        other => with_text(entry, &format!("{other:?}"), MILENA_OTHER),
+        // Without `std`, on machines with little flash, it has no words: those would take 7 KiB.
+        _ if !cfg!(feature = "std") => nothing(MILENA_OTHER),
+        other => with_text(entry, &format_args!("{other:?}"), MILENA_OTHER),
     }
 }
 
@@ -626,7 +668,7 @@ pub unsafe extern "C" fn milena_last_error(
         if words.is_null() && room > 0 {
             return Err(MILENA_NULL);
         }
-        unsafe { copy(&entry.error, words, room) };
+        unsafe { copy(&entry.error.as_str(), words, room) };
         if !len.is_null() {
             unsafe { place(len) }?.write(entry.error.len());
         }

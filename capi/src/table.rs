@@ -20,8 +20,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(producer: Producer) -> Self {
-        Self { producer, host: String::new(), text: String::new(), error: String::new() }
+    pub(crate) fn new(producer: Producer, error: String) -> Self {
+        Self { producer, host: String::new(), text: String::new(), error }
     }
 }
 
@@ -61,7 +61,7 @@ impl Table {
             Some(place) => place,
             None if self.slots.len() == MOST => return Err(MILENA_TOO_MANY),
             None => {
-                self.slots.try_reserve(1).map_err(|_| MILENA_NO_MEMORY)?;
+                self.slots.try_reserve_exact(1).map_err(|_| MILENA_NO_MEMORY)?;
                 self.slots.push(Slot { generation: 0, content: Content::Free });
                 self.slots.len() - 1
             }
@@ -113,8 +113,22 @@ fn with<T>(what: impl FnOnce(&mut Table) -> T) -> T {
     critical_section::with(|section| what(&mut TABLE.borrow_ref_mut(section)))
 }
 
-/// A new producer gets its handle.
-pub(crate) fn insert(entry: Box<Entry>) -> Result<milena_handle, milena_result> {
+/// Words for an error take so many bytes, where they say that memory lacks.
+const WORDS: usize = 128;
+
+/// Room for a producer, and for such words, if there is memory for it.
+pub(crate) fn room() -> Option<(Vec<Entry>, String)> {
+    let (mut room, mut words) = (Vec::new(), String::new());
+    room.try_reserve_exact(1).ok()?;
+    words.try_reserve_exact(WORDS).ok()?;
+    Some((room, words))
+}
+
+/// A new producer gets its handle; `room` has room for one.
+pub(crate) fn insert(mut room: Vec<Entry>, entry: Entry) -> Result<milena_handle, milena_result> {
+    room.push(entry);
+    // What one entry of a slice lies in is as if it were alone there.
+    let entry = unsafe { Box::from_raw(Box::into_raw(room.into_boxed_slice()).cast::<Entry>()) };
     with(|table| table.insert(entry))
 }
 

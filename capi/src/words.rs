@@ -1,6 +1,7 @@
 //! From pointers to what they point to, and back.
 
 use core::ffi::c_char;
+use core::fmt::{self, Display, Write};
 
 use milena::SendError;
 
@@ -70,19 +71,31 @@ pub(crate) unsafe fn place<'a, T>(to: *mut T) -> Result<&'a mut core::mem::Maybe
     Ok(unsafe { &mut *to.cast() })
 }
 
-/// Copies a text, with a NUL behind it, as far as there is room.
+/// Writes words, with a NUL behind them, as far as there is room: cut within a character if need be.
 ///
 /// # Safety
 /// There has to be room for `room` bytes.
-pub(crate) unsafe fn copy(text: &str, to: *mut c_char, room: usize) {
+pub(crate) unsafe fn copy(words: &dyn Display, to: *mut c_char, room: usize) {
+    struct Cut {
+        to: *mut c_char,
+        left: usize,
+    }
+    impl Write for Cut {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let len = text.len().min(self.left);
+            // There is room for so many bytes, the caller says.
+            unsafe { core::ptr::copy_nonoverlapping(text.as_ptr().cast(), self.to, len) };
+            self.to = unsafe { self.to.add(len) };
+            self.left -= len;
+            Ok(())
+        }
+    }
     if to.is_null() || room == 0 {
         return;
     }
-    let len = text.len().min(room - 1);
-    unsafe {
-        core::ptr::copy_nonoverlapping(text.as_ptr().cast(), to, len);
-        to.add(len).write(0);
-    }
+    let mut cut = Cut { to, left: room - 1 };
+    let _ = write!(cut, "{words}");
+    unsafe { cut.to.write(0) };
 }
 
 /// The number for a refused record.

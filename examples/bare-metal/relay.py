@@ -6,7 +6,8 @@
 Runs COMMAND, in which each {} stands for the port to which the UART is to be connected. A frame, both ways: its kind, a zero, the
 length of what follows (16 bits), the stream's number (32 bits), little endian, and that many bytes. From the device: C (open
 HOST:PORT), D (data), X (close); to it: O (open), D, X. QEMU's own `reconnect=` does not do: a UART has no carrier, so the device
-would not learn that its stream is another one, and one UART would be one stream. --corrupt N changes a byte of each N.
+would not learn that its stream is another one, and one UART would be one stream. --corrupt N changes a byte of each N on the way out, and
+says at the end how many. (Not on the way in: an error code that damage made can't be told from one that was meant.)
 """
 import os
 import selectors
@@ -25,16 +26,17 @@ listener.settimeout(20)
 uart = listener.accept()[0]
 poll = selectors.DefaultSelector()
 poll.register(uart, selectors.EVENT_READ, None)
-streams, passed, pending = {}, 0, b""
+streams, passed, changed, pending = {}, 0, 0, b""
 
 
 def damaged(data):
-    global passed
+    global passed, changed
     data = bytearray(data)
     if corrupt:
         for place in range(-passed % corrupt, len(data), corrupt):
             if passed + place:
                 data[place] ^= 0x10
+                changed += 1
         passed += len(data)
     return bytes(data)
 
@@ -88,9 +90,12 @@ try:
                     kind, data, pending = pending[:1], pending[8 : 8 + length], pending[8 + length :]
                     do(kind, number, data)
             elif key.data in streams and data:
-                say(b"D", key.data, damaged(data))
+                say(b"D", key.data, data)
             elif key.data in streams:
                 end(key.data, True)
 except (EOFError, OSError):
     pass
-sys.exit(program.wait())
+status = program.wait()
+if corrupt:
+    print(f"{changed} bytes damaged", flush=True)
+sys.exit(status)

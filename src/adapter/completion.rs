@@ -151,7 +151,7 @@ impl Completion {
     /// The driver is gone: what has no outcome yet will have none from the machine.
     pub(super) fn abandon(self: &Arc<Self>) {
         let kind = DeliveryErrorKind::Aborted;
-        let error = DeliveryError { kind, message: None, possibly_written: true, attempts: 0 };
+        let error = DeliveryError { possibly_written: true, ..DeliveryError::new(kind) };
         let gaps = self.lock().gaps();
         for records in gaps {
             Resolved { completion: Arc::clone(self), records, outcome: Err(error.clone()) }.tell();

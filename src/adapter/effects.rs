@@ -1,4 +1,4 @@
-//! What has to be done once the machine's lock is released, in the order in which applications may rely on it: callbacks and
+//! What has to be done once the machine's lock is released, in the order in which applications may rely on it: the observer; callbacks and
 //! interceptors of each record, then whoever waits for that record; after all of them whoever waits in `flush`; at the end
 //! whoever waits for metadata, memory or the end of the producer.
 
@@ -7,19 +7,20 @@ use alloc::vec::Vec;
 
 use super::completion::{Completion, Resolved};
 use super::line::Ticket;
-use super::waiter::{Flush, Listing, Waiter};
+use super::observer::Observations;
+use super::waiter::{Flush, Waiter};
 use crate::planted::planted;
 use crate::producer::Over;
 
 /// Things to do without the lock. Dropping does them: nobody is to wait for ever because a driver was.
 #[derive(Default)]
 pub(super) struct Effects {
+    pub(super) observations: Observations,
     pub(super) resolved: Vec<Resolved>,
     /// Batches of which nothing more will be heard.
     pub(super) abandoned: Vec<Arc<Completion>>,
     /// With the number of records that failed.
     pub(super) flushes: Vec<(Arc<Flush>, u64)>,
-    pub(super) listings: Vec<Arc<Listing>>,
     pub(super) waiters: Vec<Arc<Waiter>>,
     pub(super) memory: Vec<Arc<Ticket>>,
     /// To be dropped without the lock.
@@ -31,6 +32,7 @@ impl Effects {
         if planted("waiters-before-callbacks") {
             self.flushes.drain(..).for_each(|(flush, failed)| flush.end(failed));
         }
+        self.observations.tell();
         for resolved in self.resolved.drain(..) {
             resolved.tell();
         }
@@ -39,9 +41,6 @@ impl Effects {
         }
         for (flush, failed) in self.flushes.drain(..) {
             flush.end(failed);
-        }
-        for listing in self.listings.drain(..) {
-            listing.waiter.raise();
         }
         for waiter in self.waiters.drain(..) {
             waiter.raise();

@@ -21,15 +21,17 @@ use super::error::Error;
 use super::holds::{Holds, LockHolds};
 use super::interceptor::Interceptors;
 use super::line::{Line, Sender, Ticket};
+use super::observer::{Observation, Observer};
 use super::setup::{Setup, SetupError};
 use super::tokens::Tokens;
-use super::waiter::{Closing, Flush, Listing, Wait, Waiter};
+use super::waiter::{Asked, Closing, Flush, Wait, Waiter};
 use crate::config::{Acks, SecurityProtocol};
 use crate::error::{ErrorCode, SendError};
-use crate::event::{Event, Input, Output, PartitionInfo};
+use crate::event::{Event, Input, Output, PartitionInfo, TopicListing};
 use crate::ids::{FlushId, TopicIndex};
 use crate::producer::{Producer, Stats};
 use crate::record::Record;
+use crate::status::Status;
 use crate::time::Instant;
 
 /// How often the time of day is looked at again, so that timestamps follow it.
@@ -83,7 +85,9 @@ struct State {
     /// By topic index.
     names: Vec<Option<Arc<str>>>,
     topics: BTreeMap<TopicIndex, Vec<Arc<Waiter>>>,
-    listings: Vec<Arc<Listing>>,
+    listings: Vec<Arc<Asked<Vec<TopicListing>>>>,
+    pings: Vec<Arc<Asked<Duration>>>,
+    observer: Option<Arc<dyn Observer>>,
     memory: Line,
     /// Whether those in line for memory are to be looked at.
     memory_back: bool,
@@ -160,7 +164,7 @@ impl Engine {
         let tls = Mutex::new(setup.tls_config()?);
         #[cfg(not(feature = "tls"))]
         setup.check_tls()?;
-        let Setup { mut config, partitioner, mechanism, tokens, interceptors, measure_lock, .. } = setup;
+        let Setup { mut config, partitioner, mechanism, tokens, interceptors, observer, measure_lock, .. } = setup;
         let clock = Clock::start();
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let jobs = *config.jobs.get_or_insert_with(|| cores().min(MOST_JOBS));
@@ -168,6 +172,7 @@ impl Engine {
         let memory_goal = (config.buffer_memory() / GOAL.0).min(GOAL.1);
         let mut producer = Producer::new(clock.now(), Some(clock::time_of_day()), config, clock::seed()?);
         producer.authenticate_by_jobs();
+        producer.observe(observer.is_some());
         if let Some(partitioner) = partitioner {
             producer.set_partitioner(partitioner);
         }
@@ -180,6 +185,8 @@ impl Engine {
             names: Vec::new(),
             topics: BTreeMap::new(),
             listings: Vec::new(),
+            pings: Vec::new(),
+            observer,
             memory: Line::default(),
             memory_back: false,
             memory_goal,
@@ -355,8 +362,9 @@ impl Engine {
         let mut state = self.lock();
         let (released, wake) = match wait {
             Wait::Memory(ticket) => state.after_sending(now, Some(ticket), false),
-            Wait::Listing(listing) => {
-                state.listings.retain(|other| !Arc::ptr_eq(other, listing));
+            Wait::Asked(waiter) => {
+                state.listings.retain(|other| !Arc::ptr_eq(&other.waiter, waiter));
+                state.pings.retain(|other| !Arc::ptr_eq(&other.waiter, waiter));
                 (Vec::new(), None)
             }
             Wait::Topic(topic, waiter) => {
@@ -378,10 +386,11 @@ impl Engine {
             return Error::Gone { why: why.clone() };
         }
         let after = self.max_block;
-        let why = || state.idle_driver(now).or_else(|| state.producer.trouble());
+        let why = || state.idle_driver(now).or_else(|| Some(state.producer.why_unasked(now)?.to_string()));
+        let full = || state.idle_driver(now).or_else(|| Some(state.producer.why_full(now)?.to_string()));
         match wait {
-            Wait::Memory(_) => Error::BufferFull { after, why: why() },
-            Wait::Listing(_) => Error::NoMetadata { after, why: why() },
+            Wait::Memory(_) => Error::BufferFull { after, why: full() },
+            Wait::Asked(_) => Error::NoMetadata { after, why: why() },
             Wait::Topic(index, _) => {
                 let said =
                     state.producer.topic_error(*index).map(|code: ErrorCode| std::format!("the cluster says {code}"));
@@ -416,16 +425,40 @@ impl Engine {
     }
 
     /// Asks for the list of topics.
-    pub(super) fn list_topics(&self) -> Result<Arc<Listing>, Error> {
+    pub(super) fn list_topics(&self) -> Result<Arc<Asked<Vec<TopicListing>>>, Error> {
+        self.ask(Producer::list_topics, |state| &mut state.listings)
+    }
+
+    /// Asks whether a server is there.
+    pub(super) fn ping(&self) -> Result<Arc<Asked<Duration>>, Error> {
+        self.ask(Producer::ping, |state| &mut state.pings)
+    }
+
+    fn ask<T>(
+        &self,
+        what: impl FnOnce(&mut Producer, Instant) -> Result<(), SendError>,
+        who: impl FnOnce(&mut State) -> &mut Vec<Arc<Asked<T>>>,
+    ) -> Result<Arc<Asked<T>>, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
-        state.producer.list_topics(now).map_err(|error| state.error(error))?;
-        let listing = Arc::new(Listing::default());
-        state.listings.push(Arc::clone(&listing));
+        what(&mut state.producer, now).map_err(|error| state.error(error))?;
+        let asked = Arc::new(Asked::default());
+        who(&mut state).push(Arc::clone(&asked));
         let wake = state.wake(now);
         drop(state);
         finish(Vec::new(), wake);
-        Ok(listing)
+        Ok(asked)
+    }
+
+    /// The error for servers of which none answered in time.
+    pub(super) fn no_pong(&self, error: Error, after: Duration) -> Error {
+        if !matches!(error, Error::NoMetadata { .. }) {
+            return error;
+        }
+        let now = self.clock.now();
+        let state = self.lock();
+        let why = || Some(state.producer.why_unasked(now)?.to_string());
+        Error::NoMetadata { after, why: state.idle_driver(now).or_else(why) }
     }
 
     /// Begins a flush.
@@ -523,6 +556,12 @@ impl Engine {
     /// The machine's counters.
     pub(super) fn stats(&self) -> Stats {
         self.lock().producer.stats()
+    }
+
+    /// How the producer is.
+    pub(super) fn status(&self) -> Status {
+        let now = self.clock.now();
+        self.lock().producer.status(now)
     }
 
     /// The brokers that are known.
@@ -843,7 +882,8 @@ impl State {
 
     /// Whoever waits for metadata looks again.
     fn release_metadata(&mut self, effects: &mut Effects) {
-        effects.listings.append(&mut self.listings);
+        effects.waiters.extend(self.listings.drain(..).map(|asked| Arc::clone(&asked.waiter)));
+        effects.waiters.extend(self.pings.drain(..).map(|asked| Arc::clone(&asked.waiter)));
         effects.waiters.extend(core::mem::take(&mut self.topics).into_values().flatten());
     }
 
@@ -856,6 +896,10 @@ impl State {
     fn event(&mut self, event: Event, effects: &mut Effects) {
         match event {
             Event::Delivered(delivery) => {
+                if let (Err(error), true) = (&delivery.outcome, self.observer.is_some()) {
+                    let records = delivery.records.len() as u32;
+                    self.observed(Observation::NotDelivered { records, error: error.clone() }, effects);
+                }
                 if let Some(Some(completion)) = self.completions.get(delivery.batch.slot()) {
                     let (completion, records, outcome) = (Arc::clone(completion), delivery.records, delivery.outcome);
                     effects.resolved.push(Resolved { completion, records, outcome });
@@ -869,15 +913,21 @@ impl State {
             }
             Event::TopicsListed(topics) => {
                 for listing in &self.listings {
-                    listing.answer(Ok(topics.clone()));
+                    listing.set(Ok(topics.clone()));
                 }
-                effects.listings.append(&mut self.listings);
+                effects.waiters.extend(self.listings.drain(..).map(|asked| Arc::clone(&asked.waiter)));
             }
             Event::TopicsNotListed(error) => {
                 for listing in &self.listings {
-                    listing.answer(Err(error.to_string()));
+                    listing.set(Err(error.to_string()));
                 }
-                effects.listings.append(&mut self.listings);
+                effects.waiters.extend(self.listings.drain(..).map(|asked| Arc::clone(&asked.waiter)));
+            }
+            Event::Pong { round_trip } => {
+                for ping in &self.pings {
+                    ping.set(Ok(round_trip));
+                }
+                effects.waiters.extend(self.pings.drain(..).map(|asked| Arc::clone(&asked.waiter)));
             }
             Event::Writable { .. } => self.memory_back = true,
             Event::Closed => {
@@ -886,9 +936,36 @@ impl State {
                 }
                 self.release_all(effects);
             }
-            Event::Fatal(_) => self.release_all(effects),
-            Event::AccessDenied(_) => self.release_metadata(effects),
-            Event::ConnectionFailed { .. } | Event::Throttled { .. } => {}
+            Event::Fatal(error) => {
+                self.observed(Observation::Fatal { error }, effects);
+                self.release_all(effects);
+            }
+            Event::AccessDenied(error) => {
+                self.observed(Observation::AccessDenied { error }, effects);
+                self.release_metadata(effects);
+            }
+            Event::ConnectionFailed { host, port, error, .. } => {
+                self.observed(Observation::ConnectionFailed { host, port, error }, effects);
+            }
+            Event::Throttled { node, pause } => self.observed(Observation::Throttled { node, pause }, effects),
+            Event::Connected { server, .. } => self.observed(Observation::Connected { server }, effects),
+            Event::Retried { topic, partition, code, attempt, records } => {
+                let topic = self.name(topic);
+                self.observed(Observation::Retried { topic, partition, code, attempt, records }, effects);
+            }
+            Event::LeaderMoved { topic, partition, leader } => {
+                let topic = self.name(topic);
+                self.observed(Observation::LeaderMoved { topic, partition, leader }, effects);
+            }
+            Event::ProducerIdChanged { producer_id, epoch } => {
+                self.observed(Observation::ProducerIdChanged { producer_id, epoch }, effects);
+            }
+        }
+    }
+
+    fn observed(&self, what: Observation, effects: &mut Effects) {
+        if let Some(observer) = &self.observer {
+            effects.observations.add(observer, what);
         }
     }
 }

@@ -69,6 +69,66 @@ pub enum Error {
     Cancelled,
 }
 
+impl Error {
+    /// Whether the same call may succeed later: what failed is time, memory, or a cluster that could not be reached. Records of
+    /// [`NotDelivered`](Self::NotDelivered) may be in the log already: see [`possibly_written`](Self::possibly_written).
+    pub const fn is_retriable(&self) -> bool {
+        match self {
+            Self::Send(error) => error.is_retriable(),
+            Self::NotDelivered(error) => error.is_retriable(),
+            Self::TopicUnknown { .. } | Self::NoMetadata { .. } | Self::BufferFull { .. } | Self::TimedOut(_) => true,
+            Self::InCallback | Self::Unfinished { .. } | Self::Gone { .. } | Self::Cancelled => false,
+        }
+    }
+
+    /// Whether the record may be in the log nevertheless. `false` is a promise: it is in no log, and sending it again can't double
+    /// it. Only of calls that send a record; where others waited for it in vain ([`TimedOut`](Self::TimedOut)), nobody knows yet.
+    pub const fn possibly_written(&self) -> bool {
+        match self {
+            Self::NotDelivered(error) => error.possibly_written,
+            Self::TimedOut(_) | Self::Unfinished { .. } | Self::Gone { .. } => true,
+            Self::Send(_)
+            | Self::TopicUnknown { .. }
+            | Self::NoMetadata { .. }
+            | Self::BufferFull { .. }
+            | Self::InCallback
+            | Self::Cancelled => false,
+        }
+    }
+
+    /// Whether the record, or the call, is what is wrong: the same will never succeed. (An HTTP service answers 4xx.)
+    pub const fn is_callers_fault(&self) -> bool {
+        match self {
+            Self::Send(error) => error.is_callers_fault(),
+            Self::NotDelivered(error) => error.is_callers_fault(),
+            Self::InCallback => true,
+            Self::TopicUnknown { .. }
+            | Self::NoMetadata { .. }
+            | Self::BufferFull { .. }
+            | Self::TimedOut(_)
+            | Self::Unfinished { .. }
+            | Self::Gone { .. }
+            | Self::Cancelled => false,
+        }
+    }
+
+    /// The topic that it is about, where that is known.
+    pub fn topic(&self) -> Option<&str> {
+        match self {
+            Self::TopicUnknown { topic, .. } => Some(topic),
+            Self::NotDelivered(error) => Some(&*error.topic).filter(|topic| !topic.is_empty()),
+            Self::Send(_)
+            | Self::NoMetadata { .. }
+            | Self::BufferFull { .. }
+            | Self::InCallback
+            | Self::TimedOut(_)
+            | Self::Unfinished { .. }
+            | Self::Gone { .. }
+            | Self::Cancelled => None,
+        }
+    }
+}
+
 /// Why sending many records ended early, and what was taken before that: those records are sent nevertheless.
 #[derive(Debug, ThisError)]
 #[error("{error} (after {} records were taken)", .accepted.len())]

@@ -1,6 +1,6 @@
 //! Sockets and clocks for the machine, each behind a feature. What they share: [`engine`] (the machine behind a lock, with
 //! its waiters), [`completion`] (who waits for a batch), [`line`] (who waits for memory), [`effects`] (what follows, in which
-//! order), [`tokens`] (a provider's), [`channel`] (one connection, with TLS or without), [`workers`]
+//! order), [`tokens`] (a provider's), [`observer`], [`channel`] (one connection, with TLS or without), [`workers`]
 //! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), [`holds`] (how long the lock is held), `mock` (no
 //! sockets at all), [`clock`], [`error`]; and, for those that give futures, [`task`].
 
@@ -15,6 +15,7 @@ mod interceptor;
 mod line;
 #[cfg(feature = "cluster")]
 mod mock;
+mod observer;
 mod setup;
 #[cfg(feature = "smol")]
 pub mod smol;
@@ -38,5 +39,6 @@ pub use holds::LockHolds;
 pub use interceptor::Interceptor;
 #[cfg(feature = "cluster")]
 pub use mock::Mock;
+pub use observer::{Observation, Observer};
 pub use setup::{Setup, SetupError, TokenProvider};
 pub use typed::{Typed, TypedError};

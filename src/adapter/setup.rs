@@ -10,6 +10,7 @@ use std::io;
 use thiserror::Error as ThisError;
 
 use super::interceptor::Interceptor;
+use super::observer::Observer;
 use crate::config::{Config, ConfigError, Part, Sasl};
 use crate::connection::sasl::SaslMechanism;
 use crate::connection::sasl::oauth::Token;
@@ -92,6 +93,7 @@ pub struct Setup {
     pub(super) mechanism: Option<Box<dyn SaslMechanism>>,
     pub(super) tokens: Option<Box<dyn TokenProvider>>,
     pub(super) interceptors: Vec<Arc<dyn Interceptor>>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) measure_lock: bool,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
@@ -112,6 +114,7 @@ impl Setup {
             mechanism: None,
             tokens: None,
             interceptors: Vec::new(),
+            observer: None,
             measure_lock: false,
             #[cfg(feature = "tls")]
             tls: None,
@@ -143,6 +146,13 @@ impl Setup {
     #[must_use]
     pub fn interceptor(mut self, interceptor: Arc<dyn Interceptor>) -> Self {
         self.interceptors.push(interceptor);
+        self
+    }
+
+    /// Is told what the producer goes through, in place of one that was given before.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 

@@ -2,12 +2,11 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::task::Waker;
+use core::time::Duration;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::line::Ticket;
-use crate::event::TopicListing;
 use crate::ids::TopicIndex;
 use crate::time::Instant;
 
@@ -39,7 +38,7 @@ impl Waiter {
 
     #[cfg(feature = "threads")]
     /// Waits for the flag and lowers it; false if `patience` ran out first.
-    pub(super) fn wait(&self, patience: core::time::Duration) -> bool {
+    pub(super) fn wait(&self, patience: Duration) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.raised.wait_timeout_while(state, patience, |state| !state.raised);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -78,22 +77,28 @@ impl Flush {
     }
 }
 
-/// A list of topics that someone waits for.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub(super) waiter: Waiter,
-    topics: Mutex<Option<Result<Vec<TopicListing>, String>>>,
+/// What someone asks any server, and waits for.
+#[derive(Debug)]
+pub(super) struct Asked<T> {
+    pub(super) waiter: Arc<Waiter>,
+    answer: Mutex<Option<Result<T, String>>>,
 }
 
-impl Listing {
-    /// The topics, or why there are none, once that came: then the wait is over.
-    pub(super) fn topics(&self) -> Option<Result<Vec<TopicListing>, String>> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner).take()
+impl<T> Default for Asked<T> {
+    fn default() -> Self {
+        Self { waiter: Arc::default(), answer: Mutex::new(None) }
+    }
+}
+
+impl<T> Asked<T> {
+    /// The answer, or why there is none, once that came: then the wait is over.
+    pub(super) fn answer(&self) -> Option<Result<T, String>> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// They came, or never will. The waiter is still to be raised, without the machine's lock.
-    pub(super) fn answer(&self, topics: Result<Vec<TopicListing>, String>) {
-        *self.topics.lock().unwrap_or_else(PoisonError::into_inner) = Some(topics);
+    /// It came, or never will. The waiter is still to be raised, without the machine's lock.
+    pub(super) fn set(&self, answer: Result<T, String>) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
 }
 
@@ -112,7 +117,7 @@ pub(super) struct Closing {
 #[derive(Clone, Debug)]
 pub(super) enum Wait {
     Topic(TopicIndex, Arc<Waiter>),
-    Listing(Arc<Listing>),
+    Asked(Arc<Waiter>),
     Memory(Arc<Ticket>),
 }
 
@@ -121,7 +126,7 @@ impl Wait {
     pub(super) fn ticket(&self) -> Option<&Arc<Ticket>> {
         match self {
             Self::Memory(ticket) => Some(ticket),
-            Self::Topic(..) | Self::Listing(_) => None,
+            Self::Topic(..) | Self::Asked(_) => None,
         }
     }
 
@@ -129,7 +134,7 @@ impl Wait {
         match self {
             Self::Topic(_, waiter) => waiter,
             Self::Memory(ticket) => &ticket.waiter,
-            Self::Listing(listing) => &listing.waiter,
+            Self::Asked(waiter) => waiter,
         }
     }
 }

@@ -52,6 +52,8 @@ pub(crate) const ENTRY: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Pool {
     capacity: usize,
+    /// Memory may lack before the capacity is used up: it is looked for each time.
+    small: bool,
     /// Bytes of chunks in use: in batches, or still held by a writer.
     used: usize,
     /// Bytes of the batches' entries.
@@ -71,6 +73,7 @@ impl Pool {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity,
+            small: memory::is_small(capacity),
             used: 0,
             entries: 0,
             idle: 0,
@@ -91,7 +94,7 @@ impl Pool {
             // What lies idle is no use if nothing is left to send it with.
             self.idle -= size;
             self.used += size;
-            if !memory::is_small(self.capacity) || self.make_room_for_records(0) {
+            if !self.small || self.make_room_for_records(0) {
                 return Some(idle);
             }
             drop(idle);
@@ -106,7 +109,17 @@ impl Pool {
 
     /// Gives memory that lies idle back to the allocator until that has so many bytes in one piece. Whether it has.
     pub(crate) fn make_room(&mut self, bytes: usize) -> bool {
-        while !memory::has(bytes) {
+        self.make_room_beside(bytes, 0)
+    }
+
+    /// As [`Pool::make_room`], with what has to stay free.
+    pub(crate) fn make_spare_room(&mut self, bytes: usize) -> bool {
+        self.make_room_beside(bytes, self.spare)
+    }
+
+    /// As [`Pool::make_room`], with `spare` in whatever pieces.
+    pub(crate) fn make_room_beside(&mut self, bytes: usize, spare: usize) -> bool {
+        while !memory::has_beside(bytes, spare) {
             if !self.drop_one_idle() {
                 return false;
             }
@@ -114,12 +127,22 @@ impl Pool {
         true
     }
 
-    /// As [`Pool::make_room`], for records: with what has to stay free. If there is not as much, all counts as used up until something
+    /// As [`Pool::make_spare_room`], for records. If there is not as much, all counts as used up until something
     /// comes back.
     pub(crate) fn make_room_for_records(&mut self, bytes: usize) -> bool {
-        let room = self.make_room(bytes + self.spare);
+        let room = self.make_spare_room(bytes);
         self.exhausted |= !room;
         room
+    }
+
+    /// Whether memory may lack before `buffer.memory` is used up.
+    pub(crate) fn is_small(&self) -> bool {
+        self.small
+    }
+
+    /// Whether requests may be as large as they like.
+    pub(crate) fn is_plentiful(&self) -> bool {
+        !self.small || memory::is_plentiful()
     }
 
     /// Whether nothing is in use: then nothing will come back.
@@ -162,8 +185,12 @@ impl Pool {
             drop(chunk.split_off(class.size()));
         }
         self.used -= class.size();
-        self.idle += class.size();
-        self.free[usize::from(class.0)].push(chunk);
+        let free = &mut self.free[usize::from(class.0)];
+        // Where there is no memory to remember it, it goes back to the allocator.
+        if free.try_reserve(1).is_ok() {
+            self.idle += class.size();
+            free.push(chunk);
+        }
     }
 
     /// Looks whether writers have let go of lent chunks: at most `limit` of them. Returns whether one came back.

@@ -13,10 +13,24 @@ use crate::config::options::{self, Entry, Kind, Support};
 use crate::config::{
     Acks, Config, ConfigError, Part, Property, Sasl, SecurityProtocol, TlsOptions, elsewhere, sasl, servers,
 };
+use crate::memory;
 use crate::producer::KeyPartitioner;
 
 /// Java's other partitioner.
 const ROUND_ROBIN: &str = "org.apache.kafka.clients.producer.RoundRobinPartitioner";
+
+/// What one option takes while it is read and checked, in bytes, besides its text.
+const OPTION: usize = 512 + 192 * size_of::<usize>();
+
+/// What it takes to put another entry into a table.
+fn table_for<T>(table: &Vec<T>) -> usize {
+    memory::to_grow(table, 4)
+}
+
+/// Checks that there is memory for something.
+fn look_for(bytes: usize) -> Result<(), ConfigError> {
+    if memory::has(bytes) { Ok(()) } else { Err(ConfigError::NoMemory { needed: bytes }) }
+}
 
 /// What is written at once is a bounded number of segments.
 const BATCHES_A_REQUEST: usize = 512;
@@ -26,6 +40,8 @@ const BATCHES_A_REQUEST: usize = 512;
 pub struct ConfigBuilder {
     pairs: Vec<Property>,
     typed: Typed,
+    /// There was no memory for one of the options.
+    lacks: bool,
 }
 
 /// What was given as it is, and not as text. It comes before what texts say.
@@ -51,7 +67,7 @@ macro_rules! setters {
             #[must_use]
             pub fn $method(mut self, value: $type) -> Self {
                 let text: fn($type) -> String = $text;
-                self.pairs.push(($name, text(value)).into());
+                self.give(($name, text(value)));
                 self
             }
         )*
@@ -76,7 +92,14 @@ impl ConfigBuilder {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn from_properties(pairs: impl IntoIterator<Item = impl Into<Property>>) -> Self {
-        Self { pairs: Vec::new(), typed: Typed::default() }.properties(pairs)
+        Self { pairs: Vec::new(), typed: Typed::default(), lacks: false }.properties(pairs)
+    }
+
+    fn give(&mut self, pair: impl Into<Property>) {
+        self.lacks |= !memory::has(OPTION + table_for(&self.pairs));
+        if !self.lacks {
+            self.pairs.push(pair.into());
+        }
     }
 
     setters! {
@@ -156,7 +179,7 @@ impl ConfigBuilder {
     /// Any option by its name, as in a properties file. A later value replaces an earlier one.
     #[must_use]
     pub fn option(mut self, name: &str, value: &str) -> Self {
-        self.pairs.push((name, value).into());
+        self.give((name, value));
         self
     }
 
@@ -164,7 +187,7 @@ impl ConfigBuilder {
     /// given before.
     #[must_use]
     pub fn properties(mut self, pairs: impl IntoIterator<Item = impl Into<Property>>) -> Self {
-        self.pairs.extend(pairs.into_iter().map(Into::into));
+        pairs.into_iter().for_each(|pair| self.give(pair));
         self
     }
 
@@ -186,7 +209,12 @@ impl ConfigBuilder {
     }
 
     fn read(self, reading: Reading) -> Result<(Config, Vec<LeftOut>), ConfigError> {
-        let Taken { given, left_out, mut errors, wrong } = Given::from_pairs(self.pairs, reading);
+        if self.lacks {
+            return Err(ConfigError::NoMemory { needed: memory::PRODUCER });
+        }
+        let Taken { given, left_out, mut errors, wrong } = Given::from_pairs(self.pairs, reading)?;
+        // Names of servers are there three times.
+        look_for(memory::PRODUCER + 4 * given.texts.values().map(String::len).sum::<usize>())?;
         match given.config(self.typed) {
             Ok(config) if errors.is_empty() => return Ok((config, left_out)),
             Ok(_) => {}
@@ -263,7 +291,7 @@ struct Taken {
 
 impl Given {
     /// Takes the last value of each name.
-    fn from_pairs(pairs: Vec<Property>, reading: Reading) -> Taken {
+    fn from_pairs(pairs: Vec<Property>, reading: Reading) -> Result<Taken, ConfigError> {
         let mut last: Vec<Property> = Vec::new();
         let mut places: BTreeMap<String, usize> = BTreeMap::new();
         for mut pair in pairs {
@@ -274,6 +302,7 @@ impl Given {
             match places.get(&pair.name) {
                 Some(place) => last[*place] = pair,
                 None => {
+                    look_for(OPTION + table_for(&last) + pair.name.len())?;
                     places.insert(pair.name.clone(), last.len());
                     last.push(pair);
                 }
@@ -299,6 +328,7 @@ impl Given {
             if name == "sasl.password" && both {
                 continue; // one answer for the two
             }
+            look_for(OPTION + table_for(&taken.errors) + 2 * (name.len() + value.len()))?;
             match taken.given.take(name, value, mechanism, reading) {
                 Ok(None) => {}
                 Ok(Some(why)) => taken.left_out.push(LeftOut { option: name.clone(), line: *line, why }),
@@ -315,7 +345,7 @@ impl Given {
         }
         // What was carried over from another client's option was not wrong.
         taken.wrong.retain(|option| !taken.given.texts.contains_key(&**option));
-        taken
+        Ok(taken)
     }
 
     /// The error with the lines of those options that it names.
@@ -687,7 +717,7 @@ pub(super) mod tests {
 
     /// The texts that are kept of options, or why they are not taken.
     pub(crate) fn texts(pairs: &[(&str, &str)]) -> Result<BTreeMap<&'static str, String>, ConfigError> {
-        let taken = Given::from_pairs(pairs.iter().copied().map(Into::into).collect(), Reading::Strict);
+        let taken = Given::from_pairs(pairs.iter().copied().map(Into::into).collect(), Reading::Strict)?;
         if taken.errors.is_empty() { Ok(taken.given.texts) } else { Err(ConfigError::of(taken.errors)) }
     }
 

@@ -66,6 +66,12 @@ pub enum ConfigError {
         /// Why, and what to do.
         why: String,
     },
+    /// The allocator has not so much memory.
+    #[error("no memory for a producer: {needed} bytes are needed to begin with; give it a larger heap")]
+    NoMemory {
+        /// Bytes that it lacks, in one piece.
+        needed: usize,
+    },
     /// One of these, about what stood in these lines of a text that [`parse_properties`](crate::parse_properties) read.
     #[error("{}{error}", Places(.lines))]
     At {

@@ -49,7 +49,12 @@ pub(crate) struct Entry {
 }
 
 const fn built(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Entry {
-    Entry { name, kind, default, support: Support::Built, about }
+    Entry { name, kind, default, support: Support::Built, about: told(about) }
+}
+
+/// Without `std`, on machines with little flash, what options are good for is left to the documentation.
+const fn told(about: &'static str) -> &'static str {
+    if cfg!(any(feature = "std", test)) { about } else { "" }
 }
 
 const fn ignored(
@@ -58,7 +63,7 @@ const fn ignored(
     taken: &'static [&'static str],
     about: &'static str,
 ) -> Entry {
-    Entry { name, kind: Kind::Text, default, support: Support::Ignored(taken), about }
+    Entry { name, kind: Kind::Text, default, support: Support::Ignored(taken), about: told(about) }
 }
 
 const fn missing(name: &'static str, default: &'static str, instead: &'static str) -> Entry {

@@ -1,5 +1,6 @@
 //! The text of a Java properties file, read as `java.util.Properties.load(Reader)` does.
 
+use alloc::collections::TryReserveError;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -15,9 +16,21 @@ pub struct PropertiesError {
 enum What {
     BadEscape,
     LoneSurrogate,
+    NoMemory,
+}
+
+impl From<TryReserveError> for What {
+    fn from(_: TryReserveError) -> Self {
+        Self::NoMemory
+    }
 }
 
 impl PropertiesError {
+    /// Whether there was no memory for what was read.
+    pub fn lacks_memory(&self) -> bool {
+        self.what == What::NoMemory
+    }
+
     /// The line, counted from 1.
     pub fn line(&self) -> usize {
         self.line
@@ -34,6 +47,7 @@ impl fmt::Display for PropertiesError {
                 "\\u with one half of a character: those beyond FFFF are written as two, the first from D800 to DBFF, the \
                  second from DC00 to DFFF"
             }
+            What::NoMemory => "there is no memory to read it into; give it a larger heap",
         };
         write!(f, "line {} of the properties: {what}", self.line)
     }
@@ -88,13 +102,14 @@ impl<N: Into<String>, V: Into<String>> From<(N, V)> for Property {
 /// ```
 ///
 /// # Errors
-/// If `\u` is not followed by four hexadecimal digits (an error in Java too), or by half a surrogate pair, which no Rust text
-/// can hold.
+/// If there is no memory for what is read; if `\u` is not followed by four hexadecimal digits (an error in Java too), or by half a
+/// surrogate pair, which no Rust text can hold.
 pub fn parse_properties(text: &str) -> Result<Vec<Property>, PropertiesError> {
     let mut lines = Lines { chars: text.chars().peekable(), line: 1 };
     let mut pairs = Vec::new();
-    while let Some(line) = lines.next_logical() {
+    while let Some(line) = lines.next_logical()? {
         let (name, value) = split(&line);
+        pairs.try_reserve(1).map_err(|error| PropertiesError { line: lines.line, what: error.into() })?;
         let (name, value) = (unescape(name)?, unescape(value)?);
         pairs.push(Property { name, value, line: line.first().map(|(_, place)| *place) });
     }
@@ -119,7 +134,7 @@ impl Lines<'_> {
     }
 
     /// Lines that continue each other, without comments, empty lines, and white space at their beginnings.
-    fn next_logical(&mut self) -> Option<Vec<Placed>> {
+    fn next_logical(&mut self) -> Result<Option<Vec<Placed>>, PropertiesError> {
         let mut line: Vec<Placed> = Vec::new();
         let (mut at_beginning, mut continues, mut escaped) = (true, false, false);
         while let Some((c, place)) = self.next() {
@@ -133,6 +148,7 @@ impl Lines<'_> {
                 while self.next().is_some_and(|(c, _)| !is_end(c)) {}
                 at_beginning = true;
             } else if !is_end(c) {
+                line.try_reserve(1).map_err(|error| PropertiesError { line: place, what: error.into() })?;
                 line.push((c, place));
                 escaped = c == '\\' && !escaped;
             } else if line.is_empty() {
@@ -148,12 +164,12 @@ impl Lines<'_> {
             }
         }
         if line.is_empty() {
-            return None;
+            return Ok(None);
         }
         if escaped {
             line.pop(); // the end of the text: nothing continues it
         }
-        Some(line)
+        Ok(Some(line))
     }
 }
 
@@ -184,7 +200,11 @@ fn split(line: &[Placed]) -> (&[Placed], &[Placed]) {
 
 fn unescape(text: &[Placed]) -> Result<String, PropertiesError> {
     let mut chars = text.iter().copied();
-    let mut out = String::with_capacity(text.len());
+    let mut out = String::new();
+    // An escape is as long as the character that it stands for, or longer.
+    let bytes = text.iter().map(|(c, _)| c.len_utf8()).sum();
+    let line = text.first().map_or(0, |(_, line)| *line);
+    out.try_reserve_exact(bytes).map_err(|error| PropertiesError { line, what: error.into() })?;
     while let Some((c, line)) = chars.next() {
         if c != '\\' {
             out.push(c);

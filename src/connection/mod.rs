@@ -75,7 +75,7 @@ pub(crate) struct Request {
     pub(crate) size: usize,
     end: u64,
     /// When its last byte was written.
-    written: Option<Instant>,
+    pub(crate) written: Option<Instant>,
     /// How long it may stay unanswered.
     timeout: Duration,
     /// For Produce: what it carries, in the order of the request.
@@ -91,6 +91,8 @@ pub(crate) enum RequestKind {
     Metadata,
     /// Metadata of all topics.
     TopicList,
+    /// Whether anybody is there: the versions once more.
+    Ping,
     /// A producer id.
     InitProducerId,
     /// Which mechanism.
@@ -148,6 +150,10 @@ pub(crate) struct Connection {
     /// For a connection that was ready before: how long a renewal of its session may take, from where the broker can have
     /// read of it.
     renewal_patience: Option<Duration>,
+    /// Since when requests may be sent; `None` before that.
+    pub(crate) ready_since: Option<Instant>,
+    /// When the last response came in.
+    answered: Instant,
     /// While authenticating.
     pub(crate) exchange: Option<Exchange>,
     /// It can't go on without a token from the host.
@@ -210,6 +216,8 @@ impl Connection {
             throttled_until: None,
             setup_deadline: now + setup_timeout,
             renewal_patience: None,
+            ready_since: None,
+            answered: now,
             exchange: None,
             wants_token: false,
             session_lifetime_ms: 0,
@@ -387,6 +395,15 @@ impl Connection {
         self.phase == Phase::Ready && !self.proven && !self.requests.is_empty()
     }
 
+    /// Since when the other side owes something: an answer, or the connection itself.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        if self.phase == Phase::Opening {
+            return Some(self.opened);
+        }
+        let oldest = self.requests.front()?;
+        Some(oldest.written.unwrap_or(self.progress).max(self.answered))
+    }
+
     /// Requests without an answer.
     pub(crate) fn in_flight(&self) -> usize {
         self.requests.len()
@@ -515,6 +532,7 @@ impl Connection {
                     return Err(ConnectionError::Protocol("a response before its request was written".to_string()));
                 }
                 let request = self.requests.pop_front();
+                self.answered = now;
                 if request.as_ref().is_some_and(|request| !request.kind.makes_ready()) {
                     self.renewal_may_begin(now);
                 }

@@ -83,11 +83,24 @@ impl Producer {
     /// answers, or [`Event::TopicsNotListed`]. Creates none, and keeps nothing of the answer but the brokers.
     ///
     /// # Errors
-    /// [`SendError::Closed`] or [`SendError::Fatal`].
+    /// [`SendError::Closed`], [`SendError::Fatal`] or [`SendError::NoMemory`].
     pub fn list_topics(&mut self, now: Instant) -> Result<(), SendError> {
         self.clock(now);
         self.check_running()?;
+        self.check_memory()?;
         self.control.listing.want();
+        self.check_access()
+    }
+
+    /// Asks any server whether it is there (ApiVersions, which needs no rights); [`Event::Pong`] follows when one answers, however
+    /// long that takes. Said again meanwhile, it does nothing.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] or [`SendError::Fatal`]; [`SendError::AccessDenied`] if no server lets this client in.
+    pub fn ping(&mut self, now: Instant) -> Result<(), SendError> {
+        self.clock(now);
+        self.check_running()?;
+        self.control.ping.want();
         self.check_access()
     }
 
@@ -263,20 +276,6 @@ impl Producer {
         self.life.phase == Phase::Closed
     }
 
-    /// The last trouble with a server that has not answered since: where, what, how long ago. `None` if all is well.
-    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
-    pub(crate) fn trouble(&self) -> Option<alloc::string::String> {
-        self.control.trouble(self.now)
-    }
-
-    /// Why a batch may not have been delivered: the trouble with its leader, or with finding one.
-    pub(super) fn trouble_of(&self, slot: u32) -> Option<alloc::string::String> {
-        match self.records.partitions[self.records.batches[slot].partition].leader {
-            Some(leader) => self.control.servers.trouble_of(self.control.brokers[leader].server, self.now),
-            None => self.control.trouble(self.now),
-        }
-    }
-
     /// What of the application's code is not needed any more: to be dropped where it may do what it likes.
     #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
     pub(crate) fn take_over(&mut self) -> Vec<Over> {
@@ -284,7 +283,6 @@ impl Producer {
     }
 
     /// Records that were accepted and not delivered, nor have failed.
-    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
     pub(crate) fn open_records(&self) -> u64 {
         self.stats.records_accepted - self.stats.records_delivered - self.stats.records_failed
     }
@@ -346,7 +344,7 @@ impl Producer {
     pub(super) fn check_memory(&mut self) -> Result<(), SendError> {
         let needed = self.records.pool.spare;
         let lacked = self.sessions.no_memory;
-        if lacked.is_none() && self.records.pool.make_room(needed) {
+        if lacked.is_none() && self.records.pool.make_room_for_records(0) {
             return Ok(());
         }
         Err(SendError::NoMemory { needed: needed.max(lacked.unwrap_or(0) + memory::LEFT) })

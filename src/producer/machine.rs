@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -12,12 +11,14 @@ use crate::config::Config;
 use crate::connection::{Connection, Entry};
 use crate::error::{ConnectionError, ErrorCode};
 use crate::ids::ConnId;
+use crate::memory;
 use crate::planted::planted;
+use crate::producer::alarms::Alarms;
 use crate::producer::backoff::Backoff;
 use crate::producer::control::brokers::Brokers;
 use crate::producer::control::producer_id::ProducerIdRequest;
 use crate::producer::control::refresh::Refresh;
-use crate::producer::control::requests::Listing;
+use crate::producer::control::requests::Question;
 use crate::producer::control::servers::Servers;
 use crate::producer::delivery::idempotence::Standing;
 use crate::producer::lifecycle::{Flushes, Phase};
@@ -89,6 +90,12 @@ pub struct Producer {
     /// The draining party was woken and has not come to `Wait` yet.
     pub(super) awake: bool,
     pub(super) stats: Stats,
+    /// What the log says to be wrong.
+    pub(super) alarms: Alarms,
+    /// Somebody wants to be told of what the machine goes through by itself.
+    pub(super) observed: bool,
+    /// When a record was last delivered.
+    pub(super) delivered_at: Option<Instant>,
 }
 
 /// How far the producer is, and who wants to be told.
@@ -149,7 +156,10 @@ pub(super) struct Control {
     pub(super) servers: Servers,
     pub(super) brokers: Brokers,
     pub(super) producer_id: ProducerIdRequest,
-    pub(super) listing: Listing,
+    /// The last error that was answered in place of a producer id, if none has come since.
+    pub(super) producer_id_error: Option<ErrorCode>,
+    pub(super) listing: Question,
+    pub(super) ping: Question,
     /// Not before this time is there any use in looking for a server to ask, unless something happens; `None`: not before that.
     pub(super) looks_again: Option<Instant>,
     /// Counts how often the cluster had to be found anew. Leader epochs of an earlier one are not compared.
@@ -216,6 +226,10 @@ impl Producer {
             raw_limit: config.max_request_size,
             compressed: config.compression != Compression::None,
         };
+        // Without memory for what comes now it refuses whatever it is asked for.
+        let born = config.bootstrap_servers.iter().map(|(host, _)| memory::SERVER + 2 * host.len()).sum();
+        let no_memory = (!memory::has_beside(0, born)).then_some(born);
+        let servers = if no_memory.is_none() { &config.bootstrap_servers[..] } else { &[] };
         let round_robin = || Box::new(RoundRobinPartitioner::default()) as Box<dyn Partitioner>;
         Self {
             now,
@@ -251,10 +265,12 @@ impl Producer {
             },
             retry_backoff,
             control: Control {
-                servers: Servers::new(&config.bootstrap_servers, start),
+                servers: Servers::new(servers, start),
                 brokers: Brokers::default(),
                 producer_id: ProducerIdRequest::default(),
-                listing: Listing::default(),
+                producer_id_error: None,
+                listing: Question::default(),
+                ping: Question::default(),
                 looks_again: Some(Instant::ZERO),
                 era: 0,
             },
@@ -267,7 +283,7 @@ impl Producer {
                 tokens: Tokens::default(),
                 #[cfg(feature = "scram")]
                 scram: Scram::new(seed),
-                no_memory: None,
+                no_memory,
                 denied: None,
                 reconnect_backoff: Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max),
                 refusal_backoff: Backoff::new(config.reconnect_backoff_max, config.reconnect_backoff_max * 10),
@@ -278,15 +294,11 @@ impl Producer {
             last_wait: None,
             awake: false,
             stats: Stats::default(),
+            alarms: Alarms::default(),
+            observed: false,
+            delivered_at: None,
             config,
         }
-    }
-}
-
-impl Control {
-    /// The newest trouble with any server that counts.
-    pub(super) fn trouble(&self, now: Instant) -> Option<String> {
-        self.servers.trouble(self.brokers.current().map(|(_, broker)| broker.server), now)
     }
 }
 

@@ -9,16 +9,19 @@
 //! | `sessions` | connections are made, negotiated, authenticated and lost |
 //!
 //! The files beside them know nothing of the rooms: timers, lists, the outbox, backoff, random numbers, counters, the phases of
-//! a producer's life. What joins the parts of a room, or two rooms, is an `impl Producer` block, a file for each way that things
+//! a producer's life. [`health`] looks at all of it, and changes nothing. What joins the parts of a room, or two rooms, is an `impl Producer` block, a file for each way that things
 //! flow.
 
+mod alarms;
 mod backoff;
 mod calls;
 mod control;
 mod delivery;
+mod health;
 mod lifecycle;
 mod list;
 mod machine;
+mod notices;
 mod outbox;
 mod random;
 mod records;

@@ -99,9 +99,7 @@ impl Producer {
                 Phase::Running | Phase::Closing | Phase::Closed => None,
             };
             if let Some(kind) = kind {
-                let waited = matches!(kind, DeliveryErrorKind::TimedOut(_) | DeliveryErrorKind::Aborted);
-                let why = if waited { self.trouble_of(slot).map(alloc::string::String::into_boxed_str) } else { None };
-                self.fail(slot, kind, why);
+                self.fail(slot, kind, None);
                 return true;
             }
         }

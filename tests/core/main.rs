@@ -6,6 +6,7 @@
 
 mod bounds;
 mod control;
+mod health;
 mod line;
 mod renewal;
 mod rules;

@@ -4,7 +4,7 @@
 #include "milena.h"
 
 #ifndef HEAP
-#define HEAP 24576
+#define HEAP 16384
 #endif
 
 typedef struct piece {

@@ -4,7 +4,7 @@
 #include "milena.h"
 
 #define STREAMS 4
-#define PATIENCE 120
+#define PATIENCE 10 /* how often in a row a record may be refused for want of memory, with half a second each time */
 
 static milena_handle producer;
 static uint32_t streams[STREAMS]; /* connections; 0 for a free place */
@@ -46,10 +46,15 @@ static void say_number(uint64_t value) {
 }
 
 static void must(milena_result result, const char *what) {
+    static char words[160];
     if (result == MILENA_OK) return;
     say(what);
     say(": error -");
     say_number((uint64_t)-result);
+    if (milena_last_error(producer, words, sizeof words, NULL) == MILENA_OK && words[0] != 0) {
+        say(": ");
+        say(words);
+    }
     say("\n");
     board_exit(0);
 }
@@ -173,6 +178,7 @@ int main(void) {
     /* This device's clock begins in 1970. */
     if (milena_new(options, len, start, 0, seed, &producer, error, sizeof error) != MILENA_OK) {
         say(error);
+        say("\n");
         board_exit(0);
     }
     while (!closed) {

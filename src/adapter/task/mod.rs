@@ -23,6 +23,7 @@ use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
 use crate::producer::Stats;
 use crate::record::Record;
+use crate::status::Status;
 use crate::time::Instant;
 
 pub use driver::Driver;
@@ -257,11 +258,29 @@ impl<R: Runtime> Producer<R> {
     pub async fn list_topics(&self) -> Result<Vec<TopicListing>, Error> {
         let mut waiting = Waiting::<R>::new(self.engine());
         loop {
-            let listing = self.engine().list_topics()?;
-            waiting.wait_for("", Wait::Listing(Arc::clone(&listing))).await?;
-            if let Some(topics) = listing.topics() {
+            let asked = self.engine().list_topics()?;
+            waiting.wait_for("", Wait::Asked(Arc::clone(&asked.waiter))).await?;
+            if let Some(answer) = asked.answer() {
                 waiting.wait = None;
-                return topics.map_err(|why| self.engine().not_listed(waiting.until, why));
+                return answer.map_err(|why| self.engine().not_listed(waiting.until, why));
+            }
+        }
+    }
+
+    /// Asks any server of the cluster whether it is there (ApiVersions, which needs no rights); how long the answer took.
+    ///
+    /// # Errors
+    /// [`Error::NoMetadata`] if none answers in time, with the reason.
+    pub async fn ping(&self, timeout: Duration) -> Result<Duration, Error> {
+        let mut waiting = Waiting::<R>::new(self.engine());
+        waiting.until = Some(self.engine().clock().now() + timeout);
+        loop {
+            let asked = self.engine().ping()?;
+            let waited = waiting.wait_for("", Wait::Asked(Arc::clone(&asked.waiter))).await;
+            waited.map_err(|error| self.engine().no_pong(error, timeout))?;
+            if let Some(Ok(round_trip)) = asked.answer() {
+                waiting.wait = None;
+                return Ok(round_trip);
             }
         }
     }
@@ -288,6 +307,12 @@ impl<R: Runtime> Producer<R> {
     /// How long the machine's lock was held, if the setup says [`measure_lock`](Setup::measure_lock).
     pub fn lock_holds(&self) -> Option<crate::LockHolds> {
         self.engine().lock_holds()
+    }
+
+    /// How the producer is, without asking anybody: servers, the oldest record, what is wrong.
+    /// [`is_healthy`](Status::is_healthy) makes a readiness check of it.
+    pub fn status(&self) -> Status {
+        self.engine().status()
     }
 
     /// Counters.

@@ -10,7 +10,7 @@ use crate::ids::{ConnId, TopicIndex};
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::brokers::Broker;
-use crate::producer::control::requests::Listing;
+use crate::producer::control::requests::Question;
 use crate::producer::control::servers::{Server, Task};
 use crate::producer::delivery::idempotence::Standing as Identity;
 use crate::producer::records::batches::State;
@@ -131,7 +131,7 @@ impl Producer {
             self.control.servers.lose_turn(server, Some(Task::Metadata));
             return;
         }
-        self.control.listing = Listing::Idle;
+        self.control.listing = Question::Idle;
         self.learn_brokers(now, response);
         let partition = |told: &metadata::Partition| PartitionInfo {
             partition: told.index,
@@ -241,6 +241,8 @@ impl Producer {
     fn topic_known(&mut self, now: Instant, index: u32, server: u32, told: &Topic<'_>) -> Told {
         let topic = &mut self.records.topics[index];
         topic.last_error = (told.error != 0).then_some(ErrorCode(told.error));
+        self.say_topic(index);
+        let topic = &mut self.records.topics[index];
         let told_partitions = in_order(&told.partitions);
         match told.error {
             0 if !told_partitions.is_empty() => {}
@@ -369,7 +371,7 @@ impl Producer {
         self.records.topics[index].partitions.reserve_exact(more);
         while self.records.topics[index].partitions.len() < count {
             let number = self.records.topics[index].partitions.len();
-            let at = self.records.partitions.add(index, number as i32);
+            let at = self.records.partitions.add(self.now, index, number as i32);
             self.records.topics[index].partitions.push(at);
         }
         self.records.topics[index].spread.leaders_changed();
@@ -397,6 +399,12 @@ impl Producer {
         let before = core::mem::replace(&mut partition.leader, leader);
         if before == leader {
             return false;
+        }
+        partition.led_since = self.now;
+        if self.observed && before.is_some() {
+            let (topic, partition) = (TopicIndex(partition.topic), partition.number);
+            let leader = leader.map(|leader| self.control.brokers[leader].id);
+            self.outbox.event(Event::LeaderMoved { topic, partition, leader });
         }
         let spread = &mut self.records.topics[partition.topic].spread;
         if leader.is_some() != before.is_some() {

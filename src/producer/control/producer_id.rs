@@ -59,14 +59,17 @@ impl Producer {
         match response.error {
             0 if response.producer_id >= 0 && response.epoch >= 0 && self.identity.is_new(response.producer_id) => {
                 self.control.producer_id = ProducerIdRequest::Idle;
+                self.control.producer_id_error = None;
                 self.control.servers.helped(server);
                 let (producer_id, epoch) = (response.producer_id, response.epoch);
-                log::debug!("producer id {producer_id}, epoch {epoch}");
                 self.identity.given = Some(producer_id);
                 self.identity.standing = Standing::Known(Identity { producer_id, epoch });
+                self.say_producer_id();
                 self.identity_known();
             }
             code if !DEFINITE.contains(&code) => {
+                self.control.producer_id_error = (code != 0).then_some(ErrorCode(code));
+                self.say_no_producer_id(now, server, ErrorCode(code));
                 if code == NOT_ALLOWED {
                     // As Java's: what is open fails, and whoever needs a producer id later asks again.
                     self.life.refused_below = (self.records.batches.next_serial(), ErrorCode(code));

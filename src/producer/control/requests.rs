@@ -15,9 +15,11 @@ use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::producer_id::ProducerIdRequest;
 use crate::producer::control::servers::{May, Rank, Server, Task};
+use crate::producer::delivery::drain::MEMORY_INTERVAL;
 use crate::producer::lifecycle::Phase;
+use crate::producer::machine::Control;
 use crate::time::Instant;
-use crate::wire::{Api, init_producer_id, metadata};
+use crate::wire::{Api, api_versions, init_producer_id, metadata};
 
 /// The patience with a server: with a connection that is not ready, and at first with a request that is not answered; that is
 /// doubled while servers stay silent, up to `request.timeout.ms`. Another server may know at once what a stopped one will never
@@ -36,9 +38,9 @@ const MOST_KEPT: usize = 3;
 /// How often the list of topics may break a connection, until it is given up.
 const MOST_BROKEN_LISTS: u32 = 3;
 
-/// Whether the list of all topics was asked for.
+/// Something that the application wants to be asked: the list of all topics, or whether anybody is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Listing {
+pub(crate) enum Question {
     /// Nobody wants it.
     #[default]
     Idle,
@@ -48,11 +50,19 @@ pub(crate) enum Listing {
     InFlight(u32),
 }
 
-impl Listing {
+impl Question {
     /// Someone wants it; whoever wants it while it is on its way gets the same.
     pub(crate) fn want(&mut self) {
         if *self == Self::Idle {
             *self = Self::Wanted(Instant::ZERO, 0);
+        }
+    }
+
+    /// When it is to be asked, if it is not under way.
+    fn due(self) -> Option<Instant> {
+        match self {
+            Self::Wanted(at, _) => Some(at),
+            Self::Idle | Self::InFlight(_) => None,
         }
     }
 
@@ -97,6 +107,8 @@ struct Choice {
     not_before: Option<Instant>,
     /// A server that did not let this client in.
     refused: Option<u32>,
+    /// There is no memory for another connection.
+    no_room: bool,
 }
 
 impl Producer {
@@ -116,14 +128,11 @@ impl Producer {
         self.may_ask().then(|| wanted.max(asked_until))
     }
 
-    /// When a producer id or the list of topics is to be asked for.
+    /// When a producer id is to be asked for, or what the application wants to know.
     #[inline]
     fn other_request_due(&self) -> Option<Instant> {
-        let listing = match self.control.listing {
-            Listing::Wanted(at, _) => Some(at),
-            Listing::Idle | Listing::InFlight(_) => None,
-        };
-        [self.producer_id_due(), listing].into_iter().flatten().min()
+        let Control { listing, ping, .. } = &self.control;
+        [self.producer_id_due(), listing.due(), ping.due()].into_iter().flatten().min()
     }
 
     fn may_ask(&self) -> bool {
@@ -179,9 +188,10 @@ impl Producer {
 
     /// Looks for the server to be asked.
     fn choose_server(&mut self, now: Instant) -> Choice {
-        let only_an_id = !self.metadata_is_due() && !self.listing_is_due();
+        let is_due = |question: Question| question.due().is_some_and(|at| at <= now);
+        let only_an_id = !self.metadata_is_due() && !is_due(self.control.listing) && !is_due(self.control.ping);
         let task = if only_an_id { Task::ProducerId } else { Task::Metadata };
-        let mut choice = Choice { task, ..Choice::default() };
+        let mut choice = Choice { task, no_room: !self.has_room_to_connect(), ..Choice::default() };
         let mut known: SmallVec<[u32; 16]> = SmallVec::new();
         for (_, broker) in self.control.brokers.current() {
             known.push(broker.server);
@@ -247,6 +257,7 @@ impl Producer {
             None => match self.control.servers.may_connect(index, now) {
                 May::AfterAnother => return,
                 May::NotBefore(at) => return later(at),
+                May::Now if choice.no_room => return later(now + MEMORY_INTERVAL),
                 May::Now => (Way::Connect, 2),
             },
         };
@@ -319,16 +330,21 @@ impl Producer {
             });
             self.stats.metadata_requests += 1;
         }
-        if let (Listing::Wanted(_, failures), Some(version)) = (self.control.listing, versions.metadata) {
-            if self.listing_is_due() {
-                let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
-                self.control.listing = Listing::InFlight(failures);
-                let all = None::<core::iter::Empty<&str>>;
-                connection.request(now, Api::Metadata, RequestKind::TopicList, version, client, patience, |out| {
-                    metadata::encode(out, version, all, false);
-                });
-                self.stats.metadata_requests += 1;
-            }
+        if let (true, Some(version)) = (self.control.listing.due().is_some_and(|at| at <= now), versions.metadata) {
+            let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
+            self.control.listing = Question::InFlight(self.control.listing.failures());
+            let all = None::<core::iter::Empty<&str>>;
+            connection.request(now, Api::Metadata, RequestKind::TopicList, version, client, patience, |out| {
+                metadata::encode(out, version, all, false);
+            });
+            self.stats.metadata_requests += 1;
+        }
+        if self.control.ping.due().is_some_and(|at| at <= now) {
+            let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
+            self.control.ping = Question::InFlight(self.control.ping.failures());
+            connection.request(now, Api::ApiVersions, RequestKind::Ping, 0, client, patience, |out| {
+                api_versions::encode(out, 0, "", "");
+            });
         }
         if self.producer_id_due().is_some_and(|at| at <= now) {
             let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
@@ -353,12 +369,22 @@ impl Producer {
         self.watch(conn);
     }
 
-    fn listing_is_due(&self) -> bool {
-        matches!(self.control.listing, Listing::Wanted(at, _) if at <= self.now)
-    }
-
     fn metadata_is_due(&self) -> bool {
         self.records.topics.refresh.due().is_some_and(|at| at <= self.now)
+    }
+
+    /// A server has answered the ping.
+    pub(in crate::producer) fn ponged(&mut self, server: u32) {
+        self.control.ping = Question::Idle;
+        let round_trip = self.control.servers[server].round_trip.unwrap_or_default();
+        self.outbox.event(Event::Pong { round_trip });
+    }
+
+    /// The ping was not answered: another server is asked.
+    pub(in crate::producer) fn ping_failed(&mut self, now: Instant) {
+        let failures = self.control.ping.failures();
+        let until = now + self.retry_backoff.after(failures, &mut self.random);
+        self.control.ping = Question::Wanted(until, failures.saturating_add(1));
     }
 
     /// The list of topics was answered with an error, or not at all. `broke`: in a way that broke the connection.
@@ -366,12 +392,12 @@ impl Producer {
         let failures = self.control.listing.failures();
         match broke {
             Some(error) if failures + 1 >= MOST_BROKEN_LISTS => {
-                self.control.listing = Listing::Idle;
+                self.control.listing = Question::Idle;
                 self.outbox.event(Event::TopicsNotListed(error.clone()));
             }
             _ => {
                 let until = now + self.retry_backoff.after(failures, &mut self.random);
-                self.control.listing = Listing::Wanted(until, failures.saturating_add(1));
+                self.control.listing = Question::Wanted(until, failures.saturating_add(1));
             }
         }
     }

@@ -4,6 +4,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::error::ConnectionError;
 use crate::ids::ConnId;
@@ -130,6 +131,10 @@ pub(crate) struct Server {
     pub(crate) proven: bool,
     /// What happened to its last connection for records, unless it has answered on one since.
     trouble: Option<Trouble>,
+    /// The same of those for control requests.
+    control_trouble: Option<Trouble>,
+    /// How long its last answer took.
+    pub(crate) round_trip: Option<Duration>,
     /// Why it did not let this client in, if that was the last that happened.
     pub(crate) refusal: Option<ConnectionError>,
     /// Brokers and connections at this address, and one if it is a bootstrap server.
@@ -138,21 +143,14 @@ pub(crate) struct Server {
 
 /// What went wrong with a server, and when.
 #[derive(Clone, Debug)]
-struct Trouble {
-    at: Instant,
-    host: String,
-    port: u16,
-    error: ConnectionError,
-}
-
-impl Trouble {
-    fn words(&self, now: Instant) -> String {
-        let Self { at, host, port, error } = self;
-        match now.saturating_since(*at).as_secs() {
-            0 => alloc::format!("{host}:{port}: {error}"),
-            age => alloc::format!("{host}:{port}: {error} ({age} s ago)"),
-        }
-    }
+pub(crate) struct Trouble {
+    /// The first time since it last answered.
+    pub(crate) since: Instant,
+    /// The last time.
+    pub(crate) at: Instant,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) error: ConnectionError,
 }
 
 /// A server that has lost so many turns in a row is no help.
@@ -349,32 +347,33 @@ impl Servers {
 
     /// A connection was lost or could not be made.
     pub(crate) fn note_trouble(&mut self, index: u32, control: bool, at: Instant, error: &ConnectionError) {
-        let server = &mut self[index];
-        let trouble = Some(Trouble { at, host: server.host.clone(), port: server.port, error: error.clone() });
-        match control {
-            true => self.trouble = trouble,
-            false => server.trouble = trouble,
+        let server = &mut self.entries[index as usize];
+        let (host, port) = (server.host.clone(), server.port);
+        let own = if control { &mut server.control_trouble } else { &mut server.trouble };
+        let begun = |before: &Option<Trouble>| before.as_ref().map_or(at, |before| before.since);
+        let trouble = Trouble { since: begun(own), at, host, port, error: error.clone() };
+        if control {
+            self.trouble = Some(Trouble { since: begun(&self.trouble), ..trouble.clone() });
         }
+        *own = Some(trouble);
     }
 
     /// A request was answered: what was before is over.
     pub(crate) fn forget_trouble(&mut self, index: u32, control: bool) {
         match control {
-            true => self.trouble = None,
+            true => (self.trouble, self[index].control_trouble) = (None, None),
             false => self[index].trouble = None,
         }
     }
 
-    /// The newest trouble with any of these servers, or with asking one.
-    pub(crate) fn trouble(&self, servers: impl Iterator<Item = u32>, now: Instant) -> Option<String> {
-        let known = servers.filter_map(|index| self[index].trouble.as_ref());
-        let newest = known.chain(&self.trouble).max_by_key(|trouble| trouble.at)?;
-        Some(newest.words(now))
+    /// The server at this address.
+    pub(crate) fn find(&self, host: &str, port: u16) -> Option<u32> {
+        self.in_use().find(|(_, server)| server.host == host && server.port == port).map(|(index, _)| index)
     }
 
-    /// The trouble with one.
-    pub(crate) fn trouble_of(&self, index: u32, now: Instant) -> Option<String> {
-        self[index].trouble.as_ref().map(|trouble| trouble.words(now))
+    /// The trouble with asking any server.
+    pub(crate) fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
     }
 
     /// Whoever did not let the client in may be asked again at once.
@@ -391,6 +390,16 @@ impl Servers {
 }
 
 impl Server {
+    /// What happened to its last connection for records, unless it has answered on one since.
+    pub(crate) fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    /// What happened to its last connection of any kind, unless it has answered on one of that kind since.
+    pub(crate) fn any_trouble(&self) -> Option<&Trouble> {
+        self.trouble.iter().chain(&self.control_trouble).max_by_key(|trouble| trouble.at)
+    }
+
     fn new(host: &str, port: u16) -> Self {
         Self {
             host: host.to_string(),
@@ -401,6 +410,8 @@ impl Server {
             lost_in_a_row: 0,
             proven: false,
             trouble: None,
+            control_trouble: None,
+            round_trip: None,
             refusal: None,
             users: 0,
         }

@@ -252,6 +252,7 @@ impl Producer {
         if !matches!(self.records.batches[slot].state, State::InFlight(_)) {
             if !planted("hints-for-ever") {
                 self.retry_hinted(now, slot, at_once);
+                self.say_if_retried(now, entry, Some(ErrorCode(answer.error)));
                 self.settle(entry.partition);
             }
             return;
@@ -290,6 +291,7 @@ impl Producer {
         } else {
             self.act(now, conn, slot, answer.error, message);
         }
+        self.say_if_retried(now, entry, Some(ErrorCode(answer.error)));
         self.settle(entry.partition);
     }
 
@@ -302,6 +304,7 @@ impl Producer {
         self.off_the_wire(entry.slot);
         self.records.topics.refresh.want();
         self.retry(now, entry.slot, true);
+        self.say_if_retried(now, entry, None);
         self.settle(entry.partition);
     }
 
@@ -487,8 +490,17 @@ impl Producer {
         let index = batch.partition;
         let gone = kind == DeliveryErrorKind::PartitionGone && planted("gone-is-not-written");
         let possibly_written = (batch.in_doubt() || batch.maybe_written || batch.proven) && !gone;
-        let error = DeliveryError { kind, message, possibly_written, attempts: batch.attempt };
-        log::debug!("batch of {} records failed: {error}", batch.records.count());
+        let waited = |kind: &DeliveryErrorKind| {
+            use DeliveryErrorKind::{Aborted, RetriesExhausted, TimedOut};
+            matches!(kind, TimedOut(_) | RetriesExhausted(_) | Aborted)
+        };
+        let why = if waited(&kind) { self.why_undelivered(self.now, slot).map(Box::new) } else { None };
+        let partition = &self.records.partitions[index];
+        let topic = Box::from(&*self.records.topics[partition.topic].name);
+        let (partition, attempts) = (partition.number, batch.attempt);
+        let error = DeliveryError { kind, topic, partition, message, why, possibly_written, attempts };
+        self.say_failed(slot, &error);
+        let batch = &self.records.batches[slot];
         match batch.state {
             State::Open | State::Due | State::Closed => {
                 if batch.state == State::Open {
@@ -547,9 +559,17 @@ impl Producer {
         let batch = &mut self.records.batches[slot];
         let count = u64::from(batch.records.count());
         match &outcome {
-            Ok(_) => self.stats.records_delivered += count,
+            Ok(_) => {
+                self.stats.records_delivered += count;
+                self.delivered_at = Some(self.now);
+                if !self.alarms.is_empty() {
+                    let topic = self.records.partitions[batch.partition].topic;
+                    self.say_delivered(topic);
+                }
+            }
             Err(_) => self.stats.records_failed += count,
         }
+        let batch = &mut self.records.batches[slot];
         batch.records.release(&mut self.records.pool);
         self.records.batches.deliver(slot);
         self.outbox.delivery(slot, outcome);

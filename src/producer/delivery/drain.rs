@@ -26,8 +26,8 @@ const COPIED_UP_TO: usize = 1024;
 const COPIED_WHERE_TIGHT: usize = 512;
 const FEW: usize = 4;
 
-/// How soon a request is formed for which there was no memory.
-const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
+/// How soon a request is formed, or a connection made, for which there was no memory.
+pub(in crate::producer) const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Bytes that are taken at once for the heads of requests.
 const HEAD: usize = 4096;
@@ -186,7 +186,7 @@ impl Producer {
         ) {
             Bump::Done if before != self.identity.standing => {
                 self.stats.epoch_bumps += 1;
-                log::debug!("epoch bumped: {:?}", self.identity.standing);
+                self.say_producer_id();
             }
             Bump::Done | Bump::NotNow | Bump::NeedsProducerId => {}
         }
@@ -201,7 +201,8 @@ impl Producer {
         let server = broker.server;
         match (broker.conn, self.control.servers.may_connect(server, self.now)) {
             (Some(conn), _) => self.arm(conn),
-            (None, May::Now) => self.connect_broker(index),
+            (None, May::Now) if self.has_room_to_connect() => self.connect_broker(index),
+            (None, May::Now) => self.timers.set(Timer::Broker(index), self.now + MEMORY_INTERVAL),
             (None, May::NotBefore(at)) => self.timers.set(Timer::Broker(index), at),
             (None, May::AfterAnother) => {}
         }
@@ -260,7 +261,7 @@ impl Producer {
         };
         let Some(newest) = versions.produce else { return };
         // How many batches a request has, and how many bytes of their records are copied into its head.
-        let (most, copies) = if memory::is_plentiful(self.config.buffer_memory) {
+        let (most, copies) = if self.records.pool.is_plentiful() {
             (self.config.batches_a_request, usize::MAX)
         } else if self.records.pool.make_room(memory::REQUEST) {
             (self.config.batches_a_request.min(FEW), COPIED_WHERE_TIGHT)
@@ -355,11 +356,11 @@ impl Producer {
     }
 
     /// A batch, for logs: where it goes, its stamp, its attempt.
-    pub(in crate::producer) fn describe(&self, slot: u32) -> impl core::fmt::Display {
+    pub(in crate::producer) fn describe(&self, slot: u32) -> impl core::fmt::Display + '_ {
         let batch = &self.records.batches[slot];
         let partition = &self.records.partitions[batch.partition];
         Description {
-            topic: partition.topic,
+            topic: &self.records.topics[partition.topic].name,
             partition: partition.number,
             serial: batch.serial,
             records: batch.records.count(),
@@ -486,8 +487,8 @@ fn is_copied(batch: &Batch, left: &mut usize) -> bool {
     copied
 }
 
-struct Description {
-    topic: u32,
+struct Description<'a> {
+    topic: &'a str,
     partition: i32,
     serial: u64,
     records: u32,
@@ -495,7 +496,7 @@ struct Description {
     stamp: Option<header::Stamp>,
 }
 
-impl core::fmt::Display for Description {
+impl core::fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self { topic, partition, serial, records, attempt, .. } = self;
         write!(f, "topic {topic} partition {partition} batch {serial} ({records} records, attempt {attempt}")?;

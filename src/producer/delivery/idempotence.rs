@@ -457,7 +457,7 @@ mod tests {
     #[test]
     fn five_of_a_partition_are_in_the_window() {
         let (mut partitions, mut batches) = (Partitions::new(crate::batch::Class::FIRST), Batches::new(Stage::Ready));
-        let index = partitions.add(0, 0);
+        let index = partitions.add(Instant::ZERO, 0, 0);
         let standing = Standing::Known(Identity { producer_id: 7, epoch: 0 });
         for sent in 0..=WINDOW {
             let slot = batches.open(Instant::ZERO, index);

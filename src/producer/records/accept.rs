@@ -95,7 +95,7 @@ impl Producer {
         let more = entry + if entry > 0 { self.outbox.to_grow(self.records.batches.in_use()) } else { 0 };
         if more > 0 && !self.records.pool.make_room_for_records(more) {
             let error = self.starve(NoRoom { needed: content.alone_at_most() + ENTRY });
-            return Err(self.unless_unused(error));
+            return Err(self.unless_unused(index, error));
         }
         if entry > 0 {
             self.outbox.make_room(self.records.batches.in_use());
@@ -109,7 +109,7 @@ impl Producer {
             if let Err(error) = self.append_reclaimed(slot, content) {
                 self.records.batches.undo_open(slot);
                 self.count_entries();
-                return Err(self.unless_unused(error));
+                return Err(self.unless_unused(index, error));
             }
         }
         let partition = &mut self.records.partitions[index];
@@ -176,9 +176,13 @@ impl Producer {
 
     /// If nothing is in use, nothing comes back that could be waited for.
     #[cold]
-    fn unless_unused(&mut self, error: SendError) -> SendError {
+    fn unless_unused(&mut self, index: u32, error: SendError) -> SendError {
         if let (SendError::BufferFull { needed }, true) = (&error, self.records.pool.is_unused()) {
             self.records.starved = None;
+            // What a connection will need is set aside; once it stands, that is less.
+            if let Some(leader) = self.records.partitions[index].leader {
+                self.connect_early(leader);
+            }
             return SendError::NoMemory { needed: needed + self.records.pool.spare };
         }
         error

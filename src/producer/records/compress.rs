@@ -112,7 +112,7 @@ impl Producer {
     pub(in crate::producer) fn compress_inline(&mut self, slot: u32) {
         let batch = &self.records.batches[slot];
         // It leaves as it is where there is no memory to make it smaller. (Looking at each batch costs too much where there is plenty.)
-        let compressed = match memory::is_small(self.config.buffer_memory)
+        let compressed = match self.records.pool.is_small()
             && !self
                 .records
                 .pool

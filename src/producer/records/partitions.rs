@@ -27,6 +27,8 @@ pub(crate) struct Partition {
     pub(crate) number: i32,
     /// Index of the broker that leads it, if known.
     pub(crate) leader: Option<u32>,
+    /// When the leader was last learnt, or lost.
+    pub(crate) led_since: Instant,
     /// The newest leader epoch seen; −1 for none.
     pub(crate) leader_epoch: i32,
     /// How often in a row metadata told an older one.
@@ -116,13 +118,14 @@ impl Partitions {
     }
 
     /// Adds a partition without leader; its index.
-    pub(crate) fn add(&mut self, topic: u32, number: i32) -> u32 {
+    pub(crate) fn add(&mut self, now: Instant, topic: u32, number: i32) -> u32 {
         let index = self.entries.len() as u32;
         let first_chunk = self.first_chunk;
         let partition = Partition {
             topic,
             number,
             leader: None,
+            led_since: now,
             leader_epoch: -1,
             older_epochs: 0,
             older_in_all: 0,

@@ -264,6 +264,7 @@ impl Producer {
     fn ready(&mut self, now: Instant, conn: ConnId) {
         let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
         connection.phase = Phase::Ready;
+        connection.ready_since.get_or_insert(now);
         let (role, index) = (connection.role, connection.server);
         let server = &mut self.control.servers[index];
         server.attempts.negotiated();
@@ -276,7 +277,7 @@ impl Producer {
         self.look_again();
         self.arm(conn);
         self.watch(conn);
-        log::debug!("{conn} is ready at {now:?}");
+        self.say_ready(conn);
     }
 
     /// A session is about to end: the producer says again who it is. What is on the wire is answered meanwhile.
@@ -348,6 +349,7 @@ impl Producer {
     /// All servers were tried, and at least one does not let this client in: whoever waits for metadata is told.
     pub(in crate::producer) fn deny(&mut self, error: ConnectionError) {
         if self.sessions.denied.is_none() {
+            self.say_denied(&error);
             self.outbox.event(Event::AccessDenied(error.clone()));
         }
         self.sessions.denied = Some(error);

@@ -13,6 +13,7 @@ use crate::memory;
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::brokers::Broker;
+use crate::producer::control::servers::May;
 use crate::producer::timers::Timer;
 use crate::time::Instant;
 use crate::wire::{self, Api, api_versions, init_producer_id, metadata, produce, sasl};
@@ -33,8 +34,23 @@ impl Producer {
         self.control.brokers[index].conn = Some(conn);
     }
 
+    /// Whether there is memory for another connection, where that may lack.
+    pub(in crate::producer) fn has_room_to_connect(&mut self) -> bool {
+        !self.records.pool.is_small()
+            || self.records.pool.make_spare_room(0)
+            || self.records.pool.make_room_beside(0, memory::CONNECTION)
+    }
+
+    /// Asks for a connection to a broker to which nothing is to be sent yet.
+    pub(in crate::producer) fn connect_early(&mut self, index: u32) {
+        let Broker { conn, server, .. } = self.control.brokers[index];
+        let may = conn.is_none() && self.control.servers.may_connect(server, self.now) == May::Now;
+        if may && self.has_room_to_connect() && !planted("connects-late") {
+            self.connect_broker(index);
+        }
+    }
+
     pub(in crate::producer) fn connect(&mut self, role: Role, index: u32) -> ConnId {
-        self.records.pool.make_room(self.records.pool.spare);
         self.sessions.next_conn += 1;
         let conn = ConnId(self.sessions.next_conn);
         self.control.servers.stay(index);
@@ -171,7 +187,14 @@ impl Producer {
         let requests = connection.take_requests();
         if !idle {
             self.count_failure(now, conn, &connection, &error);
-            log::warn!("{}:{}: {error}", connection.host, connection.port);
+            // Brokers close what is not used for long, and when they restart: nothing was lost, and nobody is to worry.
+            let ended = matches!(error, ConnectionError::Closed | ConnectionError::Io(_));
+            let unused = ended && connection.proven && requests.is_empty();
+            if unused {
+                log::debug!("{}:{}: {error}, unused", connection.host, connection.port);
+            } else {
+                self.say_trouble(now, &connection, &error);
+            }
             self.stats.connection_failures += 1;
             let (host, port) = (connection.host.clone(), connection.port);
             self.control.servers.note_trouble(index, role == Role::Control, now, &error);
@@ -271,8 +294,9 @@ impl Producer {
             return Ok(());
         };
         let server = connection.server;
+        self.control.servers[server].round_trip = request.written.map(|written| now.saturating_since(written));
         let api = match request.kind {
-            RequestKind::ApiVersions => Api::ApiVersions,
+            RequestKind::ApiVersions | RequestKind::Ping => Api::ApiVersions,
             RequestKind::Metadata | RequestKind::TopicList => Api::Metadata,
             RequestKind::InitProducerId => Api::InitProducerId,
             RequestKind::SaslHandshake => Api::SaslHandshake,
@@ -285,10 +309,19 @@ impl Producer {
             Err(error) => return self.give_back(now, request, malformed(error)),
         };
         let body = &frame[header..];
-        match request.kind {
+        let request_kind = request.kind;
+        match request_kind {
             RequestKind::ApiVersions => {
                 let response = api_versions::decode(version, body).map_err(malformed)?;
                 self.versions_known(now, conn, version, &response)?;
+            }
+            RequestKind::Ping => {
+                let response = match api_versions::decode(version, body) {
+                    Ok(response) => response,
+                    Err(error) => return self.give_back(now, request, malformed(error)),
+                };
+                self.throttle(conn, api, version, response.throttle_ms);
+                self.ponged(server);
             }
             RequestKind::Metadata | RequestKind::TopicList => {
                 let response = match metadata::decode(version, body) {
@@ -338,7 +371,7 @@ impl Producer {
             }
         }
         if let Some(role) = self.sessions.connections.get(&conn).map(|connection| connection.role) {
-            if !matches!(api, Api::ApiVersions | Api::SaslHandshake | Api::SaslAuthenticate) {
+            if !request_kind.makes_ready() {
                 self.was_of_use(conn);
                 if let Some(connection) = self.sessions.connections.get_mut(&conn) {
                     connection.proven = true;
@@ -362,6 +395,9 @@ impl Producer {
             self.control.servers.unanswered = 0;
         }
         self.control.servers.forget_trouble(index, role == Role::Control);
+        if !self.alarms.is_empty() {
+            self.say_answered(index);
+        }
     }
 
     /// The answer to a request can't be read: it counts as unanswered, with all others on the connection.
@@ -380,6 +416,7 @@ impl Producer {
                 self.listing_failed(now, broke.then_some(error));
             }
             RequestKind::InitProducerId => self.producer_id_failed(now),
+            RequestKind::Ping => self.ping_failed(now),
             RequestKind::ApiVersions | RequestKind::SaslHandshake | RequestKind::SaslAuthenticate => {}
         }
     }
@@ -433,6 +470,7 @@ impl Producer {
             (Role::Broker(index), None) => self.control.brokers[index].id,
             (Role::Control, _) => -1,
         };
+        self.say_pause(conn, pause);
         self.outbox.event(Event::Throttled { node, pause });
     }
 }

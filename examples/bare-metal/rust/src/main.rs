@@ -21,7 +21,7 @@ use uart::{Frame, Uart};
 const STREAMS: usize = 4;
 
 /// How often in a row a record may be refused for want of memory, with half a second each time.
-const PATIENCE: u32 = 120;
+const PATIENCE: u32 = 10;
 
 macro_rules! say {
     ($($words:tt)*) => { hprintln!("{}", format_args!($($words)*)) };

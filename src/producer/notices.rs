@@ -1,0 +1,155 @@
+//! What people are told of what the machine goes through: by the log, and by events for those who asked for them. The log calls
+//! topics and servers by their names, says each trouble once and then once a minute (see `alarms`), and when it is over. It never
+//! holds anything of a record.
+
+use core::time::Duration;
+
+use crate::connection::{Connection, Entry, Role};
+use crate::error::{ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode};
+use crate::event::Event;
+use crate::ids::{ConnId, TopicIndex};
+use crate::producer::Producer;
+use crate::producer::alarms::Subject;
+use crate::producer::delivery::idempotence::{Identity, Standing};
+use crate::producer::records::batches::State;
+use crate::time::Instant;
+use crate::why::{ServerName, Span};
+
+impl Producer {
+    /// From now on (or no longer) also events that change nothing for a host are given: [`Event::Connected`], [`Event::Retried`],
+    /// [`Event::LeaderMoved`], [`Event::ProducerIdChanged`].
+    pub fn observe(&mut self, wanted: bool) {
+        self.observed = wanted;
+    }
+
+    /// A connection could not be made, or broke.
+    pub(super) fn say_trouble(&mut self, now: Instant, connection: &Connection, error: &ConnectionError) {
+        if let Some(tally) = self.alarms.raise(now, Subject::Server(connection.server)) {
+            log::warn!("{}:{}: {error}{tally}", connection.host, connection.port);
+        }
+    }
+
+    /// A server answered a request.
+    pub(super) fn say_answered(&mut self, server: u32) {
+        if let Some(lasted) = self.alarms.lower(self.now, |subject| subject == Subject::Server(server)) {
+            let server = &self.control.servers[server];
+            log::info!("{}:{} answers again, after {lasted}", server.host, server.port);
+        }
+    }
+
+    /// A connection may be used.
+    pub(super) fn say_ready(&mut self, conn: ConnId) {
+        let Some(connection) = self.sessions.connections.get(&conn) else { return };
+        log::debug!("{}:{} is ready ({conn})", connection.host, connection.port);
+        self.alarms.lower(self.now, |subject| subject == Subject::Access);
+        if self.observed {
+            let node = match connection.role {
+                Role::Broker(broker) => Some(self.control.brokers[broker].id),
+                Role::Control => None,
+            };
+            let server = ServerName { node, host: connection.host.clone(), port: connection.port };
+            self.outbox.event(Event::Connected { conn, server });
+        }
+    }
+
+    /// No server lets this client in.
+    pub(super) fn say_denied(&mut self, error: &ConnectionError) {
+        if let Some(tally) = self.alarms.raise(self.now, Subject::Access) {
+            log::error!("no server lets this client in: {error}{tally}");
+        }
+    }
+
+    /// A broker asked for a pause.
+    pub(super) fn say_pause(&mut self, conn: ConnId, pause: Duration) {
+        let Some(connection) = self.sessions.connections.get(&conn) else { return };
+        if let Some(tally) = self.alarms.raise(self.now, Subject::Pause(connection.server)) {
+            let (host, port) = (&connection.host, connection.port);
+            log::warn!("{host}:{port} asks for a pause of {} (a quota){tally}", Span(pause));
+        }
+    }
+
+    /// There is another producer id, or another epoch of it.
+    pub(super) fn say_producer_id(&mut self) {
+        let Standing::Known(Identity { producer_id, epoch }) = self.identity.standing else { return };
+        log::debug!("producer id {producer_id}, epoch {epoch}");
+        if let Some(lasted) = self.alarms.lower(self.now, |subject| subject == Subject::ProducerId) {
+            log::info!("there is a producer id again, after {lasted}");
+        }
+        if self.observed {
+            self.outbox.event(Event::ProducerIdChanged { producer_id, epoch });
+        }
+    }
+
+    /// A broker refused to give a producer id.
+    pub(super) fn say_no_producer_id(&mut self, now: Instant, server: u32, code: ErrorCode) {
+        if let Some(tally) = self.alarms.raise(now, Subject::ProducerId) {
+            let server = &self.control.servers[server];
+            log::warn!("{}:{} gives no producer id: {code}{tally}", server.host, server.port);
+        }
+    }
+
+    /// The cluster has told something of a topic, or an error.
+    pub(super) fn say_topic(&mut self, index: u32) {
+        let topic = &self.records.topics[index];
+        match topic.last_error {
+            Some(code) => {
+                if let Some(tally) = self.alarms.raise(self.now, Subject::Topic(index, code.code())) {
+                    log::warn!("topic {}: {code}{tally}", topic.name);
+                }
+            }
+            None if self.alarms.is_empty() => {}
+            None => {
+                let of_it = |subject| matches!(subject, Subject::Topic(topic, _) if topic == index);
+                if let Some(lasted) = self.alarms.lower(self.now, of_it) {
+                    log::info!("topic {} is known, after {lasted}", topic.name);
+                }
+            }
+        }
+    }
+
+    /// An attempt is over: whether its batch will be sent again, which is told. `code`: the answer, if there was one.
+    pub(super) fn say_if_retried(&mut self, now: Instant, entry: &Entry, code: Option<ErrorCode>) {
+        let batch = match self.records.batches.generation(entry.slot) == entry.generation {
+            true => &self.records.batches[entry.slot],
+            false => return,
+        };
+        if !matches!(batch.state, State::Waiting | State::Closed | State::Due) {
+            return;
+        }
+        let (attempt, records) = (batch.attempt, batch.records.count());
+        // What is not answered is told by the server's trouble.
+        if let Some(code) = code {
+            if let Some(tally) = self.alarms.raise(now, Subject::Answers(entry.topic, code.code())) {
+                let name = &self.records.topics[entry.topic].name;
+                log::warn!("topic {name}, partition {}: {code}: sent again{tally}", entry.number);
+            }
+        }
+        if self.observed {
+            let (topic, partition) = (TopicIndex(entry.topic), entry.number);
+            self.outbox.event(Event::Retried { topic, partition, code, attempt, records });
+        }
+    }
+
+    /// Records of a topic were delivered.
+    pub(super) fn say_delivered(&mut self, index: u32) {
+        self.alarms.lower(self.now, |subject| subject == Subject::Failures(index));
+        let of_it = |subject| matches!(subject, Subject::Answers(topic, _) if topic == index);
+        if let Some(lasted) = self.alarms.lower(self.now, of_it) {
+            log::info!("topic {}: records are delivered again, after {lasted}", self.records.topics[index].name);
+        }
+    }
+
+    /// A batch failed.
+    pub(super) fn say_failed(&mut self, slot: u32, error: &DeliveryError) {
+        let batch = &self.records.batches[slot];
+        let records = batch.records.count();
+        if error.kind == DeliveryErrorKind::Aborted {
+            log::debug!("{records} records failed: {error}");
+            return;
+        }
+        let topic = self.records.partitions[batch.partition].topic;
+        if let Some(tally) = self.alarms.raise(self.now, Subject::Failures(topic)) {
+            log::warn!("{records} records failed: {error}{tally}");
+        }
+    }
+}

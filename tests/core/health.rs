@@ -1,0 +1,360 @@
+//! A producer tells why nothing is sent: status, errors, events, the log.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use kafka_protocol::messages::init_producer_id_response::InitProducerIdResponse;
+use milena::{ConnectionError, DeliveryError, ErrorCode, Event, Record, ServerState, ServerStatus, Status, Why};
+
+use crate::script::{Ask, Door, Facts, Reply, Script};
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn status(script: &Script) -> Status {
+    script.producer.status(script.now)
+}
+
+fn server(status: &Status, node: i32) -> &ServerStatus {
+    let of_node = |server: &&ServerStatus| server.server.node == Some(node);
+    status.servers.iter().find(of_node).expect("a broker of this node id")
+}
+
+fn send(script: &mut Script, partition: i32) {
+    script.send(&Record::new("t").value("v").partition(partition));
+}
+
+fn last_error(script: &Script) -> DeliveryError {
+    let mut errors = script.deliveries().into_iter().filter_map(|delivery| delivery.outcome.clone().err());
+    errors.next_back().expect("a failure")
+}
+
+/// A producer that has delivered a record of each of two partitions, led by nodes 1 and 2.
+fn warm(options: &[(&str, &str)]) -> Script {
+    let mut script = Script::new(2, options, Facts::usual);
+    script.facts.topic("t", 1, 2).partitions[1].leader = 2;
+    send(&mut script, 0);
+    send(&mut script, 1);
+    script.run(seconds(1));
+    assert_eq!(script.delivered(), 2);
+    script
+}
+
+const SHORT: [(&str, &str); 2] = [("delivery.timeout.ms", "20000"), ("request.timeout.ms", "15000")];
+
+#[test]
+fn status_of_a_producer_that_is_well() {
+    let mut script = Script::new(2, &[], Facts::usual);
+    let before = status(&script);
+    assert!(before.is_healthy(seconds(1)), "nothing is known to be wrong: {before:?}");
+    assert!(before.servers.iter().all(|server| server.server.node.is_none() && server.state == ServerState::Idle));
+    script.facts.topic("t", 1, 2).partitions[1].leader = 2;
+    script.latency = millis(20);
+    send(&mut script, 0);
+    script.run(seconds(3));
+    let status = status(&script);
+    assert_eq!((status.open_records, status.oldest_record, status.buffered), (0, None, 0));
+    assert!(status.last_delivery.is_some_and(|ago| ago > seconds(2) && ago < seconds(3)), "{status:?}");
+    assert!(status.producer_id.is_some() && status.why.is_none() && !status.closing);
+    assert_eq!(status.servers.len(), 2, "an address that is a broker's is told once");
+    let leader = server(&status, 1);
+    assert!(matches!(leader.state, ServerState::Up { lasts } if lasts > seconds(2)), "{leader:?}");
+    assert_eq!((leader.in_flight, leader.silent_for), (0, None));
+    assert_eq!(leader.last_round_trip, Some(millis(20)));
+    assert!(status.is_healthy(seconds(1)));
+}
+
+#[test]
+fn a_broker_that_is_gone_is_down_since_then_and_named_by_the_error() {
+    let mut script = warm(&SHORT);
+    script.take_down(2);
+    script.run(seconds(2));
+    send(&mut script, 1);
+    script.run(seconds(10));
+    let now = status(&script);
+    assert!(
+        matches!(&server(&now, 2).state, ServerState::Down { lasts, error: ConnectionError::Connect(_) }
+            if *lasts >= seconds(9) && *lasts <= seconds(12)),
+        "{now:?}"
+    );
+    assert!(matches!(server(&now, 1).state, ServerState::Up { .. }), "{now:?}");
+    assert!(!now.is_healthy(seconds(9)) && now.is_healthy(seconds(11)), "{:?}", now.oldest_record);
+    assert!(matches!(&now.why, Some(Why::Unreachable { server, .. }) if server.node == Some(2)), "{:?}", now.why);
+    script.run(seconds(12));
+    let error = last_error(&script);
+    assert_eq!((&*error.topic, error.partition), ("t", 1));
+    assert!(error.is_retriable() && !error.is_callers_fault());
+    let words = error.to_string();
+    assert!(words.starts_with("topic t, partition 1: not delivered within delivery.timeout.ms"), "{words}");
+    assert!(words.contains("server2:9092: can't connect") && words.contains(", for 2"), "{words}");
+    script.server(2).door = Door::Open;
+    script.run(seconds(20));
+    send(&mut script, 1);
+    script.run(seconds(2));
+    let after = status(&script);
+    assert!(matches!(server(&after, 2).state, ServerState::Up { .. }), "{after:?}");
+    assert!(after.is_healthy(seconds(1)) && after.why.is_none(), "{after:?}");
+}
+
+#[test]
+fn a_broker_that_is_silent_is_named_too() {
+    let mut script = warm(&SHORT);
+    script.answer(|facts, asked| match (&asked.ask, asked.node) {
+        (Ask::Produce(_), 2) => Reply::Hold,
+        _ => facts.usual(asked),
+    });
+    send(&mut script, 1);
+    script.run(millis(500));
+    assert_eq!(status(&script).why, None, "that is no silence yet");
+    script.run(seconds(4));
+    let now = status(&script);
+    let Some(Why::Silent { server: silent, lasts }) = &now.why else { panic!("{now:?}") };
+    assert_eq!((silent.node, silent.to_string()), (Some(2), "server2:9092".to_string()));
+    assert!(*lasts > seconds(4) && *lasts < seconds(5), "{lasts:?}");
+    assert!(server(&now, 2).silent_for.is_some_and(|lasts| lasts > seconds(4)), "{now:?}");
+    assert_eq!(server(&now, 2).in_flight, 1);
+    // A broker that is busy and answers one request after the other is not silent.
+    assert!(server(&now, 1).silent_for.is_none());
+}
+
+#[test]
+fn a_leader_that_refuses_and_none_at_all_are_named() {
+    let mut script = warm(&SHORT);
+    script.answer(|facts, asked| match &asked.ask {
+        Ask::Produce(_) => facts.refuse(asked, 19),
+        _ => facts.usual(asked),
+    });
+    send(&mut script, 1);
+    script.run(seconds(3));
+    let why = status(&script).why;
+    assert!(matches!(&why, Some(Why::Refusing { server, code }) if server.node == Some(2) && code.code() == 19));
+    assert_eq!(why.unwrap().to_string(), "its leader server2:9092 answers NOT_ENOUGH_REPLICAS (19)");
+    script.facts.lead("t", 1, -1);
+    script.answer(|facts, asked| match &asked.ask {
+        Ask::Produce(_) => facts.refuse(asked, 6),
+        _ => facts.usual(asked),
+    });
+    script.run(seconds(5));
+    let why = status(&script).why;
+    assert!(matches!(&why, Some(Why::NoLeader { lasts }) if *lasts > seconds(3)), "{why:?}");
+    script.run(seconds(20));
+    let error = last_error(&script).to_string();
+    assert!(error.contains("the cluster names no leader for it, for "), "{error}");
+}
+
+#[test]
+fn who_gives_no_producer_id_is_named() {
+    let mut script = Script::new(1, &SHORT, |facts, asked| match &asked.ask {
+        Ask::InitProducerId(_) => {
+            Reply::InitProducerId(InitProducerIdResponse::default().with_error_code(15).with_producer_id((-1).into()))
+        }
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1);
+    send(&mut script, 0);
+    script.run(seconds(3));
+    assert_eq!(status(&script).why, Some(Why::NoProducerId { code: ErrorCode::new(15) }));
+}
+
+#[test]
+fn a_trouble_of_yesterday_is_not_told() {
+    let mut script = warm(&[("delivery.timeout.ms", "5000"), ("request.timeout.ms", "4000")]);
+    script.break_connections(2);
+    script.run(seconds(3600));
+    script.facts.lead("t", 1, -1);
+    script.run(seconds(1));
+    let now = status(&script);
+    assert_eq!(now.why, None, "an hour ago a connection broke");
+    assert!(now.servers.iter().all(|server| !matches!(server.state, ServerState::Down { .. })), "{now:?}");
+}
+
+#[test]
+fn a_ping_is_answered_by_whoever_is_there() {
+    let mut script = Script::new(2, &[], Facts::usual);
+    script.latency = millis(30);
+    script.take_down(1);
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(seconds(2));
+    let pong = |event: &Event| matches!(event, Event::Pong { round_trip } if *round_trip == millis(30));
+    assert_eq!(script.events.iter().filter(|event| pong(event)).count(), 1, "{:?}", script.events);
+    // Known servers that went away: one that comes back later answers.
+    script.take_down(2);
+    script.events.clear();
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(seconds(10));
+    assert!(!script.events.iter().any(|event| matches!(event, Event::Pong { .. })));
+    let why = status(&script).why;
+    assert!(matches!(why, Some(Why::Unreachable { .. })), "{why:?}");
+    script.server(1).door = Door::Open;
+    script.run(seconds(10));
+    assert_eq!(script.events.iter().filter(|event| pong(event)).count(), 1, "{:?}", script.events);
+}
+
+#[test]
+fn whoever_observes_hears_of_retries_leaders_connections_and_epochs() {
+    for observed in [false, true] {
+        let mut script = warm(&[]);
+        script.producer.observe(observed);
+        let mut left = 3;
+        script.answer(move |facts, asked| match &asked.ask {
+            Ask::Produce(_) if left > 0 => {
+                left -= 1;
+                facts.refuse(asked, 19)
+            }
+            _ => facts.usual(asked),
+        });
+        send(&mut script, 1);
+        script.run(seconds(5));
+        script.facts.lead("t", 1, 1);
+        script.break_connections(2);
+        send(&mut script, 1);
+        script.run(seconds(5));
+        let of = |wanted: fn(&Event) -> bool| script.events.iter().filter(|event| wanted(event)).count();
+        let retried = of(
+            |event| matches!(event, Event::Retried { partition: 1, code: Some(code), records: 1, .. } if code.code() == 19),
+        );
+        let moved = of(|event| matches!(event, Event::LeaderMoved { partition: 1, leader: Some(1), .. }));
+        assert_eq!((retried, moved), if observed { (3, 1) } else { (0, 0) }, "{:?}", script.events);
+        let attempt = |event: &Event| match event {
+            Event::Retried { attempt, .. } => Some(*attempt),
+            _ => None,
+        };
+        let attempts: Vec<u32> = script.events.iter().filter_map(attempt).collect();
+        assert_eq!(attempts, if observed { vec![1, 2, 3] } else { vec![] });
+    }
+}
+
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps what is logged, by thread: each test has one.
+struct Keeper;
+
+impl log::Log for Keeper {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Info
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = format!("{} {}", record.level(), record.args());
+            LINES.with_borrow_mut(|lines| lines.push(line));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn lines() -> Vec<String> {
+    LINES.take()
+}
+
+fn keep_the_log() {
+    static KEEPER: Keeper = Keeper;
+    let _ = log::set_logger(&KEEPER);
+    log::set_max_level(log::LevelFilter::Info);
+    lines();
+}
+
+#[test]
+fn an_outage_is_told_in_few_lines() {
+    keep_the_log();
+    let mut script = Script::new(3, &[], Facts::usual);
+    script.facts.topic("orders", 1, 30);
+    for partition in 0..30 {
+        script.facts.lead("orders", partition, 1 + partition as i32 % 3);
+    }
+    let send = |script: &mut Script, rounds: u32| {
+        for _ in 0..rounds {
+            for partition in 0..30 {
+                script.send(&Record::new("orders").value("secret").partition(partition));
+            }
+            script.run(seconds(1));
+        }
+    };
+    send(&mut script, 5);
+    assert_eq!(lines(), [""; 0], "all is well");
+    for node in 1..=3 {
+        script.take_down(node);
+    }
+    send(&mut script, 60);
+    for node in 1..=3 {
+        script.server(node).door = Door::Open;
+    }
+    script.run(seconds(30));
+    send(&mut script, 5);
+    let told = lines();
+    assert!(told.len() <= 12, "{told:#?}");
+    for node in 1..=3 {
+        let server = format!("server{node}:909{node}");
+        let begin = told.iter().position(|line| line.starts_with(&format!("WARN {server}: "))).expect("a beginning");
+        let end = told.iter().position(|line| line.starts_with(&format!("INFO {server} answers again, after 6")));
+        assert!(end.is_some_and(|end| end > begin), "{told:#?}");
+    }
+    assert!(!told.iter().any(|line| line.contains("secret")), "{told:#?}");
+    assert_eq!(script.failed(), 0);
+}
+
+#[test]
+fn a_refusal_that_is_sent_again_is_told_once_and_when_it_is_over() {
+    keep_the_log();
+    let mut script = warm(&[]);
+    lines();
+    script.answer(|facts, asked| match &asked.ask {
+        Ask::Produce(_) => facts.refuse(asked, 19),
+        _ => facts.usual(asked),
+    });
+    for _ in 0..50 {
+        send(&mut script, 0);
+        send(&mut script, 1);
+        script.run(seconds(1));
+    }
+    let told = lines();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].starts_with("WARN topic t, partition ") && told[0].contains("NOT_ENOUGH_REPLICAS"), "{told:#?}");
+    script.run(seconds(30));
+    let told = lines();
+    assert_eq!(told.len(), 1, "once a minute: {told:#?}");
+    assert!(told[0].contains(" times in 6"), "{told:#?}");
+    script.answer(Facts::usual);
+    script.run(seconds(5));
+    let told = lines();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].starts_with("INFO topic t: records are delivered again, after "), "{told:#?}");
+}
+
+#[test]
+fn a_connection_that_was_not_used_is_no_trouble() {
+    keep_the_log();
+    let mut script = warm(&[]);
+    lines();
+    script.break_connections(2);
+    script.break_connections(1);
+    script.run(seconds(1));
+    assert_eq!(lines(), [""; 0]);
+}
+
+#[test]
+fn records_that_fail_are_told_once_a_minute_by_topic() {
+    keep_the_log();
+    let mut script = warm(&[]);
+    lines();
+    script.answer(|facts, asked| match &asked.ask {
+        Ask::Produce(_) => facts.refuse(asked, 87),
+        _ => facts.usual(asked),
+    });
+    for _ in 0..30 {
+        send(&mut script, 0);
+        script.run(seconds(1));
+    }
+    assert_eq!(script.failed(), 30);
+    assert!(last_error(&script).is_callers_fault());
+    let told = lines();
+    assert_eq!(told, ["WARN 1 records failed: topic t, partition 0: refused by the broker: INVALID_RECORD (87)"]);
+}
