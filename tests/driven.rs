@@ -232,7 +232,7 @@ fn a_hosts_own_partitioner_may_leave_it_to_the_producer() {
     for key in ["a", "b", "key-1", "key-2", "key-3"] {
         let place = milena::partition_for_key(key.as_bytes(), 2) as usize;
         assert_eq!(desk.send(&Record::new("t").key(key).value("v")).unwrap().partition, [3, 1][place], "{key}");
-        let usual = [Header { key: "usual", value: None }];
+        let usual = [Header::null("usual")];
         let partition = desk.send(&Record::new("t").key(key).value("v").headers(&usual)).unwrap().partition;
         assert_eq!(partition, milena::partition_for_key(key.as_bytes(), 4), "{key}");
     }
@@ -240,7 +240,7 @@ fn a_hosts_own_partitioner_may_leave_it_to_the_producer() {
     // Without a key: both of them, and no new one while a batch is open.
     let mut partitions = Vec::new();
     for n in 0..200 {
-        partitions.push(desk.send(&Record::new("t").value("0123456789".repeat(10))).unwrap().partition);
+        partitions.push(desk.send(&Record::new("t").value(&"0123456789".repeat(10))).unwrap().partition);
         if n % 20 == 19 {
             desk.run(Duration::from_secs(1));
         }

@@ -26,6 +26,7 @@ use super::certificate::Certificate;
 use super::sealed::{self, Rounds};
 use super::store::{Names, Protected, Store, StoredKey, tries, utf16, wrong_password};
 use crate::config::Secret;
+use crate::planted::planted;
 
 const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
 const ENCRYPTED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.6");
@@ -154,7 +155,8 @@ impl Found {
     fn store(self) -> Store {
         // Java trusts those alone that it marked so. Where there are neither marks nor keys, the store can be for nothing else.
         let no_marks = self.keys.is_empty() && !self.certificates.iter().any(|(is, _)| is.is_trusted);
-        let is_trusted = |is: &&(Attributes, CertificateDer<'static>)| is.0.is_trusted || no_marks;
+        let is_trusted =
+            |is: &&(Attributes, CertificateDer<'static>)| is.0.is_trusted || no_marks || planted("chain-is-trusted");
         let trusted = self.certificates.iter().filter(is_trusted).map(|(_, certificate)| certificate.clone()).collect();
         let chains = Chains::new(&self.certificates);
         let keys = self.keys.into_iter().map(|(is, key)| StoredKey {
