@@ -256,6 +256,44 @@ fn a_hosts_own_partitioner_may_leave_it_to_the_producer() {
     }
 }
 
+/// KIP-1123: records without key go to leaders in the producer's rack, while there are any.
+#[test]
+fn records_without_key_stay_in_the_rack() {
+    let racks = ["a", "b", "a"].map(ToString::to_string).to_vec();
+    let settings = || Settings::default().nodes(3).racks(racks.clone()).default_partitions(9);
+    let led = |desk: &Desk, wanted: &[i32]| -> Vec<i32> {
+        (0..9).filter(|partition| wanted.contains(&desk.cluster.leader("t", *partition).unwrap())).collect()
+    };
+    let partitions = |desk: &mut Desk| {
+        let mut found = std::collections::BTreeSet::new();
+        for _ in 0..60 {
+            found.insert(desk.send(&Record::new("t").value(&"x".repeat(300))).unwrap().partition);
+            desk.run(Duration::from_millis(20));
+        }
+        found.into_iter().collect::<Vec<i32>>()
+    };
+    let all: Vec<i32> = (0..9).collect();
+    for (options, nodes) in [
+        (&[("client.rack", "a"), ("partitioner.rack.aware", "true")][..], &[1, 3][..]),
+        (&[("client.rack", "b"), ("partitioner.rack.aware", "true")], &[2]),
+        (&[("client.rack", "c"), ("partitioner.rack.aware", "true")], &[1, 2, 3]),
+        (&[("partitioner.rack.aware", "true")], &[1, 2, 3]),
+        (&[("client.rack", "a")], &[1, 2, 3]),
+    ] {
+        for adaptive in ["true", "false"] {
+            let more = [("batch.size", "300"), ("partitioner.adaptive.partitioning.enable", adaptive)];
+            let mut desk = Desk::with(&[options, &more].concat(), settings());
+            let found = partitions(&mut desk);
+            assert_eq!(found, led(&desk, nodes), "{options:?}");
+            // Keys are not looked at for that.
+            let keys: std::collections::BTreeSet<i32> = (0..100)
+                .map(|n| desk.send(&Record::new("t").key(&n.to_string()).value("v")).unwrap().partition)
+                .collect();
+            assert!(keys.into_iter().eq(all.iter().copied()), "{options:?}");
+        }
+    }
+}
+
 #[test]
 fn partitions_are_those_of_the_family_that_the_option_names() {
     for name in ["consistent", "consistent_random", "murmur2", "murmur2_random", "fnv1a", "fnv1a_random", "random"] {

@@ -542,6 +542,7 @@ impl Given {
             adaptive_partitioning: self.boolean("partitioner.adaptive.partitioning.enable"),
             partitioner_availability_timeout: self.span("partitioner.availability.timeout.ms"),
             partitioner: partitioner.expect(GOOD),
+            rack: self.rack(),
             round_robin: self.text("partitioner.class") == ROUND_ROBIN,
             security_protocol,
             sasl: sasl.expect(GOOD),
@@ -572,8 +573,6 @@ impl Given {
         let mut parts = Vec::new();
         if !matches!(self.text("partitioner.class"), "" | ROUND_ROBIN) {
             parts.push((Part::Partitioner, "partitioner.class"));
-        } else if self.boolean("partitioner.rack.aware") {
-            parts.push((Part::Partitioner, "partitioner.rack.aware"));
         }
         if self.is_given("interceptor.classes") {
             parts.push((Part::Interceptor, "interceptor.classes"));
@@ -586,6 +585,19 @@ impl Given {
             parts.extend(self.handler());
         }
         parts
+    }
+
+    /// Nobody else looks at it.
+    fn rack(&self) -> Option<String> {
+        let rack = self.text("client.rack");
+        if !self.boolean("partitioner.rack.aware") {
+            return None;
+        }
+        if rack.is_empty() {
+            log::warn!("partitioner.rack.aware has no effect without client.rack");
+            return None;
+        }
+        Some(rack.to_string())
     }
 
     fn partitioner(&self) -> Result<KeyPartitioner, ConfigError> {
@@ -911,7 +923,6 @@ pub(super) mod tests {
             ("interceptor.classes", "hunter2"),
             ("metric.reporters", "hunter2"),
             ("client.dns.lookup", "resolve_canonical_bootstrap_servers_only"),
-            ("client.rack", "r"),
         ];
         let (config, left_out) = lenient(&[&pairs[..], &[("linger.ms", "7"), ("acks", "all")]].concat()).unwrap();
         assert_eq!((config.linger, config.parts()), (Duration::from_millis(7), Vec::new()));
@@ -999,8 +1010,7 @@ pub(super) mod tests {
             ("partitioner.class", "com.example.Mine", Some(Part::Partitioner)),
             ("partitioner.class", ROUND_ROBIN, None),
             ("partitioner.class", "com.example.RoundRobinPartitioner", Some(Part::Partitioner)),
-            ("partitioner.rack.aware", "true", Some(Part::Partitioner)),
-            ("partitioner.rack.aware", "FALSE", None),
+            ("partitioner.rack.aware", "true", None),
             ("interceptor.classes", "com.example.Mine", Some(Part::Interceptor)),
             ("interceptor.classes", " ", None),
             ("ssl.engine.factory.class", "com.example.Mine", None),

@@ -131,6 +131,8 @@ pub struct Config {
     pub(crate) partitioner_availability_timeout: Duration,
     /// `partitioner`, after `partitioner.ignore.keys`.
     pub(crate) partitioner: KeyPartitioner,
+    /// `client.rack`, if `partitioner.rack.aware`.
+    pub(crate) rack: Option<String>,
     /// `partitioner.class` is Java's `RoundRobinPartitioner`.
     pub(crate) round_robin: bool,
     /// `security.protocol`.

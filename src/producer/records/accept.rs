@@ -274,6 +274,9 @@ impl Producer {
     #[inline(never)]
     fn draw_partition(&mut self, now: Instant, index: u32) -> u32 {
         self.look_for_leaders(index);
+        if let Some(number) = self.draw_in_rack(now, index) {
+            return number;
+        }
         let records = &mut self.records;
         let recovered = records.recovered_brokers;
         let (topic, partitions, random) = (&mut records.topics[index], &mut records.partitions, &mut self.random);
@@ -312,6 +315,34 @@ impl Producer {
             (partition.leader.is_none_or(is_stuck), partition.queued_count, partition.sent_count)
         };
         drawn.min_by_key(load).unwrap_or(0) as u32
+    }
+
+    /// The same among those whose leader is in `client.rack` (KIP-1123); `None` if there are none, or nobody asked for that.
+    /// A walk over all, once for every `batch.size` bytes.
+    fn draw_in_rack(&mut self, now: Instant, index: u32) -> Option<u32> {
+        self.config.rack.as_ref()?;
+        let (topic, partitions) = (&self.records.topics[index], &self.records.partitions);
+        let led = topic.spread.led();
+        if led.is_empty() {
+            return None;
+        }
+        let of = |number: i32| &partitions[topic.partitions[number as usize]];
+        let patience = self.config.partitioner_availability_timeout;
+        let is_there = |number: &i32| {
+            let leader = of(*number).leader.map(|leader| &self.control.brokers[leader]);
+            leader.is_some_and(|leader| {
+                let silent = leader.stuck_since.map(|since| now.saturating_since(since));
+                leader.in_rack && (patience.is_zero() || silent.is_none_or(|silent| silent <= patience))
+            })
+        };
+        let start = self.random.below(led.len() as u32) as usize;
+        let mut there = led[start..].iter().chain(&led[..start]).copied().filter(is_there);
+        let load = |number: &i32| (of(*number).queued_count, of(*number).sent_count);
+        let drawn = match self.config.adaptive_partitioning {
+            true => there.min_by_key(load),
+            false => there.next(),
+        };
+        drawn.map(|number| number as u32)
     }
 
     /// Which partitions of the topic have a leader.

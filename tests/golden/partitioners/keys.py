@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+import time
 
 import confluent_kafka
 
@@ -52,6 +53,7 @@ def as_without_key(name, probe, count=12):
             seen.add(message.partition())
         producer.produce("t", key=probe, value=b"v", callback=told)
         producer.flush(30)
+        time.sleep(0.005)  # what is stuck to is drawn anew after a millisecond
     return len(seen) > 1
 
 
