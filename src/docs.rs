@@ -17,6 +17,7 @@ pub mod differences {}
 /// [`src/adapter/line.rs`]: ../../../src/milena/adapter/line.rs.html
 /// [`is_authentication`]: crate::Job::is_authentication
 /// [`examples/adapter.rs`]: crate::docs::adapter_example
+/// [docs/embedded.md]: crate::docs::embedded
 #[doc = include_str!("../docs/writing-an-adapter.md")]
 pub mod writing_an_adapter {}
 

@@ -55,6 +55,7 @@ mod golden;
 mod ids;
 mod job;
 mod memory;
+pub mod metrics;
 mod planted;
 mod producer;
 mod record;
@@ -93,8 +94,9 @@ pub use error::{ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, Fa
 pub use event::{Cause, Delivery, Event, Input, Output, PartitionInfo, Sent, TopicListing, Written};
 pub use ids::{BatchId, ConnId, FlushId, RecordId, TopicIndex};
 pub use job::{Job, JobDone};
+pub use metrics::{Metrics, Stats};
 pub use producer::{
-    Choice, KeyPartitioner, Partitioner, Producer, RoundRobinPartitioner, Stats, TopicView, Transmit, partition_for_key,
+    Choice, KeyPartitioner, Partitioner, Producer, RoundRobinPartitioner, TopicView, Transmit, partition_for_key,
 };
 pub use record::{Header, Record, RecordBuf};
 pub use status::{ServerState, ServerStatus, Status};

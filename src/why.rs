@@ -118,7 +118,7 @@ pub(crate) struct Span(pub(crate) Duration);
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_secs() {
-            0 => write!(f, "{} ms", self.0.as_millis()),
+            0 => write!(f, "{} ms", self.0.subsec_millis()),
             seconds @ ..120 => write!(f, "{seconds} s"),
             seconds @ ..7200 => write!(f, "{} min", seconds / 60),
             seconds => write!(f, "{} h", seconds / 3600),

@@ -182,7 +182,7 @@ enum milena_kind
    */
   MILENA_CLOSED = 15,
   /**
-   * Something that this version has no number for: for logs, in `text`.
+   * Something that this version has no number for: for logs, in `text` (empty in builds without the standard library).
    */
   MILENA_OTHER = 16,
 };

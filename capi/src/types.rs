@@ -174,7 +174,7 @@ pub enum milena_kind {
     MILENA_THROTTLED = 14,
     /// `milena_close` or `milena_abort` is complete.
     MILENA_CLOSED = 15,
-    /// Something that this version has no number for: for logs, in `text`.
+    /// Something that this version has no number for: for logs, in `text` (empty in builds without the standard library).
     MILENA_OTHER = 16,
 }
 

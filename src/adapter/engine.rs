@@ -29,7 +29,8 @@ use crate::config::{Acks, SecurityProtocol};
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Event, Input, Output, PartitionInfo, TopicListing};
 use crate::ids::{FlushId, TopicIndex};
-use crate::producer::{Producer, Stats};
+use crate::metrics::{Metrics, Stats, Waits};
+use crate::producer::Producer;
 use crate::record::Record;
 use crate::status::Status;
 use crate::time::Instant;
@@ -88,6 +89,7 @@ struct State {
     listings: Vec<Arc<Asked<Vec<TopicListing>>>>,
     pings: Vec<Arc<Asked<Duration>>>,
     observer: Option<Arc<dyn Observer>>,
+    waits: Waits,
     memory: Line,
     /// Whether those in line for memory are to be looked at.
     memory_back: bool,
@@ -173,6 +175,7 @@ impl Engine {
         let mut producer = Producer::new(clock.now(), Some(clock::time_of_day()), config, clock::seed()?);
         producer.authenticate_by_jobs();
         producer.observe(observer.is_some());
+        producer.measure(true);
         if let Some(partitioner) = partitioner {
             producer.set_partitioner(partitioner);
         }
@@ -187,6 +190,7 @@ impl Engine {
             listings: Vec::new(),
             pings: Vec::new(),
             observer,
+            waits: Waits::default(),
             memory: Line::default(),
             memory_back: false,
             memory_goal,
@@ -562,6 +566,26 @@ impl Engine {
     pub(super) fn status(&self) -> Status {
         let now = self.clock.now();
         self.lock().producer.status(now)
+    }
+
+    /// What was measured.
+    pub(super) fn metrics(&self) -> Metrics {
+        let now = self.clock.now();
+        let state = self.lock();
+        let mut metrics = state.producer.metrics(now);
+        let waiting = state.topics.values().map(Vec::len).sum::<usize>() + state.memory.len();
+        metrics.waits = Waits { waiting, ..state.waits };
+        metrics
+    }
+
+    /// A call has waited so long.
+    pub(super) fn has_waited(&self, wait: &Wait, span: Duration) {
+        let waits = &mut self.lock().waits;
+        match wait {
+            Wait::Memory(_) => waits.memory = waits.memory.saturating_add(span),
+            Wait::Topic(..) => waits.metadata = waits.metadata.saturating_add(span),
+            Wait::Asked(_) => {}
+        }
     }
 
     /// The brokers that are known.

@@ -64,6 +64,11 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.parked.len()
+    }
+
     /// Whether this one may try to send: whoever was let go, and anybody if nobody waits.
     #[inline]
     pub(super) fn may_try(&self, sender: Sender, ticket: Option<&Arc<Ticket>>) -> bool {

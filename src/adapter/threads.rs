@@ -36,8 +36,8 @@ use super::setup::{Setup, SetupError};
 use super::sockets::SocketOptions;
 use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
+use crate::metrics::{Metrics, Stats};
 use crate::planted::planted;
-use crate::producer::Stats;
 use crate::record::Record;
 use crate::status::Status;
 
@@ -342,6 +342,11 @@ impl Producer {
         self.engine().status()
     }
 
+    /// All that was measured: for once a second or so. [`Metrics::write_prometheus`] makes a page of it.
+    pub fn metrics(&self) -> Metrics {
+        self.engine().metrics()
+    }
+
     /// Counters.
     pub fn stats(&self) -> Stats {
         self.engine().stats()
@@ -397,10 +402,9 @@ impl<'a> Waiting<'a> {
         let now = self.engine.clock().now();
         let until = *self.until.get_or_insert(now + self.engine.max_block());
         let left = until.saturating_since(now);
-        if left.is_zero() || !wait.waiter().wait(left) {
-            return Err(self.engine.too_long(topic, wait));
-        }
-        Ok(())
+        let raised = !left.is_zero() && wait.waiter().wait(left);
+        self.engine.has_waited(wait, self.engine.clock().now().saturating_since(now));
+        if raised { Ok(()) } else { Err(self.engine.too_long(topic, wait)) }
     }
 }
 

@@ -93,11 +93,17 @@ impl ConfigError {
 
     /// One error for one or more, by their lines.
     pub(super) fn of(mut errors: Vec<Self>) -> Self {
-        errors.sort_by_key(|error| if let Self::At { lines, .. } = error { lines.first().copied() } else { None });
-        match errors.pop() {
-            Some(error) if errors.is_empty() => error,
-            last => Self::Several(errors.into_iter().chain(last).collect()),
+        let line = |error: &Self| if let Self::At { lines, .. } = error { lines.first().copied() } else { None };
+        let mut sorted: Vec<Self> = Vec::with_capacity(errors.len());
+        if errors.len() == 1 {
+            return errors.remove(0);
         }
+        // They are few: no sort is worth its code in firmware.
+        for error in errors {
+            let place = sorted.partition_point(|before| line(before) <= line(&error));
+            sorted.insert(place, error);
+        }
+        Self::Several(sorted)
     }
 
     /// The error with its lines, if there are any.

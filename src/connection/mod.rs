@@ -146,6 +146,8 @@ pub(crate) struct Connection {
     pub(crate) armed: bool,
     /// The broker asked for a pause until then (KIP-219).
     pub(crate) throttled_until: Option<Instant>,
+    /// The host needs its socket for another: it takes no more requests, and ends when none is left.
+    pub(crate) leaving: bool,
     setup_deadline: Instant,
     /// For a connection that was ready before: how long a renewal of its session may take, from where the broker can have
     /// read of it.
@@ -183,6 +185,8 @@ pub(crate) struct Connection {
     pub(crate) head: BytesMut,
     requests: VecDeque<Request>,
     next_correlation: i32,
+    /// How many requests were written whole.
+    pub(crate) requests_written: u64,
     /// A request was answered, other than those that make the connection ready.
     pub(crate) proven: bool,
     /// A torn frame.
@@ -214,6 +218,7 @@ impl Connection {
             versions: Versions::default(),
             armed: false,
             throttled_until: None,
+            leaving: false,
             setup_deadline: now + setup_timeout,
             renewal_patience: None,
             ready_since: None,
@@ -235,6 +240,7 @@ impl Connection {
             head: BytesMut::new(),
             requests: VecDeque::new(),
             next_correlation: 0,
+            requests_written: 0,
             proven: false,
             input: Vec::new(),
         }
@@ -336,6 +342,7 @@ impl Connection {
                 break;
             }
             request.written = Some(now);
+            self.requests_written += 1;
             if request.kind == RequestKind::ProduceUnanswered {
                 unanswered = Some(place); // such requests are laid out one at a time, so it is the only one
             } else if request.kind == RequestKind::SaslHandshake {
@@ -383,9 +390,10 @@ impl Connection {
         }
     }
 
-    /// Whether requests may be sent: it is ready, no pause was asked for, and its session does not end soon.
+    /// Whether requests may be sent: it is ready, no pause was asked for, and neither it nor its session ends soon.
     pub(crate) fn is_usable(&self, now: Instant) -> bool {
         self.phase == Phase::Ready
+            && (!self.leaving || planted("leaving-takes-more"))
             && (self.throttled_until.is_none_or(|until| until <= now) || planted("throttle-ignored"))
             && self.quiet_from.is_none_or(|from| from > now)
     }
@@ -433,6 +441,11 @@ impl Connection {
         }
         let late = match self.requests.front() {
             Some(first) => Some(self.late(first)),
+            // The next connection would not know of a pause.
+            None if self.leaving && !planted("leaving-evades-a-pause") => {
+                Some(self.throttled_until.unwrap_or(self.last_used))
+            }
+            None if self.leaving => Some(self.last_used),
             None => max_idle.map(|span| self.last_used + span),
         };
         [late, self.reauthenticate_at].into_iter().flatten().min()

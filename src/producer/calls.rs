@@ -7,11 +7,13 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::config::{Config, Sasl};
+use crate::connection::Phase as ConnectionPhase;
 use crate::connection::sasl::SaslMechanism;
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Delivery, Event, Input, Output, PartitionInfo, Sent};
 use crate::ids::{ConnId, FlushId, TopicIndex};
 use crate::memory;
+use crate::metrics::Stats;
 use crate::planted::planted;
 use crate::producer::control::brokers::Broker;
 use crate::producer::lifecycle::Phase;
@@ -20,7 +22,7 @@ use crate::producer::records::partitioner::Partitioner;
 use crate::producer::records::topics;
 #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
 use crate::producer::sessions::mechanism::Over;
-use crate::producer::{Producer, Stats, Transmit};
+use crate::producer::{Producer, Transmit};
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -211,7 +213,10 @@ impl Producer {
     pub fn written(&mut self, now: Instant, conn: ConnId, n: usize) {
         let now = self.clock(now);
         if let Some(connection) = self.sessions.connections.get_mut(&conn) {
+            let before = connection.requests_written;
             let unanswered = connection.written(now, n);
+            let (server, requests) = (connection.server, connection.requests_written - before);
+            self.measure_written(server, n, requests);
             self.watch(conn);
             if let Some(request) = unanswered {
                 self.was_of_use(conn); // nobody will say so
@@ -219,6 +224,21 @@ impl Producer {
             }
         }
         self.reclaim();
+    }
+
+    /// Gives a connection up whose socket the host needs for another: for hosts with few of them. What was asked on it is still
+    /// answered, nothing more is asked, and [`Output::Disconnect`] follows when no request is open and a pause that the broker asked
+    /// for is over. It counts as no failure, and the broker is connected to again as soon as there is something for it. Returns
+    /// whether that comes to be: not for a connection that is gone, or not ready yet.
+    pub fn release(&mut self, now: Instant, conn: ConnId) -> bool {
+        self.clock(now);
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else { return false };
+        if connection.phase != ConnectionPhase::Ready {
+            return false;
+        }
+        connection.leaving = true;
+        self.watch(conn);
+        true
     }
 
     /// True once if a drain would now say something other than the last [`Output::Wait`]: wake the party that drains.

@@ -12,6 +12,7 @@ use crate::connection::{Connection, Entry};
 use crate::error::{ConnectionError, ErrorCode};
 use crate::ids::ConnId;
 use crate::memory;
+use crate::metrics::{Distributions, Stats};
 use crate::planted::planted;
 use crate::producer::alarms::Alarms;
 use crate::producer::backoff::Backoff;
@@ -34,7 +35,6 @@ use crate::producer::sessions::mechanism::Mechanism;
 #[cfg(feature = "scram")]
 use crate::producer::sessions::scram::Scram;
 use crate::producer::sessions::tokens::Tokens;
-use crate::producer::stats::Stats;
 use crate::producer::timers::Timers;
 use crate::time::{Instant, UnixTime};
 
@@ -90,6 +90,8 @@ pub struct Producer {
     /// The draining party was woken and has not come to `Wait` yet.
     pub(super) awake: bool,
     pub(super) stats: Stats,
+    /// Made when somebody wants to measure.
+    pub(super) distributions: Option<Box<Distributions>>,
     /// What the log says to be wrong.
     pub(super) alarms: Alarms,
     /// Somebody wants to be told of what the machine goes through by itself.
@@ -294,6 +296,7 @@ impl Producer {
             last_wait: None,
             awake: false,
             stats: Stats::default(),
+            distributions: None,
             alarms: Alarms::default(),
             observed: false,
             delivered_at: None,

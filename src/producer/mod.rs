@@ -8,7 +8,7 @@
 //! | `control` | who the brokers are, who leads what, under which producer id |
 //! | `sessions` | connections are made, negotiated, authenticated and lost |
 //!
-//! The files beside them know nothing of the rooms: timers, lists, the outbox, backoff, random numbers, counters, the phases of
+//! The files beside them know nothing of the rooms: timers, lists, the outbox, backoff, random numbers, the phases of
 //! a producer's life. [`health`] looks at all of it, and changes nothing. What joins the parts of a room, or two rooms, is an `impl Producer` block, a file for each way that things
 //! flow.
 
@@ -21,12 +21,12 @@ mod health;
 mod lifecycle;
 mod list;
 mod machine;
+mod measures;
 mod notices;
 mod outbox;
 mod random;
 mod records;
 mod sessions;
-mod stats;
 mod steps;
 mod timers;
 
@@ -37,4 +37,3 @@ pub use records::partitioner::{
 };
 #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
 pub(crate) use sessions::mechanism::Over;
-pub use stats::Stats;

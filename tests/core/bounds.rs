@@ -1,6 +1,5 @@
 //! No peer makes a call loop, work is in proportion to its input, memory is bounded and found again.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +8,7 @@ use kafka_protocol::messages::init_producer_id_response::InitProducerIdResponse;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse};
 use milena::{ConnId, Event, Output, Record, RoundRobinPartitioner, SendError};
 
+use crate::logged::lines;
 use crate::script::{Ask, Facts, Reply, Script, id, text};
 
 fn millis(millis: u64) -> Duration {
@@ -237,33 +237,8 @@ fn the_one_partition_with_a_leader_is_found_as_quickly_among_ten_thousand() {
     assert!(many < few * 10, "{few:?} and {many:?}");
 }
 
-/// Counts warnings, for each thread its own.
-struct Warnings;
-
-thread_local! {
-    static WARNINGS: Cell<usize> = const { Cell::new(0) };
-}
-
-impl log::Log for Warnings {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Warn
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            WARNINGS.set(WARNINGS.get() + 1);
-        }
-    }
-
-    fn flush(&self) {}
-}
-
 fn count_warnings() -> usize {
-    static LOGGER: Warnings = Warnings;
-    if log::set_logger(&LOGGER).is_ok() {
-        log::set_max_level(log::LevelFilter::Warn);
-    }
-    WARNINGS.replace(0)
+    lines().iter().filter(|line| line.starts_with("WARN ")).count()
 }
 
 /// How long an answer takes that names so many partitions which were not asked about, after a request with so many batches.

@@ -1,11 +1,11 @@
 //! A producer tells why nothing is sent: status, errors, events, the log.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use kafka_protocol::messages::init_producer_id_response::InitProducerIdResponse;
 use milena::{ConnectionError, DeliveryError, ErrorCode, Event, Record, ServerState, ServerStatus, Status, Why};
 
+use crate::logged::lines;
 use crate::script::{Ask, Door, Facts, Reply, Script};
 
 fn seconds(seconds: u64) -> Duration {
@@ -229,42 +229,9 @@ fn whoever_observes_hears_of_retries_leaders_connections_and_epochs() {
     }
 }
 
-thread_local! {
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Keeps what is logged, by thread: each test has one.
-struct Keeper;
-
-impl log::Log for Keeper {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Info
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line = format!("{} {}", record.level(), record.args());
-            LINES.with_borrow_mut(|lines| lines.push(line));
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-fn lines() -> Vec<String> {
-    LINES.take()
-}
-
-fn keep_the_log() {
-    static KEEPER: Keeper = Keeper;
-    let _ = log::set_logger(&KEEPER);
-    log::set_max_level(log::LevelFilter::Info);
-    lines();
-}
-
 #[test]
 fn an_outage_is_told_in_few_lines() {
-    keep_the_log();
+    lines();
     let mut script = Script::new(3, &[], Facts::usual);
     script.facts.topic("orders", 1, 30);
     for partition in 0..30 {
@@ -303,7 +270,7 @@ fn an_outage_is_told_in_few_lines() {
 
 #[test]
 fn a_refusal_that_is_sent_again_is_told_once_and_when_it_is_over() {
-    keep_the_log();
+    lines();
     let mut script = warm(&[]);
     lines();
     script.answer(|facts, asked| match &asked.ask {
@@ -331,7 +298,7 @@ fn a_refusal_that_is_sent_again_is_told_once_and_when_it_is_over() {
 
 #[test]
 fn a_connection_that_was_not_used_is_no_trouble() {
-    keep_the_log();
+    lines();
     let mut script = warm(&[]);
     lines();
     script.break_connections(2);
@@ -342,7 +309,7 @@ fn a_connection_that_was_not_used_is_no_trouble() {
 
 #[test]
 fn records_that_fail_are_told_once_a_minute_by_topic() {
-    keep_the_log();
+    lines();
     let mut script = warm(&[]);
     lines();
     script.answer(|facts, asked| match &asked.ask {

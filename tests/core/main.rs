@@ -8,12 +8,15 @@ mod bounds;
 mod control;
 mod health;
 mod line;
+mod logged;
+mod measures;
 mod renewal;
 mod rules;
 mod script;
 mod truth;
 
 mod eyes;
+mod few_sockets;
 mod hostile_peer;
 mod identity;
 mod probe;

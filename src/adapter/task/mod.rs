@@ -21,7 +21,7 @@ use super::line::Sender;
 use super::setup::{Setup, SetupError};
 use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
-use crate::producer::Stats;
+use crate::metrics::{Metrics, Stats};
 use crate::record::Record;
 use crate::status::Status;
 use crate::time::Instant;
@@ -315,6 +315,11 @@ impl<R: Runtime> Producer<R> {
         self.engine().status()
     }
 
+    /// All that was measured: for once a second or so. [`Metrics::write_prometheus`] makes a page of it.
+    pub fn metrics(&self) -> Metrics {
+        self.engine().metrics()
+    }
+
     /// Counters.
     pub fn stats(&self) -> Stats {
         self.engine().stats()
@@ -376,10 +381,10 @@ impl<'a, R: Runtime> Waiting<'a, R> {
         let max = self.engine.max_block().min(FOR_EVER);
         let until = *self.until.get_or_insert_with(|| self.engine.clock().now() + max);
         let wait = self.wait.insert(wait);
-        if by::<R>(self.engine, until, |context| wait.waiter().poll(context)).await {
-            return Ok(());
-        }
-        Err(self.engine.too_long(topic, wait))
+        let began = self.engine.clock().now();
+        let raised = by::<R>(self.engine, until, |context| wait.waiter().poll(context)).await;
+        self.engine.has_waited(wait, self.engine.clock().now().saturating_since(began));
+        if raised { Ok(()) } else { Err(self.engine.too_long(topic, wait)) }
     }
 }
 

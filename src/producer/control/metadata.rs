@@ -565,7 +565,8 @@ impl Producer {
 /// The partitions that an answer names, by number. Of what is told twice the first counts.
 fn in_order(told: &[metadata::Partition]) -> Vec<&metadata::Partition> {
     let mut partitions: Vec<_> = told.iter().filter(|partition| partition.index >= 0).collect();
-    partitions.sort_by_key(|partition| partition.index);
+    // By place where they are equal. (A stable sort is another three kilobytes of firmware.)
+    partitions.sort_unstable_by_key(|partition| (partition.index, core::ptr::from_ref(*partition).addr()));
     if !planted("partition-told-twice-counts") {
         partitions.dedup_by_key(|partition| partition.index);
     }

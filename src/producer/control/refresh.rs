@@ -54,6 +54,11 @@ impl Refresh {
         }
     }
 
+    /// When all topics in use were last asked about and answered.
+    pub(crate) fn last_success(&self) -> Option<Instant> {
+        self.last_success
+    }
+
     /// Something known turned out to be wrong.
     pub(crate) fn want(&mut self) {
         self.all = true;

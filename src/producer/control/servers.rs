@@ -9,6 +9,7 @@ use core::time::Duration;
 use crate::error::ConnectionError;
 use crate::ids::ConnId;
 use crate::memory;
+use crate::metrics::Traffic;
 use crate::planted::planted;
 use crate::time::Instant;
 
@@ -133,6 +134,8 @@ pub(crate) struct Server {
     trouble: Option<Trouble>,
     /// The same of those for control requests.
     control_trouble: Option<Trouble>,
+    /// What was exchanged with it.
+    pub(crate) traffic: Traffic,
     /// How long its last answer took.
     pub(crate) round_trip: Option<Duration>,
     /// Why it did not let this client in, if that was the last that happened.
@@ -411,6 +414,7 @@ impl Server {
             proven: false,
             trouble: None,
             control_trouble: None,
+            traffic: Traffic::default(),
             round_trip: None,
             refusal: None,
             users: 0,

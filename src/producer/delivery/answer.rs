@@ -569,6 +569,7 @@ impl Producer {
             }
             Err(_) => self.stats.records_failed += count,
         }
+        self.measure_outcome(slot, outcome.is_ok());
         let batch = &mut self.records.batches[slot];
         batch.records.release(&mut self.records.pool);
         self.records.batches.deliver(slot);

@@ -341,6 +341,7 @@ impl Producer {
             log::trace!("{} leaves on {conn}", self.describe(entry.slot));
             self.stats.batches_sent += 1;
             self.stats.batch_bytes_sent += self.records.batches[entry.slot].size() as u64;
+            self.measure_leaving(now, entry.slot);
         }
         self.stats.produce_requests += 1;
         let correlation = self.write_produce(conn, version, &entries, copies);

@@ -10,6 +10,7 @@ use crate::batch::codec::Ratio;
 use crate::batch::header;
 use crate::error::ErrorCode;
 use crate::memory;
+use crate::metrics::TopicCounts;
 use crate::planted::planted;
 use crate::producer::control::refresh::Refresh;
 use crate::producer::records::spread::Spread;
@@ -89,6 +90,8 @@ pub(crate) struct Topic {
     sticky: Option<(u32, usize)>,
     /// The largest size of a batch as it is sent, in bytes.
     batch_limit: usize,
+    /// What was sent to it.
+    pub(crate) counts: TopicCounts,
     /// How well its records compress.
     pub(crate) ratio: Ratio,
     /// The size, before compression, from which on a batch is due.
@@ -205,6 +208,7 @@ impl Topics {
             spread: Spread::default(),
             awaited: false,
             last_error: None,
+            counts: TopicCounts::default(),
             last_used: now,
             sticky: None,
             batch_limit: self.sizes.limit,
@@ -367,6 +371,11 @@ impl Topics {
     /// How many topics there are.
     pub(crate) fn len(&self) -> u32 {
         self.entries.len() as u32
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Topic> {
+        self.entries.iter()
     }
 }
 

@@ -263,6 +263,9 @@ impl Producer {
 
     /// Bytes came in.
     pub(in crate::producer) fn received(&mut self, now: Instant, conn: ConnId, mut bytes: &[u8]) {
+        if let Some(connection) = self.sessions.connections.get(&conn) {
+            self.control.servers[connection.server].traffic.bytes_received += bytes.len() as u64;
+        }
         loop {
             let max = self.config.receive_message_max;
             let Some(connection) = self.sessions.connections.get_mut(&conn) else {
@@ -294,7 +297,7 @@ impl Producer {
             return Ok(());
         };
         let server = connection.server;
-        self.control.servers[server].round_trip = request.written.map(|written| now.saturating_since(written));
+        self.measure_answer(now, server, &request);
         let api = match request.kind {
             RequestKind::ApiVersions | RequestKind::Ping => Api::ApiVersions,
             RequestKind::Metadata | RequestKind::TopicList => Api::Metadata,
@@ -471,6 +474,9 @@ impl Producer {
             (Role::Control, _) => -1,
         };
         self.say_pause(conn, pause);
+        if let Some(measured) = &mut self.distributions {
+            measured.throttle_time.record_span(pause, 1);
+        }
         self.outbox.event(Event::Throttled { node, pause });
     }
 }
