@@ -35,7 +35,7 @@ fn two_runs_write_the_same_bytes() {
         }
         desk.run(Duration::from_secs(1));
         assert_eq!(desk.deliveries().iter().map(|delivery| delivery.records.len()).sum::<usize>(), 500);
-        desk.written
+        core::mem::take(&mut desk.written)
     };
     let first = run();
     assert!(first.len() > 10_000);
