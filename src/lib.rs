@@ -87,7 +87,7 @@ pub use adapter::{
 pub use batch::{Compression, Compressor};
 pub use config::{
     Acks, Config, ConfigBuilder, ConfigError, LeftOut, Part, PropertiesError, Property, Sasl, ScramHash, Secret,
-    SecurityProtocol, TlsOptions, UnsecuredToken, parse_properties,
+    SecurityProtocol, StoreType, TlsOptions, UnsecuredToken, parse_properties,
 };
 pub use connection::sasl::oauth::Token;
 pub use connection::sasl::{SaslExchange, SaslMechanism};
@@ -96,7 +96,9 @@ pub use event::{Cause, Delivery, Event, Input, Output, PartitionInfo, Sent, Topi
 pub use ids::{BatchId, ConnId, FlushId, RecordId, TopicIndex};
 pub use job::{Job, JobDone};
 pub use metrics::{Metrics, Stats};
-pub use producer::{Partitioner, Producer, RoundRobinPartitioner, TopicView, Transmit, partition_for_key};
+pub use producer::{
+    Choice, KeyPartitioner, Partitioner, Producer, RoundRobinPartitioner, TopicView, Transmit, partition_for_key,
+};
 pub use record::{Header, Record, RecordBuf};
 pub use status::{ServerState, ServerStatus, Status};
 pub use time::{Instant, UnixTime};

@@ -167,6 +167,10 @@ impl Producer {
             let told = self.control.brokers.find_current(broker.id).is_some() && !planted("broker-told-twice-moves");
             if let (Ok(port), false) = (u16::try_from(broker.port), told) {
                 self.learn_broker(now, broker.id, broker.host, port);
+                let in_rack = self.config.rack.as_deref().is_some_and(|rack| broker.rack == Some(rack));
+                if let Some(index) = self.control.brokers.find(broker.id) {
+                    self.control.brokers[index].in_rack = in_rack;
+                }
             }
         }
         self.forget_brokers(now);
@@ -585,7 +589,7 @@ mod tests {
         let mut producer = producer();
         for n in 0..5000 {
             let host = alloc::format!("host{n}");
-            let brokers = (0..3).map(|k| ToldBroker { id: 3 * n + k, host: &host, port: 1 + k }).collect();
+            let brokers = (0..3).map(|k| ToldBroker { id: 3 * n + k, host: &host, port: 1 + k, rack: None }).collect();
             let response = Response { throttle_ms: 0, brokers, topics: Vec::new(), error: 0 };
             producer.metadata_known(Instant::from_millis(n as u64), ConnId(0), 0, &response);
         }
@@ -599,7 +603,7 @@ mod tests {
         let mut producer = producer();
         let hosts: Vec<_> = (0..200_000).map(|n| alloc::format!("h{n}")).collect();
         for _ in 0..2 {
-            let told = |(id, host)| ToldBroker { id, host, port: 1 };
+            let told = |(id, host)| ToldBroker { id, host, port: 1, rack: None };
             let brokers = (0..).zip(hosts.iter().map(|host| &**host)).map(told).collect();
             let response = Response { throttle_ms: 0, brokers, topics: Vec::new(), error: 0 };
             producer.metadata_known(Instant::ZERO, ConnId(0), 0, &response);
