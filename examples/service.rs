@@ -5,7 +5,7 @@
 //! `cargo run --example service --features tokio,cluster [LISTEN_ADDRESS BOOTSTRAP_SERVERS]`; without arguments it asks itself, with a
 //! cluster in memory, and ends.
 
-#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, clippy::wildcard_enum_match_arm)]
 
 use std::error::Error;
 use std::time::Duration;

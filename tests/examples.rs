@@ -17,8 +17,6 @@ use milena::Config;
 use milena::cluster::TestCluster;
 
 mod service {
-    use std::time::Instant;
-
     use milena::cluster::{Mischief, ProduceAttempt, Request, Verdict};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
@@ -61,17 +59,18 @@ mod service {
             stream
         }
 
-        /// Until `/health` says so, with the words that it said last.
-        async fn until(&self, code: u16) -> (Duration, String) {
-            let began = Instant::now();
-            loop {
-                let (said, words) = self.ask("GET", "/health", "").await;
-                if said == code {
-                    return (began.elapsed(), words);
+        /// Until `/health` says so: the words with it.
+        async fn until(&self, code: u16) -> String {
+            let said = async {
+                loop {
+                    let (said, words) = self.ask("GET", "/health", "").await;
+                    if said == code {
+                        return words;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                assert!(began.elapsed() < Duration::from_secs(30), "{words}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            };
+            tokio::time::timeout(Duration::from_secs(30), said).await.unwrap()
         }
 
         async fn stop(self) {
@@ -146,7 +145,7 @@ mod service {
         // Too few replicas, which only records tell.
         cluster.with(|cluster, _| cluster.fail_next(Request::Produce, 19, 5));
         let waiting = service.client("POST", "/t", "x").await;
-        let (_, words) = service.until(503).await;
+        let words = service.until(503).await;
         assert!(words.contains("answers NOT_ENOUGH_REPLICAS"), "{words}");
         service.until(200).await;
         assert_eq!(read(waiting).await.0, 202);
@@ -156,7 +155,7 @@ mod service {
         cluster.with(|cluster, now| cluster.nodes().into_iter().for_each(|node| cluster.resume(now, node)));
         service.until(200).await;
         cluster.stop();
-        let (_, words) = service.until(503).await;
+        let words = service.until(503).await;
         assert!(words.contains("127.0.0.1:"), "{words}");
         cluster.start_again().unwrap();
         service.until(200).await;
