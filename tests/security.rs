@@ -461,6 +461,70 @@ fn a_token_provider_gives_tokens_to_every_adapter() {
     assert_eq!(send_by_each(setup), vec![Ok(()); 3]);
 }
 
+/// Options as in a Java client's file, and an authorization server that answers with this status and text.
+#[cfg(feature = "oidc")]
+fn with_authorization(status: &'static str, text: impl Fn() -> String + Send + 'static) -> [(&'static str, String); 5] {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = BufReader::new(socket.unwrap());
+            let head: Vec<String> =
+                socket.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            let length = head.iter().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+            socket.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
+            let text = text();
+            write!(socket.get_mut(), "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{text}", text.len()).unwrap();
+        }
+    });
+    let client = ASKED.replace(';', " clientId=\"service\" clientSecret=\"hunter2\";");
+    [
+        ("security.protocol", "SASL_PLAINTEXT".to_string()),
+        ("sasl.mechanism", "OAUTHBEARER".to_string()),
+        (
+            "sasl.login.callback.handler.class",
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler".to_string(),
+        ),
+        ("sasl.oauthbearer.token.endpoint.url", format!("http://127.0.0.1:{port}/token")),
+        ("sasl.jaas.config", client),
+    ]
+}
+
+#[cfg(feature = "oidc")]
+#[test]
+fn an_authorization_server_gives_tokens_to_every_adapter() {
+    use base64ct::{Base64UrlUnpadded, Encoding};
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let answer = move || {
+        let claims = format!(r#"{{"sub": "alice", "exp": {}}}"#, now + 3600);
+        format!(r#"{{"access_token": "e30.{}.c2ln"}}"#, Base64UrlUnpadded::encode_string(claims.as_bytes()))
+    };
+    let server = server(None, Some(users()));
+    let options = |given: &[(&'static str, String)]| -> Setup {
+        let given: Vec<_> = given.iter().map(|(name, value)| (*name, &**value)).collect();
+        Setup::new(config(&server, &given))
+    };
+    let good = with_authorization("200 OK", answer);
+    assert_eq!(send_by_each(|| options(&good)), vec![Ok(()); 3]);
+    // Whoever is refused is told at the first send.
+    let refusal = r#"{"error": "invalid_client", "error_description": "Who is hunter2?"}"#;
+    let bad = with_authorization("401 Unauthorized", || refusal.to_string());
+    for went in send_by_each(|| options(&bad)) {
+        let error = went.unwrap_err();
+        let words = "/token: it answers 401: invalid_client: Who is [hidden]?";
+        assert!(error.contains("no token: http://127.0.0.1:") && error.contains(words), "{error}");
+    }
+    // Credentials are replaced while the producer runs.
+    let producer = milena::threads::Producer::new(options(&bad)).unwrap();
+    producer.send(&Record::new("t").value("v")).unwrap_err();
+    producer.renew_security(options(&good)).unwrap();
+    let start = Instant::now();
+    while let Err(error) = producer.send(&Record::new("t").value("v")) {
+        assert!(start.elapsed() < Duration::from_secs(60), "{error}");
+    }
+}
+
 /// Makes a producer by every adapter, and sends nothing.
 fn make_by_each(setup: impl Fn() -> Setup) -> Vec<Result<(), String>> {
     let words = |error: SetupError| {

@@ -160,13 +160,14 @@ pub(super) enum Attempt {
 }
 
 impl Engine {
-    pub(super) fn new(setup: Setup) -> Result<Self, SetupError> {
+    pub(super) fn new(mut setup: Setup) -> Result<Self, SetupError> {
         setup.check()?;
+        let tokens = setup.take_tokens()?;
         #[cfg(feature = "tls")]
         let tls = Mutex::new(setup.tls_config()?);
         #[cfg(not(feature = "tls"))]
         setup.check_tls()?;
-        let Setup { mut config, partitioner, mechanism, tokens, interceptors, observer, measure_lock, .. } = setup;
+        let Setup { mut config, partitioner, mechanism, interceptors, observer, measure_lock, .. } = setup;
         let clock = Clock::start();
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let jobs = *config.jobs.get_or_insert_with(|| cores().min(MOST_JOBS));
@@ -632,7 +633,7 @@ impl Engine {
 
     /// Takes the credentials, certificates and trust of another setup, from the next connection on; what was refused until now
     /// is tried again at once.
-    pub(super) fn renew(&self, setup: Setup) -> Result<(), SetupError> {
+    pub(super) fn renew(&self, mut setup: Setup) -> Result<(), SetupError> {
         let refused = |words: &str| Err(SetupError::from(std::io::Error::new(std::io::ErrorKind::InvalidInput, words)));
         if setup.config.security_protocol() != self.security_protocol {
             return refused("security.protocol can't be changed while the producer runs: close it and make another");
@@ -642,12 +643,13 @@ impl Engine {
                 "credentials and certificates are all that is renewed: partitioners and interceptors stay as they are",
             );
         }
+        let tokens = setup.take_tokens()?;
         #[cfg(feature = "tls")]
         {
             let made = setup.tls_config()?;
             *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = made;
         }
-        let Setup { config, tokens, mechanism, .. } = setup;
+        let Setup { config, mechanism, .. } = setup;
         if let Some(tokens) = tokens {
             self.tokens.replace(tokens);
         }

@@ -2,7 +2,7 @@
 //! its waiters), [`completion`] (who waits for a batch), [`line`] (who waits for memory), [`effects`] (what follows, in which
 //! order), [`tokens`] (a provider's), [`observer`], [`channel`] (one connection, with TLS or without), [`workers`]
 //! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), [`holds`] (how long the lock is held), `mock` (no
-//! sockets at all), [`clock`], [`error`]; and, for those that give futures, [`task`].
+//! sockets at all), `oidc` (tokens from an authorization server), [`clock`], [`error`]; and, for those that give futures, [`task`].
 
 mod channel;
 mod clock;
@@ -16,6 +16,8 @@ mod line;
 #[cfg(feature = "cluster")]
 mod mock;
 mod observer;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod setup;
 #[cfg(feature = "smol")]
 pub mod smol;

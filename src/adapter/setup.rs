@@ -25,6 +25,10 @@ const GSSAPI: &str = "it is what sasl.mechanism is where it is not given: did yo
 const MECHANISM: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER are; for another one give the producer a \
     milena::SaslMechanism (Setup::sasl_mechanism)";
 
+/// For options that this build knows nothing of.
+const OIDC: &str = "compile milena with features = [\"oidc\"], which does what OAuthBearerLoginCallbackHandler does in Java, or give the \
+    producer a milena::TokenProvider (Setup::token_provider), which fetches tokens your way";
+
 /// Gives tokens for `sasl.mechanism=OAUTHBEARER`.
 pub trait TokenProvider: Debug + Send {
     /// A token that is good from now on. Called on a thread of its own, so it may wait for an identity provider; but whoever
@@ -181,7 +185,7 @@ impl Setup {
                 Part::Partitioner => self.partitioner.is_some(),
                 Part::Interceptor => !self.interceptors.is_empty(),
                 Part::SaslMechanism => self.mechanism.is_some(),
-                Part::TokenProvider => self.tokens.is_some(),
+                Part::TokenProvider => self.tokens.is_some() || self.fetches_tokens()?,
                 Part::TlsConfig => self.has_tls_config(),
             };
             if !is_there {
@@ -203,8 +207,37 @@ impl Setup {
                 };
                 ConfigError::NotBuiltIn { option: std::format!("sasl.mechanism={}", sasl.mechanism()), instead }
             }
+            // What Java's options and handler ask for can be had.
+            _ if part == Part::TokenProvider && cfg!(not(feature = "oidc")) => {
+                ConfigError::NotBuiltIn { option: option.into(), instead: OIDC }
+            }
             _ => ConfigError::NotBuiltIn { option: option.into(), instead: part.instead() },
         }
+    }
+
+    /// Whether the options say how tokens are fetched.
+    #[cfg(feature = "oidc")]
+    fn fetches_tokens(&self) -> Result<bool, ConfigError> {
+        match &self.config.oidc {
+            None => Ok(false),
+            Some(Ok(_)) => Ok(true),
+            Some(Err(error)) => Err(error.clone()),
+        }
+    }
+
+    #[cfg(not(feature = "oidc"))]
+    #[allow(clippy::unnecessary_wraps, reason = "with the feature it may fail")]
+    fn fetches_tokens(&self) -> Result<bool, ConfigError> {
+        Ok(false)
+    }
+
+    /// Who gives tokens: the application's provider, or the one that the options ask for.
+    pub(super) fn take_tokens(&mut self) -> Result<Option<Box<dyn TokenProvider>>, ConfigError> {
+        #[cfg(feature = "oidc")]
+        if self.tokens.is_none() {
+            return super::oidc::provider(&self.config);
+        }
+        Ok(self.tokens.take())
     }
 
     #[cfg(feature = "tls")]

@@ -227,7 +227,7 @@ fn unknown_suites<'a>(options: &'a TlsOptions, known: &[String]) -> Vec<&'a str>
 /// Bytes of a file of certificates and keys, at most.
 const LARGEST: u64 = 16 << 20;
 
-fn read(path: &str, option: &'static str) -> Result<Vec<u8>, ConfigError> {
+pub(super) fn read(path: &str, option: &'static str) -> Result<Vec<u8>, ConfigError> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
     read.map_err(|error| unusable(option, std::format!("can't read {path}: {error}")))?;
@@ -239,4 +239,33 @@ fn read(path: &str, option: &'static str) -> Result<Vec<u8>, ConfigError> {
 
 fn unusable(option: &'static str, why: String) -> ConfigError {
     ConfigError::Unusable { option, why }
+}
+
+/// What an error of a stream says of TLS, if that is what it is about.
+#[cfg(feature = "oidc")]
+pub(super) fn words_in(error: &io::Error) -> Option<String> {
+    let inner = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    // It is no broker.
+    let words = words(inner).replace(explain::SERVERS, "the URLs that are used");
+    Some(words.replace("the brokers' ssl.truststore", "its truststore"))
+}
+
+/// The one private key in a text in PEM, which belongs to no certificate.
+#[cfg(feature = "oidc")]
+pub(super) fn signing_key(
+    pem: &[u8],
+    password: Option<&crate::config::Secret>,
+) -> Result<Arc<dyn rustls::sign::SigningKey>, String> {
+    identity::key_alone(pem, password)
+}
+
+/// Whether a certificate's key has signed something.
+#[cfg(all(test, feature = "oidc"))]
+pub(super) fn verify(pem: &[u8], scheme: rustls::SignatureScheme, message: &[u8], signature: &[u8]) -> bool {
+    let certificate = pem::certificates(pem).expect("a certificate").remove(0);
+    let key = certificate::Certificate::read(&certificate).and_then(|read| read.public_key_info()).expect("a key");
+    let key = pkcs8::spki::SubjectPublicKeyInfoRef::try_from(&*key).expect("a key");
+    let algorithms = ring::default_provider().signature_verification_algorithms;
+    let mut known = algorithms.mapping.iter().filter(|(known, _)| *known == scheme).flat_map(|(_, all)| all.iter());
+    known.any(|algorithm| algorithm.verify_signature(key.subject_public_key.raw_bytes(), message, signature).is_ok())
 }

@@ -350,7 +350,7 @@ impl Given {
     }
 
     /// The error with the lines of those options that it names.
-    fn place(&self, error: ConfigError) -> ConfigError {
+    pub(super) fn place(&self, error: ConfigError) -> ConfigError {
         let mut lines: Vec<usize> =
             self.lines.iter().filter(|(name, _)| error.names(name)).map(|(_, line)| *line).collect();
         lines.sort_unstable();
@@ -436,7 +436,7 @@ impl Given {
         self.texts.get(name).map_or_else(|| options::find(name).map_or("", |entry| entry.default), String::as_str)
     }
 
-    fn number(&self, name: &'static str) -> i64 {
+    pub(super) fn number(&self, name: &'static str) -> i64 {
         self.text(name).parse().expect("it was checked, and defaults are numbers")
     }
 
@@ -444,16 +444,28 @@ impl Given {
         usize::try_from(self.number(name)).unwrap_or(usize::MAX)
     }
 
-    fn span(&self, name: &'static str) -> Duration {
+    pub(super) fn span(&self, name: &'static str) -> Duration {
         Duration::from_millis(u64::try_from(self.number(name)).unwrap_or(0))
     }
 
-    fn boolean(&self, name: &'static str) -> bool {
+    pub(super) fn boolean(&self, name: &'static str) -> bool {
         self.text(name).eq_ignore_ascii_case("true")
+    }
+
+    /// Whether any of `sasl.oauthbearer.*` is given.
+    pub(super) fn has_token_options(&self) -> bool {
+        self.texts.iter().any(|(name, value)| name.starts_with(options::TOKENS_BEGIN) && !value.is_empty())
     }
 
     pub(super) fn is_given(&self, name: &'static str) -> bool {
         self.texts.contains_key(name)
+    }
+
+    /// What is given as text in another text, such as `ssl.*` in `sasl.jaas.config`.
+    #[cfg(feature = "oidc")]
+    pub(super) fn within(pairs: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let taken = Self::from_pairs(pairs.map(Into::into).collect(), Reading::Strict)?;
+        if taken.errors.is_empty() { Ok(taken.given) } else { Err(ConfigError::of(taken.errors)) }
     }
 
     /// The options against each other, in Java's order.
@@ -499,6 +511,8 @@ impl Given {
             None if security_protocol.has_tls() && !self.is_given("ssl.engine.factory.class") => self.tls(),
             None => Ok(TlsOptions::default()), // nobody looks at them, in Java neither
         };
+        #[cfg(feature = "oidc")]
+        let oidc = self.oidc(sasl.as_ref().ok().and_then(Option::as_ref));
         let mut errors = Vec::new();
         let servers = kept(servers, &mut errors);
         let delivery_timeout = kept(self.delivery_timeout(needed), &mut errors);
@@ -547,6 +561,8 @@ impl Given {
             security_protocol,
             sasl: sasl.expect(GOOD),
             tls: tls.expect(GOOD),
+            #[cfg(feature = "oidc")]
+            oidc,
             parts,
             send_buffer: usize::try_from(self.number("send.buffer.bytes")).ok(),
             receive_buffer: usize::try_from(self.number("receive.buffer.bytes")).ok(),

@@ -6,6 +6,8 @@ mod error;
 #[cfg(test)]
 mod golden;
 mod jaas;
+#[cfg(feature = "oidc")]
+pub(crate) mod oidc;
 mod options;
 mod parts;
 mod properties;
@@ -141,6 +143,10 @@ pub struct Config {
     pub(crate) sasl: Option<Sasl>,
     /// `ssl.*`, for adapters.
     pub(crate) tls: TlsOptions,
+    /// How tokens are fetched, if the options say so; or what is wrong with these, which a token provider of the application's
+    /// makes good.
+    #[cfg(feature = "oidc")]
+    pub(crate) oidc: Option<Result<alloc::sync::Arc<oidc::Oidc>, ConfigError>>,
     /// What options call for that only the application has.
     pub(crate) parts: Vec<(Part, &'static str)>,
     /// `send.buffer.bytes`, for adapters; `None` for the system's default.

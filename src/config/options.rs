@@ -98,9 +98,12 @@ const SERIALIZERS: &[&str] = &[
 ];
 const BYTES: &str =
     "Records are bytes here: Java's serializers are in `milena::serializer`, others are the application's.";
-/// All options that begin so; there are more than thirty.
+/// What stands for options that begin so.
 pub(crate) const TOKENS: &str = "sasl.oauthbearer.*";
-const TOKENS_IGNORED: &str = "For fetching tokens, which a milena::TokenProvider of yours does.";
+/// How the names of those options begin.
+pub(crate) const TOKENS_BEGIN: &str = "sasl.oauthbearer.";
+/// What is for brokers alone, to verify tokens by.
+const BROKERS: [&str; 4] = ["jwks.endpoint.", "expected.", "clock.skew.seconds", "allow.unverified."];
 const REFRESH: &str = "A new token is asked for after 80 % of the old one's life.";
 const TRANSACTIONS: &str = "this version has no transactions; without them the producer is idempotent per partition";
 
@@ -259,6 +262,125 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 (feature `scram`), OAUTHBEARER; others by a milena::SaslMechanism.",
     ),
     built("sasl.jaas.config", Kind::Secret, "", "The login module with user and password, in Java's syntax."),
+    built(
+        "sasl.login.connect.timeout.ms",
+        Kind::Number(0, INT),
+        "",
+        "How long connecting to the token endpoint may take; without it, and with 0, what is left of the call's time, see below.",
+    ),
+    built(
+        "sasl.login.read.timeout.ms",
+        Kind::Number(0, INT),
+        "",
+        "How long the token endpoint may take from the connection to the end of its answer; without it, and with 0, the same.",
+    ),
+    built(
+        "sasl.login.retry.backoff.ms",
+        Kind::Number(0, LONG),
+        "100",
+        "The first wait before the token endpoint is asked again, doubled each time; 0 not to ask again.",
+    ),
+    built(
+        "sasl.login.retry.backoff.max.ms",
+        Kind::Number(0, LONG),
+        "10000",
+        "How long after the first attempt another may begin.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built(
+        "sasl.oauthbearer.token.endpoint.url",
+        Kind::Secret,
+        "",
+        "Where tokens are fetched (feature `oidc`): `https`, `http`, or `file` for a file that has one.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built(
+        "sasl.oauthbearer.client.credentials.client.id",
+        Kind::Text,
+        "",
+        "Who asks for tokens; before `clientId` in `sasl.jaas.config`.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built(
+        "sasl.oauthbearer.client.credentials.client.secret",
+        Kind::Secret,
+        "",
+        "The client's secret; before `clientSecret` in `sasl.jaas.config`.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built("sasl.oauthbearer.scope", Kind::Text, "", "What tokens are asked for; before `scope` in `sasl.jaas.config`."),
+    #[cfg(any(feature = "oidc", test))]
+    built(
+        "sasl.oauthbearer.header.urlencode",
+        Kind::Boolean,
+        "false",
+        "Client id and secret are URL-encoded before base64, as RFC 6749 wants it and few servers.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built("sasl.oauthbearer.scope.claim.name", Kind::Text, "scope", "The claim of a token that has its scopes."),
+    #[cfg(any(feature = "oidc", test))]
+    built(
+        "sasl.oauthbearer.sub.claim.name",
+        Kind::Text,
+        "sub",
+        "The claim of a token that has its subject, which it must have.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built(
+        "sasl.oauthbearer.jwt.retriever.class",
+        Kind::Text,
+        "org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever",
+        "One of Kafka's own: `Default`-, `ClientCredentials`-, `JwtBearer`- or `FileJwtRetriever`; another one is a milena::TokenProvider.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built(
+        "sasl.oauthbearer.jwt.validator.class",
+        Kind::Text,
+        "org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator",
+        "`DefaultJwtValidator` or `ClientJwtValidator`; another one is a milena::TokenProvider.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built("sasl.oauthbearer.assertion.file", Kind::Text, "", "A file with a signed assertion, read for each token."),
+    #[cfg(any(feature = "oidc", test))]
+    built(
+        "sasl.oauthbearer.assertion.algorithm",
+        Kind::Choice(&["RS256", "ES256"]),
+        "RS256",
+        "How assertions are signed here.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built("sasl.oauthbearer.assertion.private.key.file", Kind::Text, "", "The key that signs assertions, in PEM."),
+    #[cfg(any(feature = "oidc", test))]
+    built("sasl.oauthbearer.assertion.private.key.passphrase", Kind::Secret, "", "For an encrypted key."),
+    #[cfg(any(feature = "oidc", test))]
+    built(
+        "sasl.oauthbearer.assertion.template.file",
+        Kind::Text,
+        "",
+        "JSON with a `header` and a `payload` that assertions begin with.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built("sasl.oauthbearer.assertion.claim.aud", Kind::Text, "", "The assertions' audience."),
+    #[cfg(any(feature = "oidc", test))]
+    built("sasl.oauthbearer.assertion.claim.iss", Kind::Text, "", "Their issuer."),
+    #[cfg(any(feature = "oidc", test))]
+    built("sasl.oauthbearer.assertion.claim.sub", Kind::Text, "", "Their subject."),
+    #[cfg(any(feature = "oidc", test))]
+    built(
+        "sasl.oauthbearer.assertion.claim.exp.seconds",
+        Kind::Number(0, 86_400),
+        "300",
+        "Seconds from their making to their end.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built(
+        "sasl.oauthbearer.assertion.claim.nbf.seconds",
+        Kind::Number(0, 3_600),
+        "60",
+        "Seconds before their making from which on they hold.",
+    ),
+    #[cfg(any(feature = "oidc", test))]
+    built("sasl.oauthbearer.assertion.claim.jti.include", Kind::Boolean, "false", "Each has an id of its own."),
     built("ssl.protocol", Kind::Choice(&["TLSv1.3", "TLSv1.2", "TLS"]), "TLSv1.3", "The newest version of TLS to use."),
     built("ssl.enabled.protocols", Kind::Text, "TLSv1.2,TLSv1.3", "The versions of TLS that may be used."),
     built(
@@ -352,7 +474,8 @@ pub(crate) static OPTIONS: &[Entry] = &[
         TOKENS,
         "",
         Part::TokenProvider,
-        "How tokens are fetched: all options that begin so, where the mechanism is OAUTHBEARER.",
+        "How tokens are fetched: all options that begin so, where the mechanism is OAUTHBEARER. Feature `oidc` has what they ask \
+         for built in, see above.",
     ),
     ignored("sasl.kerberos.service.name", "", &[], "For GSSAPI, which a milena::SaslMechanism of yours has to do."),
     ignored("sasl.kerberos.kinit.cmd", "/usr/bin/kinit", &[], "For GSSAPI."),
@@ -363,17 +486,18 @@ pub(crate) static OPTIONS: &[Entry] = &[
     ignored("sasl.login.refresh.window.jitter", "0.05", &[], REFRESH),
     ignored("sasl.login.refresh.min.period.seconds", "60", &[], REFRESH),
     ignored("sasl.login.refresh.buffer.seconds", "300", &[], REFRESH),
-    ignored("sasl.login.connect.timeout.ms", "", &[], TOKENS_IGNORED),
-    ignored("sasl.login.read.timeout.ms", "", &[], TOKENS_IGNORED),
-    ignored("sasl.login.retry.backoff.ms", "100", &[], TOKENS_IGNORED),
-    ignored("sasl.login.retry.backoff.max.ms", "10000", &[], TOKENS_IGNORED),
     ignored("enable.metrics.push", "true", &[], "Nothing is pushed to brokers. See `Producer::stats`."),
     dispensable("buffer.memory.allocation.strategy", "full", "memory is always taken in chunks, as needed"),
 ];
 
 /// The option of this name.
 pub(crate) fn find(name: &str) -> Option<Entry> {
-    let name = if name.starts_with("sasl.oauthbearer.") { TOKENS } else { name };
+    let name = match name.strip_prefix(TOKENS_BEGIN) {
+        // Whoever gives tokens knows what they are.
+        Some(_) if cfg!(not(feature = "oidc")) => TOKENS,
+        Some(rest) if BROKERS.iter().any(|begin| rest.starts_with(begin)) => TOKENS,
+        Some(_) | None => name,
+    };
     OPTIONS.iter().find(|entry| entry.name == name).copied()
 }
 
@@ -467,7 +591,24 @@ mod tests {
         }
         text.push_str(
             "```\n\nIn a program `Config::builder(..).security_protocol(..).sasl(Sasl::plain(user, password))` needs no such text. For \
-             OAUTHBEARER a\n`TokenProvider` brings the tokens.\n\n## Certificates and keys\n\nStores are files in PEM, \
+             OAUTHBEARER a\n`TokenProvider` brings the tokens, or the authorization server does that the options name.\n\n\
+             ## Tokens from an authorization server\n\nWith feature `oidc`, and unless the application brings a `TokenProvider`, tokens \
+             are fetched as by Java's\n`OAuthBearerLoginCallbackHandler` (KIP-768, KIP-1139, KIP-1258). Its name may be given or left \
+             out; where it is, `token.endpoint.url` is\nrequired.\n\n```properties\nsecurity.protocol=SASL_SSL\n\
+             sasl.mechanism=OAUTHBEARER\n\
+             sasl.login.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler\n\
+             sasl.oauthbearer.token.endpoint.url=https://idp.example.org/oauth2/token\n\
+             sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \\\n  \
+             clientId=\"service\" clientSecret=\"...\" scope=\"kafka\" \\\n  ssl.truststore.location=\"idp.pem\" \
+             ssl.truststore.type=\"PEM\";\n```\n\nThe grant is client credentials, by secret, or by an assertion where \
+             `assertion.file` or `assertion.claim.iss` is given; with\n`jwt.retriever.class` ...`JwtBearerJwtRetriever` it is the JWT \
+             bearer grant. An assertion comes from its file, or is signed with the key of\n`assertion.private.key.file`. `ssl.*` in the login module's options is \
+             for the endpoint, `ssl.*` elsewhere for brokers; without it\nthe system's certificates are trusted. `extension_...` there are SASL \
+             extensions. A token is a JWT with `exp` and a subject; its\nsignature is the brokers' to verify.\n\nOne call takes at most three quarters of \
+             `socket.connection.setup.timeout.ms`, or\n`sasl.login.connect.timeout.ms` + `sasl.login.read.timeout.ms` if those are more \
+             (resolving the name apart, which the system\ndoes); within it an endpoint that can't be reached, or answers 408, 429 or 5xx but 501 and 505, is asked again. \
+             Redirections are\nnot followed, answers have at most 256 KiB, no proxy is used. Errors have the server's `error` and \
+             `error_description`, and no secret.\n\n## Certificates and keys\n\nStores are files in PEM, \
              PKCS12 or JKS, as keytool and openssl make them, or PEM texts in the options themselves, also on one line with blanks where \
              line breaks were.\nA private key is RSA (2048 to 4096 bits), EC (P-256, P-384) or Ed25519; in PEM it is PKCS#8, PKCS#1 or \
              SEC1, an encrypted one\nPKCS#8, by PBES2 (OpenSSL's default) or PBE-SHA1-3DES (what Java reads). Other stores of Java's (JCEKS, \

@@ -15,7 +15,8 @@ pub enum Part {
     /// `sasl.client.callback.handler.class`.
     SaslMechanism,
     /// A `milena::TokenProvider`, for `sasl.mechanism=OAUTHBEARER`, `sasl.login.callback.handler.class` and
-    /// `sasl.oauthbearer.*`; who drives the machine by hand answers [`Output::Token`](crate::Output::Token).
+    /// `sasl.oauthbearer.*`; with feature `oidc` adapters do themselves what the latter says. Who drives the machine by hand answers
+    /// [`Output::Token`](crate::Output::Token).
     TokenProvider,
     /// A `rustls::ClientConfig`, for `ssl.engine.factory.class`.
     TlsConfig,

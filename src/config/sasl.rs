@@ -272,10 +272,12 @@ impl Given {
         let client = ["sasl.client.callback.handler.class", "sasl.login.callback.handler.class", "sasl.login.class"];
         let (part, options) = match self.text("sasl.mechanism") {
             "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512" => (Part::SaslMechanism, &client[..]),
-            "OAUTHBEARER" => (Part::TokenProvider, &[&client[1..], &client[..1], &[options::TOKENS]].concat()[..]),
+            "OAUTHBEARER" => (Part::TokenProvider, &[&client[1..], &client[..1]].concat()[..]),
             _ => return None,
         };
-        options.iter().copied().find(|option| !self.text(option).is_empty()).map(|option| (part, option))
+        let handler = options.iter().copied().find(|option| !self.text(option).is_empty());
+        let tokens = (part == Part::TokenProvider && self.has_token_options()).then_some(options::TOKENS);
+        handler.or(tokens).map(|option| (part, option))
     }
 
     /// User and password, and whether they are a delegation token's.
@@ -298,7 +300,7 @@ impl Given {
         Ok((user.to_string(), Secret::from(password), token))
     }
 
-    fn jaas(&self, mechanism: &str) -> Result<Option<jaas::Entry>, ConfigError> {
+    pub(super) fn jaas(&self, mechanism: &str) -> Result<Option<jaas::Entry>, ConfigError> {
         let text = self.text("sasl.jaas.config");
         if text.is_empty() {
             return Ok(None);

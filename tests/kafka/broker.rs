@@ -47,6 +47,8 @@ pub struct Layout<'a> {
     pub gates: bool,
     /// Users that are not anonymous may do only what they are allowed.
     pub rights: bool,
+    /// Another option of the nodes' Java.
+    pub java: &'a str,
 }
 
 /// Another listener of a node, beside the open one.
@@ -64,6 +66,7 @@ pub struct Kafka {
     nodes: Vec<Node>,
     /// ZooKeeper, or the controller of nodes with gates.
     keeper: Option<Child>,
+    java: String,
     kept: bool,
 }
 
@@ -95,7 +98,14 @@ impl Kafka {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a folder for logs");
         let extra = properties(&dir);
-        let mut kafka = Self { jars: jars.clone(), dir, nodes: Vec::new(), keeper: None, kept: false };
+        let mut kafka = Self {
+            jars: jars.clone(),
+            dir,
+            nodes: Vec::new(),
+            keeper: None,
+            java: layout.java.to_string(),
+            kept: false,
+        };
         if layout.nodes == 0 {
             return kafka;
         }
@@ -124,7 +134,7 @@ impl Kafka {
 
     /// The file of a node that is to be, and the node.
     fn write_properties(&self, n: usize, layout: Layout<'_>, keeper: u16, controllers: &[u16], extra: &str) -> Node {
-        let Layout { nodes, listeners: others, gates, rights } = layout;
+        let Layout { nodes, listeners: others, gates, rights, .. } = layout;
         let old = self.jars.needs_zookeeper();
         let ports = free_ports(2 + others.len());
         let (port, gated, other_ports) = (ports[0], ports[1], &ports[2..]);
@@ -285,6 +295,11 @@ impl Kafka {
             gates.clients.refuse_producer_ids(0);
             gates.controllers.open();
         }
+    }
+
+    /// Ends this process with the nodes.
+    pub fn keep_company(&mut self, process: Child) {
+        self.keeper = Some(process);
     }
 
     /// A file in the cluster's folder.
@@ -448,9 +463,10 @@ impl Kafka {
 
     fn start_node(&mut self, node: usize) {
         let hosts = format!("-Djdk.net.hosts.file={}", self.file(&format!("hosts{}", node + 1)));
-        let options = ["-Xmx512m", &hosts];
-        let options = if self.nodes[node].gates.is_some() { &options[..] } else { &options[..1] };
-        let process = self.spawn("kafka.Kafka", &self.properties(node), &format!("node{}.log", node + 1), options);
+        let mut options = vec!["-Xmx512m"];
+        options.extend(self.nodes[node].gates.as_ref().map(|_| &*hosts));
+        options.extend(Some(&*self.java).filter(|option| !option.is_empty()));
+        let process = self.spawn("kafka.Kafka", &self.properties(node), &format!("node{}.log", node + 1), &options);
         self.nodes[node].process = Some(process);
     }
 
@@ -530,7 +546,7 @@ fn host_name() -> String {
 }
 
 /// Ports that nobody listens on just now.
-fn free_ports(count: usize) -> Vec<u16> {
+pub fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()

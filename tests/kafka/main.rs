@@ -14,6 +14,7 @@ mod gate;
 mod gated;
 mod hosts;
 mod javas;
+mod oidc;
 mod scenarios;
 mod secured;
 
@@ -37,6 +38,8 @@ const SINCE: &[(&str, (u32, u32))] = &[
     ("java_properties", (3, 0)),
     ("refusals", (3, 0)),
     ("reauthentication", (3, 0)),
+    // Brokers that say which URLs they may ask.
+    ("oidc", (4, 1)),
 ];
 
 fn main() {
@@ -59,10 +62,11 @@ fn main() {
     for (name, scenario) in clients::CLIENTS.iter().filter(|(name, _)| is_wanted(name)) {
         report.run(name, || scenario(&clients));
     }
-    let clusters: [(Start, &[(&str, scenarios::Scenario)]); 6] = [
+    let clusters: [(Start, &[(&str, scenarios::Scenario)]); 7] = [
         (|jars| Kafka::start(jars, 0), javas::JAVA),
         (|jars| Kafka::start(jars, 1), scenarios::ONE_NODE),
         (secured::start, secured::SECURED),
+        (oidc::start, oidc::OIDC),
         (|jars| Kafka::start(jars, 3), scenarios::THREE_NODES),
         (|jars| gated::start(jars, 1), gated::ONE_NODE),
         (|jars| gated::start(jars, 3), gated::THREE_NODES),

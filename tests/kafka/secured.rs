@@ -135,19 +135,19 @@ fn options(kafka: &Kafka, listener: &str, protocol: &str, mechanism: &str, jaas:
 }
 
 /// The options of a properties file.
-fn read(text: &str) -> Result<Vec<(String, String)>, String> {
+pub fn read(text: &str) -> Result<Vec<(String, String)>, String> {
     let read = milena::parse_properties(text).map_err(|error| error.to_string())?;
     Ok(read.into_iter().map(|property| (property.name, property.value)).collect())
 }
 
-fn config(options: &[(String, String)]) -> Config {
+pub fn config(options: &[(String, String)]) -> Config {
     Config::from_properties(options.iter().map(|(name, value)| (name, value))).expect("valid options")
 }
 
 /// Some records by each adapter; how each went.
-fn by_each(options: &[(String, String)], count: usize) -> [(&'static str, Result<(), String>); 3] {
+pub fn by_each(options: &[(String, String)], topic: &str, count: usize) -> [(&'static str, Result<(), String>); 3] {
     let values: Vec<String> = (0..count).map(|n| n.to_string()).collect();
-    let records = || values.iter().map(|value| Record::new("secured").value(value));
+    let records = || values.iter().map(|value| Record::new(topic).value(value));
     let words = |error: milena::Error| error.to_string();
     let setup = || Setup::from(config(options));
     let threads = (|| {
@@ -184,7 +184,7 @@ fn every_mechanism(kafka: &mut Kafka) -> Result<String, String> {
             .map(|(listener, protocol)| (listener, protocol, *mechanism, *jaas))
     });
     for (listener, protocol, mechanism, jaas) in sasl.chain([("CERT", "SSL", "", "")]) {
-        for (adapter, went) in by_each(&options(kafka, listener, protocol, mechanism, jaas), 100) {
+        for (adapter, went) in by_each(&options(kafka, listener, protocol, mechanism, jaas), "secured", 100) {
             went.map_err(|error| format!("{protocol} {mechanism} {adapter}: {error}"))?;
             expected += 100;
             ways += 1;
@@ -239,7 +239,7 @@ fn client_keys(kafka: &mut Kafka) -> Result<String, String> {
                 kafka.file("ca.pem"),
             );
             let options = read(&text)?;
-            for (adapter, went) in by_each(&options, 10) {
+            for (adapter, went) in by_each(&options, "secured", 10) {
                 went.map_err(|error| format!("{key} {adapter}: {error}"))?;
                 expected += 10;
                 ways += 1;
@@ -282,7 +282,7 @@ fn java_stores(kafka: &mut Kafka) -> Result<String, String> {
                 kafka.address_of("CERT"),
                 env!("CARGO_MANIFEST_DIR"),
             );
-            for (adapter, went) in by_each(&read(&text)?, 10) {
+            for (adapter, went) in by_each(&read(&text)?, "secured", 10) {
                 went.map_err(|error| format!("{keystore} {adapter}: {error}"))?;
                 expected += 10;
                 ways += 1;
@@ -315,7 +315,7 @@ fn java_properties(kafka: &mut Kafka) -> Result<String, String> {
     if status != 0 || out.lines().count() != 2 {
         return Err(format!("the tool: status {status}, {errors}"));
     }
-    for (adapter, went) in by_each(&read(&text)?, 10) {
+    for (adapter, went) in by_each(&read(&text)?, "secured", 10) {
         went.map_err(|error| format!("{adapter}: {error}"))?;
     }
     Ok("the tool and three adapters".into())

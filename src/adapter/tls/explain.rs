@@ -31,6 +31,9 @@ pub(super) fn own(words: String) -> Error {
     CertificateError::Other(OtherError(Arc::new(Words(words)))).into()
 }
 
+/// Whence the names of servers come that a certificate is to have.
+pub(super) const SERVERS: &str = "bootstrap.servers and the brokers' advertised.listeners";
+
 /// An error's words: ours where it has such, else rustls' with what to do where that is not obvious.
 #[allow(clippy::wildcard_enum_match_arm, reason = "some of a library's many errors")]
 pub(super) fn words(error: &Error) -> String {
@@ -180,8 +183,7 @@ impl Chain {
         }
         let names: Vec<String> = names.iter().chain(&addresses).map(|name| printable(name)).collect();
         format!(
-            "{} is for the names {}, and not for {wanted}: bootstrap.servers and the brokers' advertised.listeners have to have \
-             names that the certificate is for",
+            "{} is for the names {}, and not for {wanted}: {SERVERS} have to have names that the certificate is for",
             self.which(),
             names.join(", ")
         )

@@ -173,35 +173,45 @@ fn private_key(bytes: &[u8], password: Option<&Secret>) -> Result<Key, String> {
 
 /// What signs, if it belongs to the first certificate.
 fn signing_key(key: &Key, chain: &[Certificate]) -> Result<Arc<dyn SigningKey>, String> {
+    let loaded = open_key(key, chain)?;
+    belongs(&*loaded, chain)?;
+    Ok(loaded)
+}
+
+/// What signs with the one private key in a text, which belongs to no certificate.
+#[cfg(feature = "oidc")]
+pub(super) fn key_alone(pem: &[u8], password: Option<&Secret>) -> Result<Arc<dyn SigningKey>, String> {
+    open_key(&private_key(pem, password)?, &[])
+}
+
+fn open_key(key: &Key, chain: &[Certificate]) -> Result<Arc<dyn SigningKey>, String> {
     let damaged = || "the private key is damaged: it is not what its BEGIN line says".to_string();
-    let loaded = match key {
-        Key::Pkcs1(der) => rsa(der)?,
+    match key {
+        Key::Pkcs1(der) => rsa(der),
         Key::Sec1(der) => {
             let key = EcPrivateKey::from_der(der).map_err(|_| damaged())?;
             let curve = key.parameters.and_then(EcParameters::named_curve);
             // Without one it is that of the certificate.
             let curve = curve.or_else(|| chain.first()?.curve()).ok_or_else(damaged)?;
-            ec(&key, curve, chain)?
+            ec(&key, curve, chain)
         }
         Key::Pkcs8(der) => {
             let info = PrivateKeyInfo::try_from(&**der).map_err(|_| damaged())?;
             match info.algorithm.oid {
-                RSA => rsa(info.private_key)?,
+                RSA => rsa(info.private_key),
                 EC => {
                     let key = EcPrivateKey::from_der(info.private_key).map_err(|_| damaged())?;
                     let curve = info.algorithm.parameters_oid();
                     let curve = curve.map_err(|_| {
                         format!("the private key's curve is written out in numbers, which is not read: {SUPPORTED}")
                     })?;
-                    ec(&key, curve, chain)?
+                    ec(&key, curve, chain)
                 }
-                ED25519 => load(PrivatePkcs8KeyDer::from(der.clone()).into()).ok_or_else(damaged)?,
-                other => return Err(unsupported(other)),
+                ED25519 => load(PrivatePkcs8KeyDer::from(der.clone()).into()).ok_or_else(damaged),
+                other => Err(unsupported(other)),
             }
         }
-    };
-    belongs(&*loaded, chain)?;
-    Ok(loaded)
+    }
 }
 
 fn load(key: PrivateKeyDer<'_>) -> Option<Arc<dyn SigningKey>> {
