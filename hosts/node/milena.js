@@ -172,13 +172,14 @@ export class Producer {
     return new Promise((resolve) => {
       this.#guard(() => {
         this.#pushAll();
-        if (this.#machine === null) return resolve();
+        if (this.#machine === null) return;
         this.#whenTaken(() => {
           this.#flushes.set(this.#machine.flush(), resolve);
           this.#hold(true);
-        });
+        }, resolve);
         this.#drainMachine();
       });
+      if (this.#machine === null) resolve();
     });
   }
 
@@ -315,11 +316,11 @@ export class Producer {
     }
   }
 
-  /** Goes on when all that was given in so far is in the machine, or has failed. */
-  #whenTaken(then) {
+  /** Goes on when all that was given in so far is in the machine, or has failed; with `over` if the machine ends before. */
+  #whenTaken(then, over) {
     const lanes = new Map();
     for (const lane of this.#stuck) lanes.set(lane, lane.came);
-    this.#marks.add({ lanes, then });
+    this.#marks.add({ lanes, then, over });
     this.#checkMarks();
   }
 
@@ -576,7 +577,11 @@ export class Producer {
     });
     socket.on('drain', () => this.#input(() => this.#transmit(stream)));
     socket.once('end', () => this.#lost(stream, cause === CAUSE.IO ? CAUSE.CLOSED : cause, 'closed by the other side'));
-    socket.on('error', (error) => this.#lost(stream, cause, error.code ?? error.message));
+    socket.on('error', (error) => {
+      // What the system says of the stream is not what TLS says of the other side: a broker that goes away in the handshake comes back.
+      const broken = cause === CAUSE.TLS && error.syscall !== undefined;
+      this.#lost(stream, broken ? CAUSE.IO : cause, error.code ?? error.message);
+    });
     socket.once('close', () => this.#lost(stream, CAUSE.CLOSED, ''));
   }
 
@@ -629,7 +634,7 @@ export class Producer {
         this.#refuse(lane, new SendError('ABORTED', 'the producer was closed before there was room'));
     }
     this.#stuck.clear();
-    this.#marks.clear();
+    this.#checkMarks(); // a flush or a close that waited for these records begins, and ends with the abort
     this.#machine.abort();
     this.#drainMachine();
   }
@@ -660,7 +665,9 @@ export class Producer {
       for (const { open, place, count } of parts)
         for (let at = place; at < place + 2 * count; at += 2) open[at + 1]?.(error);
     }
-    for (const resolve of [...this.#flushes.values(), ...this.#drains]) resolve();
+    const over = [...this.#marks].map((mark) => mark.over);
+    for (const resolve of [...this.#flushes.values(), ...over, ...this.#drains]) resolve?.();
+    this.#marks.clear();
     this.#batches.clear();
     this.#lanes.clear();
     this.#stuck.clear();

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -116,6 +117,11 @@ class Tests(unittest.IsolatedAsyncioTestCase):
             Producer({"bootstrap.servers": "h:1", "linger.ms": "soon"})
         with self.assertRaisesRegex(ConfigError, "bootstrap.servers"):
             Producer({})
+        with self.assertRaisesRegex(ConfigError, "max.block.ms"):
+            Producer({"bootstrap.servers": "h:1", "max.block.ms": "soon"})
+        for value in ("é" * 5_000, "aé" * 5_000):  # the words are cut somewhere
+            with self.assertRaisesRegex(ConfigError, "linger.ms"):
+                Producer({"bootstrap.servers": "h:1", "linger.ms": value})
         with self.assertRaisesRegex(ConfigError, "ssl"):
             Producer(
                 {
@@ -241,6 +247,17 @@ class Tests(unittest.IsolatedAsyncioTestCase):
         await producer.close(0.2)
         self.assertEqual([it.exception().name for it in told], ["ABORTED", "ABORTED"])
 
+    async def test_a_flush_that_waits_for_a_topic_ends_with_the_producer(self):
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        producer = Producer({"bootstrap.servers": "127.0.0.1:%d" % silent.getsockname()[1]})
+        told = producer.send("t", "")
+        flush = asyncio.create_task(producer.flush())
+        await asyncio.sleep(0)
+        await producer.close(0.1)
+        self.assertEqual(told.exception().name, "ABORTED")
+        await asyncio.wait_for(flush, 1)
+
     async def test_a_future_that_is_cancelled_disturbs_nobody(self):
         producer = self.producer(self.cluster())
         told = [producer.send("t", "", partition=0) for _ in range(3)]
@@ -276,6 +293,34 @@ class Tests(unittest.IsolatedAsyncioTestCase):
                 with self.assertRaisesRegex(SendError, "ACCESS_DENIED"):
                     await stranger.send("t", "v")
                 await stranger.close()
+
+    async def test_a_broker_that_goes_away_in_the_handshake_is_tried_again(self):
+        cluster = self.cluster("tls")
+        host, port = cluster.options["bootstrap.servers"].split(":")
+        resets = 0
+
+        async def pass_on(reader, writer):
+            while data := await reader.read(65_536):
+                writer.write(data)
+            writer.close()
+
+        async def between(reader, writer):
+            nonlocal resets
+            if resets < 2:
+                resets += 1
+                await reader.read(1)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+                return
+            other_reader, other_writer = await asyncio.open_connection(host, port)
+            await asyncio.gather(pass_on(reader, other_writer), pass_on(other_reader, writer), return_exceptions=True)
+
+        server = await asyncio.start_server(between, "127.0.0.1", 0)
+        self.addCleanup(server.close)
+        options = {**cluster.options, "bootstrap.servers": "127.0.0.1:%d" % server.sockets[0].getsockname()[1]}
+        async with Producer(options) as producer:
+            self.assertEqual((await producer.send("t", "v")).offset, 0)
+        self.assertEqual(resets, 2)
 
     async def test_codecs(self):
         for codec in ("gzip", "lz4"):

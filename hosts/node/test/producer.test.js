@@ -374,6 +374,19 @@ test('close with a timeout fails what is open', async (t) => {
   );
 });
 
+test('a flush that waits for a topic ends with the producer', async (t) => {
+  const silent = net.createServer((socket) => socket.on('error', () => {}).resume());
+  await new Promise((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  t.after(() => silent.close());
+  const producer = new Producer({ 'bootstrap.servers': `127.0.0.1:${silent.address().port}` });
+  const ends = [];
+  producer.send({ topic: 't', value: '' }).catch(({ name }) => ends.push(name));
+  producer.flush().then(() => ends.push('flushed'));
+  await producer.close({ timeout: 100 });
+  await sleep(0);
+  assert.deepEqual(ends, ['ABORTED', 'flushed']);
+});
+
 for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']) {
   for (const encrypted of [false, true]) {
     test(`${mechanism}${encrypted ? ' over TLS' : ''}`, async (t) => {
@@ -442,6 +455,32 @@ test('TLS: who is not trusted gets nothing', async (t) => {
   await assert.rejects(other.send({ topic: 't', value: 'v' }), { name: 'ACCESS_DENIED' });
   await other.close();
   assert.equal((await cluster.records('t')).length, 1);
+});
+
+test('TLS: a broker that goes away in the handshake is tried again', async (t) => {
+  const cluster = await Cluster.start('tls');
+  t.after(() => cluster.end());
+  const [host, port] = cluster.options['bootstrap.servers'].split(':');
+  let resets = 0;
+  const between = net.createServer((socket) => {
+    socket.on('error', () => {});
+    if (resets < 2) {
+      resets += 1;
+      socket.once('data', () => socket.resetAndDestroy());
+      return;
+    }
+    const broker = net.connect(port, host).on('error', () => socket.destroy());
+    socket.pipe(broker).pipe(socket);
+  });
+  await new Promise((resolve) => between.listen(0, '127.0.0.1', resolve));
+  t.after(() => between.close());
+  const producer = new Producer({
+    ...cluster.options,
+    'bootstrap.servers': `127.0.0.1:${between.address().port}`,
+  });
+  assert.equal((await producer.send({ topic: 't', value: 'v' })).offset, 0);
+  assert.equal(resets, 2);
+  await producer.close();
 });
 
 test("OAUTHBEARER: tokens are the application's", async (t) => {
