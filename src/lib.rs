@@ -61,6 +61,7 @@ mod planted;
 mod producer;
 mod record;
 pub mod serializer;
+mod sort;
 mod status;
 mod time;
 mod why;
