@@ -316,7 +316,7 @@ export class Producer {
     }
   }
 
-  /** Goes on when all that was given in so far is in the machine, or has failed; with `over` if the machine ends before. */
+  /** Goes on when all that was given in is in the machine, or has failed; with `over` if the machine ends before. */
   #whenTaken(then, over) {
     const lanes = new Map();
     for (const lane of this.#stuck) lanes.set(lane, lane.came);
@@ -352,13 +352,10 @@ export class Producer {
   #expire() {
     this.#at = performance.now();
     for (const lane of [...this.#stuck]) {
+      let why; // looked up once for all that wait for the same
       while (lane.head !== null && this.#at - lane.since >= this.#maxBlock) {
-        const error = lane.unknown
-          ? new SendError('TOPIC_UNKNOWN', 'the topic, or its partition, was not known within max.block.ms', {
-              retriable: true,
-            })
-          : new SendError('BUFFER_FULL', 'buffer.memory had no room within max.block.ms', { retriable: true });
-        this.#refuse(lane, error);
+        why ??= this.#why(lane);
+        this.#refuse(lane, new SendError(lane.unknown ? 'TOPIC_UNKNOWN' : 'BUFFER_FULL', why, { retriable: true }));
       }
       if (!lane.isEmpty) continue;
       this.#stuck.delete(lane);
@@ -367,6 +364,14 @@ export class Producer {
     }
     this.#armBlockTimer();
     this.#drainMachine();
+  }
+
+  #why(lane) {
+    const what = lane.unknown
+      ? `topic ${lane.topic}: it, or its partition, was not known within max.block.ms`
+      : `topic ${lane.topic}: buffer.memory had no room within max.block.ms`;
+    const why = this.#machine.why(lane.unknown ? lane.name : undefined);
+    return why === null ? what : `${what}: ${why}`;
   }
 
   // From the machine to the world.
@@ -419,12 +424,12 @@ export class Producer {
           break;
         }
         case KIND.TOPIC_FAILED: {
-          const { code, name } = machine;
+          const { code, name, text } = machine;
           const topic = machine.topicName(machine.topic);
           for (const lane of [...this.#stuck]) {
             if (lane.topic !== topic) continue;
             while (lane.head !== null) {
-              this.#refuse(lane, new SendError(name, `the cluster refuses the topic: ${name}`, { code }));
+              this.#refuse(lane, new SendError(name, `topic ${topic}: ${text}`, { code }));
             }
             lane.unknown = false;
             this.#pushLane(lane);
@@ -578,7 +583,7 @@ export class Producer {
     socket.on('drain', () => this.#input(() => this.#transmit(stream)));
     socket.once('end', () => this.#lost(stream, cause === CAUSE.IO ? CAUSE.CLOSED : cause, 'closed by the other side'));
     socket.on('error', (error) => {
-      // What the system says of the stream is not what TLS says of the other side: a broker that goes away in the handshake comes back.
+      // What the system says of the stream is not what TLS says: a broker that goes away in the handshake comes back.
       const broken = cause === CAUSE.TLS && error.syscall !== undefined;
       this.#lost(stream, broken ? CAUSE.IO : cause, error.code ?? error.message);
     });
@@ -619,7 +624,9 @@ export class Producer {
   async #token() {
     try {
       if (this.#settings.token === undefined) throw new Error('OAUTHBEARER needs a function `token` in the settings');
-      const { value, lifetimeMs } = await this.#settings.token();
+      const { value, lifetimeMs = Infinity } = (await this.#settings.token()) ?? {};
+      if (typeof value !== 'string' || typeof lifetimeMs !== 'number' || !(lifetimeMs >= 0))
+        throw new TypeError('`token` has to give { value, lifetimeMs }: a string, and milliseconds from 0 or nothing');
       this.#input(() => this.#machine.token(value, lifetimeMs));
     } catch (error) {
       this.#input(() => this.#machine.noToken(String(error?.message ?? error)));

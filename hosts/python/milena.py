@@ -116,6 +116,7 @@ def _library():
         "free": (handle,),
         "send_many": (handle, u64, text, size, to, size, to, size, to),
         "last_error": (handle, to, size, to),
+        "why": (handle, u64, text, size, to, size, to),
         "partition_count": (handle, text, size, to),
         "topic_name": (handle, ctypes.c_uint32, to),
         "flush": (handle, u64, to),
@@ -463,19 +464,23 @@ class Producer:
     def _expire(self):
         self._block_timer, late = None, self._loop.time() - self._max_block
         for lane in list(self._stuck):
-            error = (
-                ("TOPIC_UNKNOWN", "the topic, or its partition, was not known")
-                if lane.unknown
-                else ("BUFFER_FULL", "buffer.memory had no room")
-            )
+            why = None  # looked up once for all that wait for the same
             while lane.open and lane.open[0][2] <= late:
-                self._refuse(lane, SendError(error[0], f"{error[1]} within max.block.ms", retriable=True))
+                why = why or self._why(lane)
+                self._refuse(lane, SendError("TOPIC_UNKNOWN" if lane.unknown else "BUFFER_FULL", why, retriable=True))
             lane.unknown = lane.unknown and bool(lane.open)
             self._settle(lane)
         self._drain()
 
+    def _why(self, lane):
+        what = "it, or its partition, was not known" if lane.unknown else "buffer.memory had no room"
+        words, topic = ctypes.create_string_buffer(4096), lane.name if lane.unknown else None
+        self._must(_call.milena_why, _now(), topic, len(topic or b""), words, 4096, None)
+        why = words.value.decode(errors="replace")
+        return f"topic {lane.topic}: {what} within max.block.ms" + (f": {why}" if why else "")
+
     def _when_taken(self, then, over=None):
-        """Goes on when all that was given in so far is in the machine, or has failed; `over` is done with if the machine ends before."""
+        """Goes on when all that was given in is in the machine, or has failed; `over` is done if the machine ends before."""
         self._marks.append(({lane: lane.came for lane in self._stuck}, then, over))
 
     def _check_marks(self):
@@ -518,10 +523,10 @@ class Producer:
                 name = self._topic(it.topic)
                 self._retry(lambda lane: lane.topic == name)
             elif it.kind == _TOPIC_FAILED:
-                name, code, topic = str(it.name), it.code, self._topic(it.topic)
+                name, code, text, topic = str(it.name), it.code, str(it.text), self._topic(it.topic)
                 for lane in [lane for lane in self._stuck if lane.topic == topic]:
                     while lane.open:
-                        self._refuse(lane, SendError(name, "the cluster refuses the topic", code))
+                        self._refuse(lane, SendError(name, f"topic {topic}: {text}", code))
                     lane.unknown = False
                     self._settle(lane)
             elif it.kind == _WRITABLE:
@@ -592,11 +597,12 @@ class Producer:
                 plain.close()
                 raise
         except (OSError, EOFError, ValueError) as error:  # the last: a broker's name that is none
-            # What the system says of the stream is not what TLS says of the other side: a broker that goes away in the handshake comes
-            # back. (One that just closes has no number in Python's words.)
-            if cause == _CAUSE_TLS and isinstance(error, ConnectionError) and error.errno is not None:
+            # What the system says of the stream is not what TLS says: a broker that goes away in the handshake comes back. (One
+            # that just closes has no number in Python's words.)
+            of_system = isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno is not None
+            if cause == _CAUSE_TLS and of_system:
                 cause = _CAUSE_IO
-            self._lost(stream, cause, str(error) or "closed by the other side during the handshake; does the port speak TLS?")
+            self._lost(stream, cause, str(error) or "closed by the other side in the handshake; does the port speak TLS?")
 
     def _lost(self, stream, cause, words):
         if self._streams.get(stream.conn) is stream:
@@ -636,7 +642,11 @@ class Producer:
         try:
             token, lifetime = await self._token_of()
             token = token.encode()
-            self._input(_call.milena_token, token, len(token), _FOREVER if lifetime is None else int(lifetime * 1e9))
+            if lifetime is not None and not lifetime >= 0:
+                raise ValueError("a token's lifetime has to be seconds from 0, or None")
+            # 500 years in nanoseconds are too many for the machine's numbers.
+            lifetime = int(lifetime * 1e9) if lifetime is not None and lifetime < 1e10 else _FOREVER
+            self._input(_call.milena_token, token, len(token), lifetime)
         except Exception as error:  # the application's own
             words = str(error).encode()
             self._input(_call.milena_no_token, words, len(words))
