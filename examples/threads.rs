@@ -9,15 +9,15 @@ use std::error::Error;
 use std::time::Duration;
 
 use milena::cluster::TestCluster;
-use milena::{Config, Partitioner, Record, Setup, TopicView, parse_properties, threads::Producer};
+use milena::{Choice, Config, Partitioner, Record, Setup, TopicView, parse_properties, threads::Producer};
 
-/// VIPs have a partition of their own.
+/// VIPs go to the first partition, whatever their keys' hashes; the others as usual.
 #[derive(Debug)]
 struct VipFirst;
 
 impl Partitioner for VipFirst {
-    fn partition(&mut self, record: &Record<'_>, topic: &TopicView<'_>) -> i32 {
-        if record.key == Some(b"vip".as_slice()) { 0 } else { topic.partitions() as i32 - 1 }
+    fn partition(&mut self, record: &Record<'_>, _: &TopicView<'_>) -> Choice<'_> {
+        if record.key == Some(b"vip".as_slice()) { Choice::To(0) } else { Choice::Usual }
     }
 }
 

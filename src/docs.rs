@@ -36,6 +36,10 @@ pub mod errors {}
 #[doc = include_str!("../docs/observing.md")]
 pub mod observing {}
 
+/// `docs/services.md`: deadlines, health, metrics, shutdown, cancellation.
+#[doc = include_str!("../docs/services.md")]
+pub mod services {}
+
 /// `docs/hosts.md`: bringing the producer to another language.
 ///
 /// [docs/embedded.md]: crate::docs::embedded

@@ -26,6 +26,7 @@
 //! [docs/tool.md]: crate::docs::tool
 //! [docs/hosts.md]: crate::docs::hosts
 //! [docs/errors.md]: crate::docs::errors
+//! [docs/services.md]: crate::docs::services
 //! [docs/observing.md]: crate::docs::observing
 //! [docs/embedded.md]: crate::docs::embedded
 //! [CONTRIBUTING.md]: crate::docs::contributing
@@ -61,6 +62,7 @@ mod planted;
 mod producer;
 mod record;
 pub mod serializer;
+mod sort;
 mod status;
 mod time;
 mod why;
@@ -88,7 +90,7 @@ pub use batch::{Compression, Compressor};
 pub use completions::Completions;
 pub use config::{
     Acks, Config, ConfigBuilder, ConfigError, LeftOut, Part, PropertiesError, Property, Sasl, ScramHash, Secret,
-    SecurityProtocol, TlsOptions, UnsecuredToken, parse_properties,
+    SecurityProtocol, StoreType, TlsOptions, UnsecuredToken, parse_properties,
 };
 pub use connection::sasl::oauth::Token;
 pub use connection::sasl::{SaslExchange, SaslMechanism};
@@ -99,7 +101,9 @@ pub use job::{Job, JobDone};
 pub use metrics::{Metrics, Stats};
 #[cfg(feature = "std")]
 pub use producer::Progress;
-pub use producer::{Partitioner, Producer, RoundRobinPartitioner, TopicView, Transmit, partition_for_key};
+pub use producer::{
+    Choice, KeyPartitioner, Partitioner, Producer, RoundRobinPartitioner, TopicView, Transmit, partition_for_key,
+};
 pub use record::{Header, Record, RecordBuf};
 pub use status::{ServerState, ServerStatus, Status};
 pub use time::{Instant, UnixTime};

@@ -67,7 +67,7 @@ fn a_job_and_inline_give_the_same_bytes() {
             let mut desk = with(codec, jobs, &[]);
             fill(&mut desk, 100, 60);
             desk.run(Duration::from_secs(1));
-            desk.written
+            core::mem::take(&mut desk.written)
         };
         assert!(written("0") == written("1"), "{codec}");
     }

@@ -565,8 +565,8 @@ impl Interceptor for Idle {
 }
 
 impl Partitioner for Idle {
-    fn partition(&mut self, _: &Record<'_>, _: &TopicView<'_>) -> i32 {
-        0
+    fn partition(&mut self, _: &Record<'_>, _: &TopicView<'_>) -> milena::Choice<'_> {
+        milena::Choice::Usual
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// Each document, the source that shows it in the API documentation, and whether that is beside the document's own.
-const PAGES: [(&str, &str); 10] = [
+const PAGES: [(&str, &str); 11] = [
     ("README.md", "src/lib.rs"),
     ("CONTRIBUTING.md", "src/docs.rs"),
     ("docs/configuration.md", "src/docs.rs"),
@@ -16,6 +16,7 @@ const PAGES: [(&str, &str); 10] = [
     ("docs/hosts.md", "src/docs.rs"),
     ("docs/errors.md", "src/docs.rs"),
     ("docs/observing.md", "src/docs.rs"),
+    ("docs/services.md", "src/docs.rs"),
 ];
 
 fn read(path: &str) -> String {

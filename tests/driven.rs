@@ -12,7 +12,8 @@ use bytes::Buf;
 use desk::Desk;
 use milena::cluster::{Request, Settings};
 use milena::{
-    Cause, DeliveryErrorKind, Event, Header, Input, Instant, Partitioner, Record, SendError, TopicView, UnixTime,
+    Cause, Choice, DeliveryErrorKind, Event, Header, Input, Instant, Partitioner, Record, SendError, TopicView,
+    UnixTime,
 };
 
 fn sends(count: usize, value: &str) -> impl Iterator<Item = Record<'_>> {
@@ -34,7 +35,7 @@ fn two_runs_write_the_same_bytes() {
         }
         desk.run(Duration::from_secs(1));
         assert_eq!(desk.deliveries().iter().map(|delivery| delivery.records.len()).sum::<usize>(), 500);
-        desk.written
+        core::mem::take(&mut desk.written)
     };
     let first = run();
     assert!(first.len() > 10_000);
@@ -199,9 +200,9 @@ fn records_without_key_stick_to_a_partition_until_a_batch_is_full() {
 struct Last;
 
 impl Partitioner for Last {
-    fn partition(&mut self, _: &Record<'_>, topic: &TopicView<'_>) -> i32 {
+    fn partition(&mut self, _: &Record<'_>, topic: &TopicView<'_>) -> Choice<'_> {
         assert!(topic.is_available(0));
-        topic.partitions() as i32 - 1
+        Choice::To(topic.partitions() as i32 - 1)
     }
 }
 
@@ -211,6 +212,111 @@ fn a_hosts_own_partitioner_chooses() {
     desk.producer.set_partitioner(Box::new(Last));
     assert_eq!(desk.send(&Record::new("t").key("key-1").value("v")).unwrap().partition, 3);
     assert_eq!(desk.send(&Record::new("t").value("v").partition(1)).unwrap().partition, 1, "an explicit one counts");
+}
+
+/// Whatever partitions it is made with, but for records with header `usual`.
+#[derive(Debug)]
+struct Among(Vec<i32>);
+
+impl Partitioner for Among {
+    fn partition(&mut self, record: &Record<'_>, _: &TopicView<'_>) -> Choice<'_> {
+        if record.headers.is_empty() { Choice::UsualAmong(&self.0) } else { Choice::Usual }
+    }
+}
+
+#[test]
+fn a_hosts_own_partitioner_may_leave_it_to_the_producer() {
+    let mut desk = Desk::new(&[("linger.ms", "5"), ("batch.size", "1000")]);
+    desk.producer.set_partitioner(Box::new(Among(vec![3, 1])));
+    // A key by its hash, in the list's order.
+    for key in ["a", "b", "key-1", "key-2", "key-3"] {
+        let place = milena::partition_for_key(key.as_bytes(), 2) as usize;
+        assert_eq!(desk.send(&Record::new("t").key(key).value("v")).unwrap().partition, [3, 1][place], "{key}");
+        let usual = [Header::null("usual")];
+        let partition = desk.send(&Record::new("t").key(key).value("v").headers(&usual)).unwrap().partition;
+        assert_eq!(partition, milena::partition_for_key(key.as_bytes(), 4), "{key}");
+    }
+    desk.run(Duration::from_secs(1));
+    // Without a key: both of them, and no new one while a batch is open.
+    let mut partitions = Vec::new();
+    for n in 0..200 {
+        partitions.push(desk.send(&Record::new("t").value(&"0123456789".repeat(10))).unwrap().partition);
+        if n % 20 == 19 {
+            desk.run(Duration::from_secs(1));
+        }
+    }
+    assert!(partitions.iter().all(|partition| [1, 3].contains(partition)), "{partitions:?}");
+    assert!([1, 3].iter().all(|one| partitions.contains(one)), "{partitions:?}");
+    let changes = partitions.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(changes < 60, "{changes} changes in 200 records, of which a batch holds some seven");
+    for wrong in [vec![], vec![4], vec![0, -1]] {
+        desk.producer.set_partitioner(Box::new(Among(wrong)));
+        let error = desk.send(&Record::new("t").value("v")).unwrap_err();
+        assert!(matches!(error, SendError::UnknownPartition { count: 4, .. }), "{error}");
+    }
+}
+
+/// KIP-1123: records without key go to leaders in the producer's rack, while there are any.
+#[test]
+fn records_without_key_stay_in_the_rack() {
+    let racks = ["a", "b", "a"].map(ToString::to_string).to_vec();
+    let settings = || Settings::default().nodes(3).racks(racks.clone()).default_partitions(9);
+    let led = |desk: &Desk, wanted: &[i32]| -> Vec<i32> {
+        (0..9).filter(|partition| wanted.contains(&desk.cluster.leader("t", *partition).unwrap())).collect()
+    };
+    let partitions = |desk: &mut Desk| {
+        let mut found = std::collections::BTreeSet::new();
+        for _ in 0..60 {
+            found.insert(desk.send(&Record::new("t").value(&"x".repeat(300))).unwrap().partition);
+            desk.run(Duration::from_millis(20));
+        }
+        found.into_iter().collect::<Vec<i32>>()
+    };
+    let all: Vec<i32> = (0..9).collect();
+    for (options, nodes) in [
+        (&[("client.rack", "a"), ("partitioner.rack.aware", "true")][..], &[1, 3][..]),
+        (&[("client.rack", "b"), ("partitioner.rack.aware", "true")], &[2]),
+        (&[("client.rack", "c"), ("partitioner.rack.aware", "true")], &[1, 2, 3]),
+        (&[("partitioner.rack.aware", "true")], &[1, 2, 3]),
+        (&[("client.rack", "a")], &[1, 2, 3]),
+    ] {
+        for adaptive in ["true", "false"] {
+            let more = [("batch.size", "300"), ("partitioner.adaptive.partitioning.enable", adaptive)];
+            let mut desk = Desk::with(&[options, &more].concat(), settings());
+            let found = partitions(&mut desk);
+            assert_eq!(found, led(&desk, nodes), "{options:?}");
+            // Keys are not looked at for that.
+            let keys: std::collections::BTreeSet<i32> = (0..100)
+                .map(|n| desk.send(&Record::new("t").key(&n.to_string()).value("v")).unwrap().partition)
+                .collect();
+            assert!(keys.into_iter().eq(all.iter().copied()), "{options:?}");
+        }
+    }
+}
+
+#[test]
+fn partitions_are_those_of_the_family_that_the_option_names() {
+    for name in ["consistent", "consistent_random", "murmur2", "murmur2_random", "fnv1a", "fnv1a_random", "random"] {
+        let mut desk = Desk::new(&[("partitioner", name)]);
+        let mut found = Vec::new();
+        for key in [Some("key-1"), Some(""), None] {
+            let record = Record::new("t").value("v");
+            found.push(desk.send(&key.map_or(record, |key| record.key(key))).unwrap().partition);
+        }
+        // CRC-32, murmur2 and FNV-1a of "key-1" and of "", modulo 4; what is spread is not looked at.
+        let (key, empty, none) = match name {
+            "consistent" => (Some(2), Some(0), Some(0)),
+            "consistent_random" => (Some(2), None, None),
+            "murmur2" => (Some(0), Some(1), Some(1)),
+            "murmur2_random" => (Some(0), Some(1), None),
+            "fnv1a" => (Some(2), Some(3), Some(3)),
+            "fnv1a_random" => (Some(2), Some(3), None),
+            _ => (None, None, None),
+        };
+        for (found, wanted) in found.into_iter().zip([key, empty, none]) {
+            assert!(wanted.is_none_or(|wanted| wanted == found), "{name}: {found} for {wanted:?}");
+        }
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 
 #[allow(dead_code, reason = "an example's own main")]
-#[path = "../examples/http.rs"]
-mod http_example;
+#[path = "../examples/service.rs"]
+mod service_example;
 #[allow(dead_code, reason = "an example's own main")]
 #[path = "../examples/tail.rs"]
 mod tail_example;
@@ -16,15 +16,14 @@ use std::time::Duration;
 use milena::Config;
 use milena::cluster::TestCluster;
 
-mod http {
-    use milena::cluster::{Mischief, ProduceAttempt, Verdict};
-    use milena::tokio::Producer;
+mod service {
+    use milena::cluster::{Mischief, ProduceAttempt, Request, Verdict};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
 
-    use super::http_example as example;
+    use super::service_example as example;
     use super::*;
 
     struct Service {
@@ -34,31 +33,44 @@ mod http {
     }
 
     impl Service {
-        async fn start(producer: Producer) -> Self {
+        async fn start(cluster: &TestCluster) -> Self {
+            let producer = example::spawn(cluster.properties()).unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let (stop, stopped) = oneshot::channel();
             let run = tokio::spawn(async move {
-                let stop = async move {
-                    stopped.await.unwrap();
-                    Ok(())
-                };
-                example::run(listener, producer, stop).await.unwrap();
+                example::run(listener, producer, async move { stopped.await.unwrap() }).await.unwrap();
             });
             Self { address, stop, run }
         }
 
-        /// A client that has sent something.
-        async fn client(&self, request: impl AsRef<[u8]>) -> TcpStream {
+        async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+            read(self.client(method, path, body).await).await
+        }
+
+        /// A client that has sent its request.
+        async fn client(&self, method: &str, path: &str, body: &str) -> TcpStream {
             let mut stream = TcpStream::connect(self.address).await.unwrap();
-            // The service may have answered before it has read all.
-            let _ = stream.write_all(request.as_ref()).await;
+            let length = body.len();
+            let head =
+                format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+            // It may have answered before it has read all.
+            let _ = stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await;
             stream
         }
 
-        /// What is answered, up to the end of the connection.
-        async fn answer(&self, request: impl AsRef<[u8]>) -> String {
-            read(self.client(request).await).await
+        /// Until `/health` says so: the words with it.
+        async fn until(&self, code: u16) -> String {
+            let said = async {
+                loop {
+                    let (said, words) = self.ask("GET", "/health", "").await;
+                    if said == code {
+                        return words;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), said).await.unwrap()
         }
 
         async fn stop(self) {
@@ -67,77 +79,28 @@ mod http {
         }
     }
 
-    async fn read(mut stream: TcpStream) -> String {
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        String::from_utf8(answer).unwrap()
-    }
-
-    fn config(cluster: &TestCluster, more: &[(&str, &str)]) -> Config {
-        let more = more.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-        Config::from_properties(cluster.properties().into_iter().chain(more)).unwrap()
-    }
-
-    async fn service(cluster: &TestCluster) -> Service {
-        Service::start(
-            Producer::spawn(config(cluster, &[("delivery.timeout.ms", "3000"), ("request.timeout.ms", "1000")]))
-                .unwrap(),
-        )
-        .await
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_body_is_what_was_sent_whatever_the_head_has() {
-        let cluster = TestCluster::start().unwrap();
-        let service = service(&cluster).await;
-        let requests: [&[u8]; 4] = [
-            b"POST /t HTTP/1.1\r\nX-Name: \xff\xfe\xfd\r\nContent-Length: 5\r\n\r\n\xffbody",
-            b"POST /t HTTP/1.1\r\ncontent-LENGTH:  5 \r\nContent-Length: 5\r\n\r\nbody2 and more",
-            b"POST /t HTTP/1.1\r\nContent-Length: 4\r\n\r\n\r\n\r\n",
-            b"POST /t HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
-        ];
-        for request in requests {
-            let answer = service.answer(request).await;
-            assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
-        }
-        let mut values: Vec<_> = cluster.records("t").into_iter().map(|(_, record)| record.value.unwrap()).collect();
-        values.sort();
-        assert_eq!(values, [&b""[..], b"\r\n\r\n", b"body2", b"\xffbody"]);
-        service.stop().await;
+    async fn read(mut stream: TcpStream) -> (u16, String) {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_string())
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn statuses_say_whose_fault_it_is() {
         let cluster = TestCluster::start().unwrap();
         cluster.with(|cluster, _| cluster.set_forbidden("forbidden", true));
-        let service = service(&cluster).await;
-        let large = format!("POST /t HTTP/1.1\r\nContent-Length: 1048576\r\n\r\n{}", "x".repeat(1 << 20));
-        let head = format!("POST /t HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(10_000));
-        for (request, status) in [
-            ("GET /t HTTP/1.1\r\n\r\n", "405"),
-            ("\r\n\r\n", "405"),
-            ("POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx", "404"),
-            ("POST t HTTP/1.1\r\nContent-Length: 1\r\n\r\nx", "404"),
-            ("POST /t HTTP/1.1\r\n\r\n", "411"),
-            ("POST /t HTTP/1.1\r\nnonsense\r\n\r\n", "400"),
-            ("POST /t HTTP/1.1\r\nContent-Length: +1\r\n\r\nx", "400"),
-            ("POST /t HTTP/1.1\r\nContent-Length:\r\n\r\nx", "400"),
-            ("POST /t HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", "400"),
-            ("POST /t HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "501"),
-            ("POST /t HTTP/1.1\r\nContent-Length: 1048577\r\n\r\nx", "413"),
-            ("POST /t HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\nx", "413"),
-            (&large, "413"), // Kafka's limit: the producer says so
-            (&head, "431"),
-            ("POST /a%20b HTTP/1.1\r\nContent-Length: 1\r\n\r\nx", "400"),
-            ("POST /forbidden HTTP/1.1\r\nContent-Length: 1\r\n\r\nx", "403"),
-            ("POST /t HTTP/1.1\r\n", "408"),
-            ("POST /t HTTP/1.1\r\nContent-Length: 2\r\n\r\nx", "408"),
-        ] {
-            let answer = service.answer(request).await;
-            let short = request.get(..80).unwrap_or(request);
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{short}: {answer}");
+        let service = Service::start(&cluster).await;
+        let (code, words) = service.ask("POST", "/t", "3 apples").await;
+        assert_eq!(code, 202, "{words}");
+        assert!(words.starts_with("partition ") && words.contains(", offset 0"), "{words}");
+        let large = "x".repeat(1 << 20);
+        for (path, body, expected) in
+            [("/forbidden", "x", 403), ("/a%20b", "x", 400), ("/t", &*large, 413), ("/a/b", "x", 404)]
+        {
+            assert_eq!(service.ask("POST", path, body).await.0, expected, "{path}");
         }
-        assert_eq!(cluster.records("t").len(), 0);
+        assert_eq!(cluster.records("t")[0].1.value.as_deref(), Some(&b"3 apples"[..]));
         service.stop().await;
     }
 
@@ -158,47 +121,71 @@ mod http {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn statuses_say_whether_it_may_be_in_kafka() {
+    async fn statuses_say_whether_it_may_be_in_kafka_and_why() {
         let cluster = TestCluster::start().unwrap();
         cluster.with(|cluster, _| cluster.set_mischief(Box::new(Doubtful)));
-        let one = service(&cluster).await;
-        let answer = one.answer("POST /t HTTP/1.1\r\nContent-Length: 1\r\n\r\nx").await;
-        assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
-        let answer = one.answer("POST /invalid HTTP/1.1\r\nContent-Length: 1\r\n\r\nx").await;
-        assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
-        one.stop().await;
-        // Nobody is there.
-        cluster.with(|cluster, _| cluster.pause(1));
-        let other = Service::start(Producer::spawn(config(&cluster, &[("max.block.ms", "300")])).unwrap()).await;
-        let answer = other.answer("POST /t HTTP/1.1\r\nContent-Length: 1\r\n\r\nx").await;
-        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        other.stop().await;
+        let service = Service::start(&cluster).await;
+        let (code, words) = service.ask("POST", "/t", "x").await;
+        assert_eq!(code, 504, "{words}");
+        assert!(words.starts_with("topic t, partition ") && words.contains("REQUEST_TIMED_OUT"), "{words}");
+        assert_eq!(service.ask("POST", "/invalid", "x").await.0, 400);
+        cluster.stop();
+        let (code, words) = service.ask("POST", "/t", "x").await;
+        assert_eq!(code, 503, "{words}");
+        assert!(words.contains("can't connect") && words.contains(", for "), "{words}");
+        service.stop().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_client_that_hangs_up_is_forgotten() {
+    async fn health_is_red_while_records_do_not_get_through_and_green_again_by_itself() {
         let cluster = TestCluster::start().unwrap();
-        let producer = Producer::spawn(config(&cluster, &[])).unwrap();
-        for request in ["", "POST /t HTTP/1.1\r\n", "POST /t HTTP/1.1\r\nContent-Length: 100\r\n\r\nhalf"] {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let (accepted, _) = listener.accept().await.unwrap();
-            client.write_all(request.as_bytes()).await.unwrap();
-            drop(client);
-            // By itself, not by the time that clients have.
-            let served = tokio::time::timeout(Duration::from_secs(4), example::serve(accepted, producer.clone())).await;
-            assert!(served.is_ok(), "{request:?}");
+        let service = Service::start(&cluster).await;
+        assert_eq!(service.ask("POST", "/t", "x").await.0, 202);
+        service.until(200).await;
+        // Too few replicas, which only records tell.
+        cluster.with(|cluster, _| cluster.fail_next(Request::Produce, 19, 5));
+        let waiting = service.client("POST", "/t", "x").await;
+        let words = service.until(503).await;
+        assert!(words.contains("answers NOT_ENOUGH_REPLICAS"), "{words}");
+        service.until(200).await;
+        assert_eq!(read(waiting).await.0, 202);
+        // Brokers that stand still, and none at all, without a record.
+        cluster.with(|cluster, _| cluster.nodes().into_iter().for_each(|node| cluster.pause(node)));
+        service.until(503).await;
+        cluster.with(|cluster, now| cluster.nodes().into_iter().for_each(|node| cluster.resume(now, node)));
+        service.until(200).await;
+        cluster.stop();
+        let words = service.until(503).await;
+        assert!(words.contains("127.0.0.1:"), "{words}");
+        cluster.start_again().unwrap();
+        service.until(200).await;
+        service.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn metrics_are_those_of_the_producer() {
+        let cluster = TestCluster::start().unwrap();
+        let service = Service::start(&cluster).await;
+        for _ in 0..3 {
+            assert_eq!(service.ask("POST", "/orders", "x").await.0, 202);
         }
-        assert_eq!(cluster.records("t").len(), 0);
+        let (code, text) = service.ask("GET", "/metrics", "").await;
+        assert_eq!(code, 200);
+        let delivered =
+            |line: &&str| line.starts_with("kafka_producer_topic_record_delivered_total{") && line.ends_with(" 3");
+        // For tests/prometheus, which has others read it.
+        std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/metrics.txt"), &text).unwrap();
+        assert!(text.lines().any(|line| delivered(&line) && line.contains("topic=\"orders\"")), "{text}");
+        service.stop().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_in_flight_is_answered_before_the_end() {
         let cluster = TestCluster::start().unwrap();
-        let service = service(&cluster).await;
-        assert!(service.answer("POST /t HTTP/1.1\r\nContent-Length: 1\r\n\r\nx").await.starts_with("HTTP/1.1 202 "));
-        cluster.with(|cluster, _| cluster.pause(1));
-        let client = service.client("POST /t HTTP/1.1\r\nContent-Length: 1\r\n\r\ny").await;
+        let service = Service::start(&cluster).await;
+        assert_eq!(service.ask("POST", "/t", "x").await.0, 202);
+        cluster.with(|cluster, _| cluster.nodes().into_iter().for_each(|node| cluster.pause(node)));
+        let client = service.client("POST", "/t", "y").await;
         let address = service.address;
         tokio::time::sleep(Duration::from_millis(100)).await; // so that it was accepted
         let stopping = tokio::spawn(service.stop());
@@ -206,18 +193,16 @@ mod http {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(!stopping.is_finished(), "it waits for the answer");
-        cluster.with(|cluster, now| cluster.resume(now, 1));
-        let answer = read(client).await;
-        assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+        cluster.with(|cluster, now| cluster.nodes().into_iter().for_each(|node| cluster.resume(now, node)));
+        assert_eq!(read(client).await.0, 202);
         stopping.await.unwrap();
         assert_eq!(cluster.records("t").len(), 2);
     }
 
-    #[cfg(unix)]
     #[tokio::test(flavor = "multi_thread")]
     async fn sigterm_stops_it() {
         let cluster = TestCluster::start().unwrap();
-        let producer = Producer::spawn(config(&cluster, &[])).unwrap();
+        let producer = example::spawn(cluster.properties()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let service = Service {
             address: listener.local_addr().unwrap(),
@@ -227,7 +212,7 @@ mod http {
             }),
         };
         // Whoever is served knows that signals are listened for.
-        assert!(service.answer("POST /t HTTP/1.1\r\nContent-Length: 1\r\n\r\nx").await.starts_with("HTTP/1.1 202 "));
+        assert_eq!(service.ask("POST", "/t", "x").await.0, 202);
         let id = std::process::id().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         service.run.await.unwrap();

@@ -490,8 +490,8 @@ fn parts_that_only_the_application_has_are_missed_when_the_producer_is_made() {
         }
     }
     impl milena::Partitioner for Mine {
-        fn partition(&mut self, _: &Record<'_>, _: &milena::TopicView<'_>) -> i32 {
-            0
+        fn partition(&mut self, _: &Record<'_>, _: &milena::TopicView<'_>) -> milena::Choice<'_> {
+            milena::Choice::To(0)
         }
     }
     impl milena::Interceptor for Mine {}
@@ -507,7 +507,7 @@ fn parts_that_only_the_application_has_are_missed_when_the_producer_is_made() {
     type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], Give);
     let mechanism: Give = |setup| setup.sasl_mechanism(Mine);
     let tokens: Give = |setup| setup.token_provider(Mine);
-    let cases: [Case<'_>; 9] = [
+    let cases: [Case<'_>; 8] = [
         (&[sasl], &["sasl.mechanism=GSSAPI", "did you forget", "SaslMechanism"], mechanism),
         (&[sasl, ("sasl.mechanism", "GSSAPI")], &["sasl.mechanism=GSSAPI", "Kerberos"], mechanism),
         (&[sasl, ("sasl.mechanism", "AWS_MSK_IAM")], &["AWS_MSK_IAM", "SCRAM-SHA-256", "SaslMechanism"], mechanism),
@@ -522,9 +522,6 @@ fn parts_that_only_the_application_has_are_missed_when_the_producer_is_made() {
             setup.interceptor(Arc::new(Mine))
         }),
         (&[tls, ("ssl.engine.factory.class", "a.B")], &["ssl.engine.factory.class", "Setup::tls"], |setup| setup),
-        (&[("partitioner.rack.aware", "true")], &["partitioner.rack.aware", "Partitioner"], |setup| {
-            setup.partitioner(Mine)
-        }),
     ];
     for (options, words, give) in cases {
         let builder = || Config::builder("127.0.0.1:1").properties(options.iter().copied());

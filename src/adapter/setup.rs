@@ -71,14 +71,14 @@ impl From<SetupError> for io::Error {
 /// A [`Config`], with parts that have no name in a properties file. Each adapter's `Producer::new` takes either.
 ///
 /// ```
-/// use milena::{Config, Partitioner, Record, Setup, TopicView};
+/// use milena::{Choice, Config, Partitioner, Record, Setup, TopicView};
 ///
 /// #[derive(Debug)]
 /// struct First;
 ///
 /// impl Partitioner for First {
-///     fn partition(&mut self, _: &Record<'_>, _: &TopicView<'_>) -> i32 {
-///         0
+///     fn partition(&mut self, record: &Record<'_>, _: &TopicView<'_>) -> Choice<'_> {
+///         if record.key == Some(b"first".as_slice()) { Choice::To(0) } else { Choice::Usual }
 ///     }
 /// }
 ///

@@ -1,11 +1,14 @@
 //! TLS by rustls, without IO: bytes from the socket in, bytes for the socket out. One wrapper for all adapters. What it is set
-//! up with is in [`trust`], [`identity`] and [`pem`].
+//! up with is in [`trust`], [`identity`], [`pem`] and [`store`].
 
 mod certificate;
 mod explain;
 mod identity;
+mod jks;
 mod pem;
+mod pkcs12;
 mod sealed;
+mod store;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -18,7 +21,6 @@ use std::io::{self, Read, Write};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
-use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ClientConnection};
 
 use self::explain::words;
@@ -189,9 +191,9 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, C
     })?;
     let verifier = trust::Verifier::new(options, provider)?;
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-    Ok(Arc::new(match identity::identity(options)? {
+    Ok(Arc::new(match identity::identities(options)? {
         None => builder.with_no_client_auth(),
-        Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
+        Some(identities) => builder.with_client_cert_resolver(Arc::new(identities)),
     }))
 }
 
@@ -222,8 +224,17 @@ fn unknown_suites<'a>(options: &'a TlsOptions, known: &[String]) -> Vec<&'a str>
     options.cipher_suites.iter().filter(unknown).map(|suite| &**suite).collect()
 }
 
+/// Bytes of a file of certificates and keys, at most.
+const LARGEST: u64 = 16 << 20;
+
 fn read(path: &str, option: &'static str) -> Result<Vec<u8>, ConfigError> {
-    std::fs::read(path).map_err(|error| unusable(option, std::format!("can't read {path}: {error}")))
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    read.map_err(|error| unusable(option, std::format!("can't read {path}: {error}")))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(unusable(option, std::format!("{path} has more than {} MiB, and is not read", LARGEST >> 20)));
+    }
+    Ok(bytes)
 }
 
 fn unusable(option: &'static str, why: String) -> ConfigError {

@@ -3,7 +3,6 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::task::Waker;
-use core::time::Duration;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::line::Ticket;
@@ -38,7 +37,7 @@ impl Waiter {
 
     #[cfg(feature = "threads")]
     /// Waits for the flag and lowers it; false if `patience` ran out first.
-    pub(super) fn wait(&self, patience: Duration) -> bool {
+    pub(super) fn wait(&self, patience: core::time::Duration) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.raised.wait_timeout_while(state, patience, |state| !state.raised);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);

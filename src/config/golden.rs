@@ -47,9 +47,6 @@ const DIFFERENCES: &[Difference<Value>] = &[
     }),
     ("canonical-names", |vector| any_given(vector, |name, _| name == "client.dns.lookup")),
     ("setup-timeout-range", |vector| any_given(vector, |name, _| name.starts_with("socket.connection.setup.timeout"))),
-    ("stores", |vector| {
-        any_given(vector, |name, _| name.starts_with("ssl.truststore.") || name.starts_with("ssl.keystore."))
-    }),
     ("host-required", |vector| {
         given(vector, "bootstrap.servers")
             .and_then(text)

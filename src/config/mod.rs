@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::batch::Compression;
+use crate::producer::KeyPartitioner;
 
 pub use build::{ConfigBuilder, LeftOut};
 pub use error::ConfigError;
@@ -28,7 +29,7 @@ pub use parts::Part;
 pub use properties::{PropertiesError, Property, parse_properties};
 pub use sasl::{Sasl, ScramHash, SecurityProtocol, UnsecuredToken};
 pub use secret::Secret;
-pub use tls::TlsOptions;
+pub use tls::{StoreType, TlsOptions};
 
 /// How many acknowledgements a record needs (`acks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,8 +129,10 @@ pub struct Config {
     pub(crate) adaptive_partitioning: bool,
     /// `partitioner.availability.timeout.ms`; zero for off.
     pub(crate) partitioner_availability_timeout: Duration,
-    /// `partitioner.ignore.keys`.
-    pub(crate) partitioner_ignore_keys: bool,
+    /// `partitioner`, after `partitioner.ignore.keys`.
+    pub(crate) partitioner: KeyPartitioner,
+    /// `client.rack`, if `partitioner.rack.aware`.
+    pub(crate) rack: Option<String>,
     /// `partitioner.class` is Java's `RoundRobinPartitioner`.
     pub(crate) round_robin: bool,
     /// `security.protocol`.

@@ -232,6 +232,21 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "Java's `org.apache.kafka.clients.producer.RoundRobinPartitioner`; any other class calls for a milena::Partitioner.",
     ),
     built(
+        "partitioner",
+        Kind::Choice(&[
+            "murmur2_random",
+            "murmur2",
+            "consistent_random",
+            "consistent",
+            "fnv1a_random",
+            "fnv1a",
+            "random",
+        ]),
+        "murmur2_random",
+        "How the partition of a key is found. librdkafka's names; its default is consistent_random (CRC-32), Java's is \
+         murmur2_random, sarama's fnv1a_random.",
+    ),
+    built(
         "security.protocol",
         Kind::Choice(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]),
         "PLAINTEXT",
@@ -252,21 +267,26 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "",
         "Names of cipher suites, separated by commas; without it the usual ones.",
     ),
-    built("ssl.truststore.type", Kind::Text, "", "PEM. (JKS, Java's default, and PKCS12 have to be converted.)"),
-    built("ssl.truststore.location", Kind::Text, "", "A PEM file of certificates to trust; without it the system's."),
-    built("ssl.truststore.certificates", Kind::Secret, "", "The same as text."),
-    built("ssl.truststore.password", Kind::Secret, "", "Refused: PEM files have none."),
-    built("ssl.keystore.type", Kind::Text, "", "PEM."),
+    built("ssl.truststore.type", Kind::Text, "", "JKS, PKCS12 or PEM; without it the file itself tells."),
+    built("ssl.truststore.location", Kind::Text, "", "A file of certificates to trust; without it the system's."),
+    built("ssl.truststore.certificates", Kind::Secret, "", "The same as text, in PEM."),
+    built("ssl.truststore.password", Kind::Secret, "", "For JKS and PKCS12; PEM has none."),
+    built("ssl.keystore.type", Kind::Text, "", "JKS, PKCS12 or PEM; without it the file itself tells."),
     built(
         "ssl.keystore.location",
         Kind::Text,
         "",
-        "A PEM file with the client's private key (PKCS#8) and certificates.",
+        "A file with the client's private key and certificates; JKS and PKCS12 may have several.",
     ),
-    built("ssl.keystore.key", Kind::Secret, "", "The private key as text."),
+    built("ssl.keystore.key", Kind::Secret, "", "The private key as text, in PEM."),
     built("ssl.keystore.certificate.chain", Kind::Secret, "", "The certificates as text."),
-    built("ssl.keystore.password", Kind::Secret, "", "Refused: PEM files have none."),
-    built("ssl.key.password", Kind::Secret, "", "For an encrypted private key."),
+    built("ssl.keystore.password", Kind::Secret, "", "For JKS and PKCS12; PEM has none."),
+    built(
+        "ssl.key.password",
+        Kind::Secret,
+        "",
+        "For an encrypted private key; in JKS and PKCS12 without it the store's password.",
+    ),
     built(
         "ssl.endpoint.identification.algorithm",
         Kind::Choice(&["https", "HTTPS", ""]),
@@ -286,6 +306,13 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "After how long without progress a leader is avoided by records without key; 0 for never.",
     ),
     built("partitioner.ignore.keys", Kind::Boolean, "false", "Records with a key are spread as those without."),
+    built("client.rack", Kind::Text, "", "Where the producer is, as brokers call it in `broker.rack`."),
+    built(
+        "partitioner.rack.aware",
+        Kind::Boolean,
+        "false",
+        "Records without key go to leaders in `client.rack`, while there are any.",
+    ),
     ignored("key.serializer", "", SERIALIZERS, BYTES),
     ignored("value.serializer", "", SERIALIZERS, BYTES),
     ignored("client.dns.lookup", "use_all_dns_ips", &["use_all_dns_ips"], "All addresses of a name are tried."),
@@ -305,8 +332,6 @@ pub(crate) static OPTIONS: &[Entry] = &[
     missing("transactional.id", "", TRANSACTIONS),
     missing("transaction.timeout.ms", "60000", TRANSACTIONS),
     missing("transaction.two.phase.commit.enable", "false", TRANSACTIONS),
-    part("partitioner.rack.aware", "false", Part::Partitioner, "Whether the partitioner is one that looks at racks."),
-    ignored("client.rack", "", &[], "For `partitioner.rack.aware`, or read by a milena::Partitioner of yours."),
     part("interceptor.classes", "", Part::Interceptor, "Who looks at each record and its outcome."),
     missing("config.providers", "", "expand the values before they are given to the producer"),
     ignored("security.providers", "", &[], "TLS is not the JVM's."),
@@ -442,13 +467,12 @@ mod tests {
         }
         text.push_str(
             "```\n\nIn a program `Config::builder(..).security_protocol(..).sasl(Sasl::plain(user, password))` needs no such text. For \
-             OAUTHBEARER a\n`TokenProvider` brings the tokens.\n\n## Certificates and keys\n\nStores are PEM: files, or texts in the \
-             options themselves, also on one line with blanks where line breaks were. A private\nkey is RSA (2048 to 4096 bits), EC \
-             (P-256, P-384) or Ed25519, in PKCS#8, PKCS#1 or SEC1; an encrypted one is in PKCS#8,\nby PBES2 (OpenSSL's default) or \
-             PBE-SHA1-3DES (what Java reads). Java's stores are converted so:\n\n```sh\n# a truststore\nkeytool -list -rfc -keystore \
-             truststore.jks > truststore.pem\n# a keystore: key and certificates into one file\nkeytool -importkeystore -srckeystore \
-             keystore.jks -destkeystore keystore.p12 -deststoretype PKCS12\nopenssl pkcs12 -in keystore.p12 -nodes -out keystore.pem\n\
-             ```\n\nA server's certificate that is itself in the truststore, byte for byte, is trusted whoever issued it and whenever it \
+             OAUTHBEARER a\n`TokenProvider` brings the tokens.\n\n## Certificates and keys\n\nStores are files in PEM, \
+             PKCS12 or JKS, as keytool and openssl make them, or PEM texts in the options themselves, also on one line with blanks where \
+             line breaks were.\nA private key is RSA (2048 to 4096 bits), EC (P-256, P-384) or Ed25519; in PEM it is PKCS#8, PKCS#1 or \
+             SEC1, an encrypted one\nPKCS#8, by PBES2 (OpenSSL's default) or PBE-SHA1-3DES (what Java reads). Other stores of Java's (JCEKS, \
+             BCFKS) are converted by\n`keytool -importkeystore`; certificates in PEM are put into a store by `keytool -importcert -noprompt -alias \
+             NAME -file FILE -keystore\nSTORE`, if it has to be one.\n\nA server's certificate that is itself in the truststore, byte for byte, is trusted whoever issued it and whenever it \
              ends, as in\nJava; its name is checked, by its common name if it has no DNS names.\n\n## Parts that the application \
              brings\n\nWhere Java loads a class by name, the producer is given a part of the application's own. Without it the option is \
              refused when\nthe producer is made; Java's default needs none.\n\n| option | for | what to do |\n| --- | --- | --- |\n",
@@ -482,8 +506,8 @@ mod tests {
         }
         text.push_str(
             "\n## Coming from librdkafka\n\nThe trap first: a program that never set `partitioner` has its keys on partitions by \
-             librdkafka's `consistent_random`, which is\nCRC32. Here, as in Java, it is murmur2: the same keys go to other partitions, \
-             and nothing says so.\n\nOther defaults differ as well: `linger.ms` (5 there, too), `message.timeout.ms` (5 minutes there, 2 \
+             librdkafka's `consistent_random`, which is\nCRC-32. Here, as in Java, it is murmur2: the same keys would go to other \
+             partitions, and nothing would say so. Set\n`partitioner=consistent_random` to keep them where they are.\n\nOther defaults differ as well: `linger.ms` (5 there, too), `message.timeout.ms` (5 minutes there, 2 \
              here, and at least\n`linger.ms` + `request.timeout.ms`), `enable.idempotence` (false there, true here), `compression.codec` \
              (none in both).\n\n| there | here |\n| --- | --- |\n",
         );

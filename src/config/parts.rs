@@ -7,7 +7,7 @@ use crate::config::{Config, Sasl};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Part {
-    /// A [`Partitioner`](crate::Partitioner), for `partitioner.class` and `partitioner.rack.aware`.
+    /// A [`Partitioner`](crate::Partitioner), for `partitioner.class`.
     Partitioner,
     /// A `milena::Interceptor`, for `interceptor.classes`.
     Interceptor,

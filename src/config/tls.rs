@@ -21,12 +21,20 @@ use crate::config::{ConfigError, Secret};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsOptions {
-    /// `ssl.truststore.location`: a PEM file of certificates to trust.
+    /// `ssl.truststore.location`: a file of certificates to trust.
     pub truststore: Option<String>,
+    /// `ssl.truststore.type`; without it the file itself tells.
+    pub truststore_type: Option<StoreType>,
+    /// `ssl.truststore.password`, for JKS and PKCS12.
+    pub truststore_password: Option<Secret>,
     /// `ssl.truststore.certificates`: the same as text.
     pub trusted: Option<Secret>,
-    /// `ssl.keystore.location`: a PEM file with the private key and its certificate chain.
+    /// `ssl.keystore.location`: a file with the private key and its certificate chain; JKS and PKCS12 may have several.
     pub keystore: Option<String>,
+    /// `ssl.keystore.type`; without it the file itself tells.
+    pub keystore_type: Option<StoreType>,
+    /// `ssl.keystore.password`, for JKS and PKCS12.
+    pub keystore_password: Option<Secret>,
     /// `ssl.keystore.key`: the private key as text.
     pub key: Option<Secret>,
     /// `ssl.keystore.certificate.chain`: the certificates as text.
@@ -48,8 +56,12 @@ impl Default for TlsOptions {
     fn default() -> Self {
         Self {
             truststore: None,
+            truststore_type: None,
+            truststore_password: None,
             trusted: None,
             keystore: None,
+            keystore_type: None,
+            keystore_password: None,
             key: None,
             chain: None,
             key_password: None,
@@ -67,10 +79,24 @@ impl TlsOptions {
         Self::default()
     }
 
-    /// `ssl.truststore.location`: a PEM file of certificates to trust, in place of the system's.
+    /// `ssl.truststore.location`: a file of certificates to trust, in place of the system's: PEM, PKCS12 or JKS.
     #[must_use]
     pub fn truststore_location(mut self, path: impl Into<String>) -> Self {
         self.truststore = Some(path.into());
+        self
+    }
+
+    /// `ssl.truststore.password`: what a PKCS12 store is encrypted with, and a JKS store is verified by.
+    #[must_use]
+    pub fn truststore_password(mut self, password: impl Into<Secret>) -> Self {
+        self.truststore_password = Some(password.into());
+        self
+    }
+
+    /// `ssl.truststore.type`, where the file is not to be taken for what it is.
+    #[must_use]
+    pub fn truststore_type(mut self, kind: StoreType) -> Self {
+        self.truststore_type = Some(kind);
         self
     }
 
@@ -81,10 +107,25 @@ impl TlsOptions {
         self
     }
 
-    /// `ssl.keystore.location`: a PEM file with the client's private key and its certificates.
+    /// `ssl.keystore.location`: a file with the client's private key and its certificates: PEM, PKCS12 or JKS.
     #[must_use]
     pub fn keystore_location(mut self, path: impl Into<String>) -> Self {
         self.keystore = Some(path.into());
+        self
+    }
+
+    /// `ssl.keystore.password`: what a PKCS12 or JKS store is encrypted with; its keys too, without
+    /// [`key_password`](Self::key_password).
+    #[must_use]
+    pub fn keystore_password(mut self, password: impl Into<Secret>) -> Self {
+        self.keystore_password = Some(password.into());
+        self
+    }
+
+    /// `ssl.keystore.type`, where the file is not to be taken for what it is.
+    #[must_use]
+    pub fn keystore_type(mut self, kind: StoreType) -> Self {
+        self.keystore_type = Some(kind);
         self
     }
 
@@ -135,6 +176,20 @@ impl TlsOptions {
         if self.key.is_some() != self.chain.is_some() {
             return contradiction("ssl.keystore.key and ssl.keystore.certificate.chain need each other");
         }
+        for (place, kind, password, names) in [
+            (&self.truststore, self.truststore_type, &self.truststore_password, "truststore"),
+            (&self.keystore, self.keystore_type, &self.keystore_password, "keystore"),
+        ] {
+            if password.is_some() && kind == Some(StoreType::Pem) {
+                let key = if names == "keystore" { "; its key may have ssl.key.password" } else { "" };
+                return contradiction(&alloc::format!(
+                    "ssl.{names}.password is for stores of the types JKS and PKCS12, one of the type PEM has none{key}"
+                ));
+            }
+            if password.is_some() && place.is_none() {
+                return contradiction(&alloc::format!("ssl.{names}.password is given, but no ssl.{names}.location"));
+            }
+        }
         if !self.tls12 && !self.tls13 {
             return contradiction("ssl.protocol and ssl.enabled.protocols leave no version of TLS");
         }
@@ -142,26 +197,47 @@ impl TlsOptions {
     }
 }
 
-/// How a truststore of Java's is made a PEM file.
-const CONVERT_TRUST: &str = "keytool -list -rfc -keystore truststore.jks > truststore.pem, and then ssl.truststore.type=PEM, \
-     ssl.truststore.location=truststore.pem and no ssl.truststore.password";
+/// What kind of file a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreType {
+    /// Java's own form, before version 9.
+    Jks,
+    /// PKCS#12: what keytool makes since then.
+    Pkcs12,
+    /// Certificates and keys as text.
+    Pem,
+}
 
-/// How a keystore of Java's is made a PEM file.
-const CONVERT_KEYS: &str = "keytool -importkeystore -srckeystore keystore.jks -destkeystore keystore.p12 -deststoretype PKCS12 (not needed if it is \
-     PKCS12 already), openssl pkcs12 -in keystore.p12 -nodes -out keystore.pem, and then ssl.keystore.type=PEM, \
-     ssl.keystore.location=keystore.pem and no ssl.keystore.password";
+impl StoreType {
+    const ALL: [Self; 3] = [Self::Jks, Self::Pkcs12, Self::Pem];
+
+    /// Its name in Java.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Jks => "JKS",
+            Self::Pkcs12 => "PKCS12",
+            Self::Pem => "PEM",
+        }
+    }
+}
 
 impl Given {
     /// Stores and protocols.
     pub(super) fn tls(&self) -> Result<TlsOptions, ConfigError> {
-        self.stores_are_pem()?;
+        let truststore = ["ssl.truststore.location", "ssl.truststore.certificates"];
+        let keystore = ["ssl.keystore.location", "ssl.keystore.key"];
         let text = |name| Some(self.text(name)).filter(|text| !text.is_empty());
         let owned = |name| text(name).map(ToString::to_string);
         let secret = |name| text(name).map(Secret::from);
         let mut options = TlsOptions {
             truststore: owned("ssl.truststore.location"),
+            truststore_type: self.store_type("ssl.truststore.type", truststore)?,
+            truststore_password: secret("ssl.truststore.password"),
             trusted: secret("ssl.truststore.certificates"),
             keystore: owned("ssl.keystore.location"),
+            keystore_type: self.store_type("ssl.keystore.type", keystore)?,
+            keystore_password: secret("ssl.keystore.password"),
             key: secret("ssl.keystore.key"),
             chain: secret("ssl.keystore.certificate.chain"),
             key_password: secret("ssl.key.password"),
@@ -188,27 +264,23 @@ impl Given {
         options.check()
     }
 
-    fn stores_are_pem(&self) -> Result<(), ConfigError> {
-        let stores = [
-            ("ssl.truststore.type", "ssl.truststore.password", ["ssl.truststore.location"; 2], CONVERT_TRUST),
-            ("ssl.keystore.type", "ssl.keystore.password", ["ssl.keystore.location", "ssl.keystore.key"], CONVERT_KEYS),
-        ];
-        for (kind, password, names, convert) in stores {
-            let given = self.text(kind);
-            let is_there = names.iter().any(|name| !self.text(name).is_empty());
-            if is_there && !given.is_empty() && !given.eq_ignore_ascii_case("PEM") {
-                let words = alloc::format!("{kind}={given} can't be read, only PEM: convert it by {convert}");
-                return contradiction(&words);
+    /// A type, where there is a store of which it could be.
+    fn store_type(&self, option: &'static str, texts: [&'static str; 2]) -> Result<Option<StoreType>, ConfigError> {
+        let given = self.text(option);
+        let is_text = texts[1..].iter().any(|name| !self.text(name).is_empty());
+        if given.is_empty() || texts.iter().all(|name| self.text(name).is_empty()) {
+            return Ok(None);
+        }
+        match StoreType::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(given)) {
+            Some(StoreType::Jks | StoreType::Pkcs12) if is_text => {
+                contradiction(&alloc::format!("{option}={given} is a file, and no text: {} needs PEM", texts[1]))
             }
-            if !self.text(password).is_empty() {
-                let words = alloc::format!(
-                    "{password} is for stores of the types JKS and PKCS12, which can't be read; one of the type PEM has none (in \
-                     Java neither), though its key may have ssl.key.password. A JKS or PKCS12 file is converted by {convert}"
-                );
-                return contradiction(&words);
+            Some(kind) => Ok(Some(kind)),
+            None => {
+                let allowed = "JKS, PKCS12 and PEM are read (other stores are converted by keytool -importkeystore)";
+                Err(ConfigError::Invalid { option, value: given.to_string(), allowed: allowed.to_string() })
             }
         }
-        Ok(())
     }
 }
 
@@ -251,20 +323,34 @@ mod tests {
     }
 
     #[test]
-    fn stores_are_pem() {
-        let jks = [("ssl.truststore.type", "JKS"), ("ssl.truststore.location", "/a.jks")];
-        let error = with(&jks).unwrap_err().to_string();
-        assert!(error.contains("keytool -list -rfc"), "{error}");
-        let error = with(&[("ssl.keystore.type", "PKCS12"), ("ssl.keystore.location", "/a")]).unwrap_err().to_string();
-        assert!(error.contains("openssl pkcs12"), "{error}");
-        for option in ["ssl.keystore.password", "ssl.truststore.password"] {
-            let error = with(&[(option, "hunter2")]).unwrap_err().to_string();
-            assert!(error.contains(option) && !error.contains("hunter2") && error.contains("keytool"), "{error}");
+    fn stores_have_types_and_passwords() {
+        let jks =
+            [("ssl.truststore.type", "jks"), ("ssl.truststore.location", "/a.jks"), ("ssl.truststore.password", " x")];
+        let tls = with(&jks).unwrap().tls;
+        assert_eq!((tls.truststore_type, tls.truststore_password), (Some(StoreType::Jks), Some(" x".into())));
+        let key = [("ssl.keystore.type", "PKCS12"), ("ssl.keystore.location", "/a"), ("ssl.keystore.password", "x")];
+        let tls = with(&key).unwrap().tls;
+        assert_eq!((tls.keystore_type, tls.keystore_password), (Some(StoreType::Pkcs12), Some("x".into())));
+        for (pairs, words) in [
+            (&[("ssl.truststore.password", "hunter2")][..], "no ssl.truststore.location"),
+            (&[("ssl.keystore.password", "hunter2")], "no ssl.keystore.location"),
+            (
+                &[("ssl.truststore.type", "PEM"), jks[1], ("ssl.truststore.password", "hunter2")],
+                "the type PEM has none",
+            ),
+            (&[("ssl.keystore.type", "PEM"), key[1], ("ssl.keystore.password", "hunter2")], "ssl.key.password"),
+            (&[("ssl.truststore.type", "BCFKS"), jks[1]], "JKS, PKCS12 and PEM are read"),
+            (&[jks[0], ("ssl.truststore.certificates", "x")], "needs PEM"),
+            (&[key[0], ("ssl.keystore.key", "x"), ("ssl.keystore.certificate.chain", "x")], "needs PEM"),
+            (&[("ssl.keystore.key", "k")], "need each other"),
+        ] {
+            let error = with(pairs).unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
         }
         // A type without a store is nothing, and without TLS nobody looks at it: as in Java.
         assert!(with(&jks[..1]).is_ok());
+        assert!(with(&[("ssl.truststore.type", "BCFKS")]).is_ok());
         assert!(Config::builder("h:1").properties(jks).build().is_ok());
-        assert!(with(&[("ssl.keystore.key", "k")]).is_err());
         let pem = with(&[("ssl.truststore.type", "PEM"), ("ssl.truststore.location", "/a.pem")]).unwrap();
         assert_eq!(pem.tls.truststore.as_deref(), Some("/a.pem"));
     }

@@ -34,6 +34,8 @@ mod timers;
 pub use delivery::transmit::Progress;
 pub use delivery::transmit::Transmit;
 pub use machine::Producer;
-pub use records::partitioner::{Partitioner, RoundRobinPartitioner, TopicView, partition_for_key};
+pub use records::partitioner::{
+    Choice, KeyPartitioner, Partitioner, RoundRobinPartitioner, TopicView, partition_for_key,
+};
 #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
 pub(crate) use sessions::mechanism::Over;

@@ -53,6 +53,7 @@ pub(crate) struct Broker<'a> {
     pub(crate) id: i32,
     pub(crate) host: &'a str,
     pub(crate) port: i32,
+    pub(crate) rack: Option<&'a str>,
 }
 
 /// A topic.
@@ -84,8 +85,8 @@ pub(crate) fn decode(version: i16, body: &[u8]) -> Result<Response<'_>, Malforme
     let count = reader.count(if flexible { 11 } else { 12 })?;
     let mut brokers = reader.list(count)?;
     for _ in 0..count {
-        brokers.push(Broker { id: reader.i32()?, host: reader.string()?, port: reader.i32()? });
-        reader.nullable_string()?; // rack
+        let (id, host, port) = (reader.i32()?, reader.string()?, reader.i32()?);
+        brokers.push(Broker { id, host, port, rack: reader.nullable_string()? });
         reader.skip_tags()?;
     }
     reader.nullable_string()?; // cluster id

@@ -14,6 +14,7 @@ type Scenario = fn(&mut Kafka) -> Result<String, String>;
 pub const SECURED: &[(&str, Scenario)] = &[
     ("every_mechanism", every_mechanism),
     ("client_keys", client_keys),
+    ("java_stores", java_stores),
     ("java_properties", java_properties),
     ("refusals", refusals),
     ("reauthentication", reauthentication),
@@ -78,7 +79,8 @@ pub fn start(jars: &Jars) -> Kafka {
         file("ca.pem", ours.authority_pem.clone());
         // The clients' own certificates, which nobody vouches for.
         let known: String = CLIENTS.iter().map(|(_, chain, _)| pem(chain)).collect();
-        let clients = file("clients.pem", format!("{}{known}", ours.authority_pem));
+        let authorities = pem("stores/authority-one.crt") + &pem("stores/authority-two.crt");
+        let clients = file("clients.pem", format!("{}{known}{authorities}", ours.authority_pem));
         file("other-ca.pem", Certificates::new("another authority").authority_pem);
         file("client.pem", ours.issue("client", false));
         let good = file("good.pem", ours.issue("127.0.0.1", false));
@@ -239,6 +241,49 @@ fn client_keys(kafka: &mut Kafka) -> Result<String, String> {
             let options = read(&text)?;
             for (adapter, went) in by_each(&options, 10) {
                 went.map_err(|error| format!("{key} {adapter}: {error}"))?;
+                expected += 10;
+                ways += 1;
+            }
+        }
+    }
+    let stored = dump::count(kafka, "secured", 0);
+    if stored != expected {
+        return Err(format!("{stored} records stored of {expected}"));
+    }
+    Ok(format!("{ways} ways, 10 records each"))
+}
+
+/// Java's stores: keystores of tests/tls, and truststores that keytool makes of the cluster's authority.
+fn java_stores(kafka: &mut Kafka) -> Result<String, String> {
+    let mut expected = dump::count(kafka, "secured", 0);
+    let mut ways = 0;
+    for (form, kind, legacy) in [("modern", "PKCS12", false), ("legacy", "PKCS12", true), ("jks", "JKS", false)] {
+        let truststore = kafka.file(&format!("{form}.truststore"));
+        let _ = std::fs::remove_file(&truststore);
+        let mut keytool = std::process::Command::new("keytool");
+        if legacy {
+            keytool.arg("-J-Dkeystore.pkcs12.legacy");
+        }
+        keytool.args(["-importcert", "-noprompt", "-alias", "ca", "-storepass", "secret", "-storetype", kind]);
+        keytool.args(["-file", &kafka.file("ca.pem"), "-keystore", &truststore]);
+        let made = keytool.output().map_err(|error| error.to_string())?;
+        if !made.status.success() {
+            return Err(format!("keytool: {}", String::from_utf8_lossy(&made.stderr)));
+        }
+        let mut keystores = vec![(format!("{form}-key"), ""), (format!("{form}-several"), "")];
+        if !legacy {
+            keystores.push((format!("{form}-other-password"), "ssl.key.password=another\n"));
+        }
+        for (keystore, more) in keystores {
+            let text = format!(
+                "bootstrap.servers={}\nsecurity.protocol=SSL\nssl.truststore.type={kind}\nssl.truststore.location={truststore}\n\
+                 ssl.truststore.password=secret\nssl.keystore.type={kind}\nssl.keystore.location={}/tests/tls/stores/{keystore}.store\n\
+                 ssl.keystore.password=secret\n{more}",
+                kafka.address_of("CERT"),
+                env!("CARGO_MANIFEST_DIR"),
+            );
+            for (adapter, went) in by_each(&read(&text)?, 10) {
+                went.map_err(|error| format!("{keystore} {adapter}: {error}"))?;
                 expected += 10;
                 ways += 1;
             }

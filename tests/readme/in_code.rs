@@ -3,7 +3,7 @@ fn secured_in_code(servers: &str, password: &str, authority: &str) -> Result<mil
     let config = Config::builder(servers)
         .security_protocol(SecurityProtocol::SaslSsl)
         .sasl(Sasl::scram_sha_512("alice", password))
-        .tls(TlsOptions::new().truststore_location(authority)) // a PEM file
+        .tls(TlsOptions::new().truststore_location(authority)) // PEM, PKCS12 or JKS
         .build()?;
     Ok(Producer::new(config)?)
 }

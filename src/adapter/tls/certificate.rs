@@ -35,6 +35,16 @@ impl Certificate {
         shown(&self.0.tbs_certificate.issuer)
     }
 
+    /// Whom it is for, in DER.
+    pub(super) fn subject_der(&self) -> Option<Vec<u8>> {
+        self.0.tbs_certificate.subject.to_der().ok()
+    }
+
+    /// Who vouches for it, in DER.
+    pub(super) fn issuer_der(&self) -> Option<Vec<u8>> {
+        self.0.tbs_certificate.issuer.to_der().ok()
+    }
+
     pub(super) fn is_issued_by(&self, other: &Self) -> bool {
         self.0.tbs_certificate.issuer == other.0.tbs_certificate.subject
     }

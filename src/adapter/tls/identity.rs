@@ -8,14 +8,16 @@ use alloc::vec::Vec;
 use pkcs8::der::{Decode, Encode};
 use pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use pkcs8::{ObjectIdentifier, PrivateKeyInfo};
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::ring::sign::any_supported_type;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 use sec1::{EcParameters, EcPrivateKey};
 
 use super::certificate::{Certificate, EC, RSA, rsa_bits};
 use super::pem::{self, Section};
-use super::{read, sealed, unusable};
+use super::{read, sealed, store, unusable};
 use crate::config::{ConfigError, Secret, TlsOptions};
 
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
@@ -37,11 +39,42 @@ const OTHER_KEYS: [(&str, &str); 8] = [
 const SUPPORTED: &str = "a client's key is RSA of 2048 to 4096 bits, EC on P-256 or P-384, or Ed25519; such as by openssl genpkey \
                          -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW, and a certificate for it";
 
-/// The key and the chain that `ssl.keystore.*` name; `None` if they name none.
-pub(super) fn identity(options: &TlsOptions) -> Result<Option<Arc<CertifiedKey>>, ConfigError> {
+/// What the client may show itself with, at least one.
+#[derive(Debug)]
+pub(super) struct Identities(Vec<Arc<CertifiedKey>>);
+
+#[cfg(test)]
+impl Identities {
+    pub(super) fn all(&self) -> &[Arc<CertifiedKey>] {
+        &self.0
+    }
+}
+
+impl ResolvesClientCert for Identities {
+    /// The first that can sign as the server wants and that one of the issuers which it names vouches for; if there is none, the
+    /// first that can sign.
+    fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let can_sign = || self.0.iter().filter(|identity| identity.key.choose_scheme(schemes).is_some());
+        let is_vouched_for = |identity: &&Arc<CertifiedKey>| {
+            let issuer = |der: &CertificateDer<'_>| Certificate::read(der)?.issuer_der();
+            identity.cert.iter().filter_map(issuer).any(|issuer| issuers.contains(&&*issuer))
+        };
+        can_sign().find(is_vouched_for).or_else(|| can_sign().next()).cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The keys and chains that `ssl.keystore.*` name; `None` if they name none.
+pub(super) fn identities(options: &TlsOptions) -> Result<Option<Identities>, ConfigError> {
     let (key, chain, key_option, chain_option) = match (&options.keystore, &options.key, &options.chain) {
         (Some(path), ..) => {
             let text = read(path, "ssl.keystore.location")?;
+            if let Some(found) = of_store(options, &text).map_err(|why| unusable("ssl.keystore.location", why))? {
+                return Ok(Some(found));
+            }
             (text.clone(), text, "ssl.keystore.location", "ssl.keystore.location")
         }
         (None, Some(key), Some(chain)) => {
@@ -51,14 +84,48 @@ pub(super) fn identity(options: &TlsOptions) -> Result<Option<Arc<CertifiedKey>>
         (None, ..) => return Ok(None),
     };
     let chain = pem::certificates(&chain).map_err(|why| unusable(chain_option, why))?;
-    let certificates = chain.iter().enumerate().map(|(place, der)| {
-        Certificate::read(der)
-            .ok_or_else(|| unusable(chain_option, format!("certificate {} of {} is damaged", place + 1, chain.len())))
-    });
-    let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
+    let certificates = read_all(&chain).map_err(|why| unusable(chain_option, why))?;
     let key = private_key(&key, options.key_password.as_ref()).map_err(|why| unusable(key_option, why))?;
     let key = signing_key(&key, &certificates).map_err(|why| unusable(key_option, why))?;
-    Ok(Some(Arc::new(CertifiedKey::new(chain, key))))
+    Ok(Some(Identities(Vec::from([Arc::new(CertifiedKey::new(chain, key))]))))
+}
+
+fn read_all(chain: &[CertificateDer<'_>]) -> Result<Vec<Certificate>, String> {
+    let certificates = chain.iter().enumerate().map(|(place, der)| {
+        Certificate::read(der).ok_or_else(|| format!("certificate {} of {} is damaged", place + 1, chain.len()))
+    });
+    certificates.collect()
+}
+
+/// All keys of a store of Java's; `None` if the file is PEM. What can't be used is left out with a warning, as long as another can.
+fn of_store(options: &TlsOptions, bytes: &[u8]) -> Result<Option<Identities>, String> {
+    let store_password = options.keystore_password.as_ref();
+    let Some(store) = store::read(bytes, options.keystore_type, store_password, store::KEYSTORE)? else {
+        return Ok(None);
+    };
+    let (mut found, mut refused) = (Vec::new(), Vec::new());
+    for stored in store.keys {
+        let used = stored.open(options.key_password.as_ref(), store_password).and_then(|key| {
+            let certificates = read_all(&stored.chain)?;
+            if certificates.is_empty() {
+                return Err("it has no certificate".to_string());
+            }
+            signing_key(&Key::Pkcs8(key), &certificates)
+        });
+        match used {
+            Ok(key) => found.push(Arc::new(CertifiedKey::new(stored.chain, key))),
+            Err(why) => refused.push(format!("{}: {why}", stored.alias)),
+        }
+    }
+    if !found.is_empty() {
+        refused.iter().for_each(|why| log::warn!("ssl.keystore.location: left out: {why}"));
+        return Ok(Some(Identities(found)));
+    }
+    Err(match refused.into_iter().next() {
+        Some(why) => why,
+        None if store.trusted.is_empty() => "the store is empty: it has no private key".to_string(),
+        None => "it is a truststore: it has certificates to trust and no private key".to_string(),
+    })
 }
 
 /// A key that is not encrypted (any more).
@@ -85,7 +152,10 @@ fn private_key(bytes: &[u8], password: Option<&Secret>) -> Result<Key, String> {
     }
     match &*key.label {
         "ENCRYPTED PRIVATE KEY" => match password {
-            Some(password) => sealed::open(&key.der, password).map(Key::Pkcs8),
+            Some(password) => match sealed::open(&key.der, password)? {
+                Some(key) => Ok(Key::Pkcs8(key)),
+                None => Err("ssl.key.password does not open the key: it is the password of another one".to_string()),
+            },
             None => Err("the private key is encrypted: set ssl.key.password".to_string()),
         },
         "PRIVATE KEY" => Ok(Key::Pkcs8(key.der.clone())),

@@ -127,25 +127,18 @@ pub(super) fn none(bytes: &[u8], sections: &[Section], wanted: &str) -> String {
 }
 
 /// What a file without any section is, as far as its first bytes tell.
-fn recognise(bytes: &[u8]) -> Option<&'static str> {
-    const PKCS12: &str = "a PKCS12 store: openssl pkcs12 -in FILE -nodes -out NEW.pem converts it";
+pub(super) fn recognise(bytes: &[u8]) -> Option<&'static str> {
     let text = bytes.trim_ascii_start();
     Some(match bytes {
         [] => "empty",
-        [0xfe, 0xed, 0xfe, 0xed, ..] => {
-            "a JKS store of Java's: keytool -importkeystore -srckeystore FILE -destkeystore NEW.p12 -deststoretype PKCS12, and \
-             then openssl pkcs12 -in NEW.p12 -nodes -out NEW.pem, convert a keystore; keytool -list -rfc -keystore FILE > NEW.pem a \
-             truststore"
-        }
         [0xce, 0xce, 0xce, 0xce, ..] => {
             "a JCEKS store of Java's: keytool -importkeystore -srckeystore FILE -srcstoretype JCEKS -destkeystore NEW.p12 \
-             -deststoretype PKCS12, and then openssl pkcs12 -in NEW.p12 -nodes -out NEW.pem, convert it"
+             -deststoretype PKCS12 converts it"
         }
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'-', 0, ..] | [0, b'-', ..] => {
             "UTF-16 (as PowerShell's > writes it): save it as UTF-8 or ASCII"
         }
         [0x30, ..] => match der_content(bytes) {
-            Some([0x02, 0x01, 0x03, ..]) => PKCS12,
             Some([0x02, ..]) => "a private key in DER: openssl pkey -inform DER -in FILE -out NEW.pem converts it",
             Some([0x06, ..]) => {
                 "PKCS#7 in DER: openssl pkcs7 -inform DER -print_certs -in FILE -out NEW.pem converts it"
@@ -158,7 +151,7 @@ fn recognise(bytes: &[u8]) -> Option<&'static str> {
         _ if text.starts_with(b"LS0tLS1C") => {
             "base64 of PEM (as values of Kubernetes' secrets are): decode it once, such as by base64 -d"
         }
-        _ if text.starts_with(b"/u3+7Q") => "base64 of a JKS store: decode it by base64 -d, and convert that",
+        _ if text.starts_with(b"/u3+7Q") => "base64 of a JKS store: decode it by base64 -d",
         _ if text.starts_with(b"MI") => {
             "base64 without its lines -----BEGIN ...----- and -----END ...-----: put it between them"
         }
@@ -173,7 +166,7 @@ fn recognise(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// What is inside of the first DER element.
-fn der_content(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn der_content(bytes: &[u8]) -> Option<&[u8]> {
     let (_, length) = (bytes.first()?, *bytes.get(1)?);
     let skipped = if length < 0x80 { 2 } else { 2 + usize::from(length & 0x7f) };
     bytes.get(skipped..)
@@ -243,12 +236,9 @@ mod tests {
     fn other_forms_are_recognised() {
         for (bytes, words) in [
             (&b""[..], "empty"),
-            (b"\xfe\xed\xfe\xed\0\0\0\x02", "JKS"),
             (b"\xce\xce\xce\xce\0\0\0\x02", "JCEKS"),
             (b"\xff\xfe-\0-\0", "UTF-16"),
             (b"-\0-\0-\0", "UTF-16"),
-            (b"\x30\x82\x0a\x5b\x02\x01\x03\x30", "PKCS12"),
-            (b"\x30\x80\x02\x01\x03\x30", "PKCS12"),
             (b"\x30\x81\x87\x02\x01\x00\x30", "openssl pkey"),
             (b"\x30\x82\x01\x01\x30\x82", "openssl x509"),
             (b"\x30\x82\x01\x01\x06\x09", "PKCS#7"),

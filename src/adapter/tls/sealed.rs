@@ -1,29 +1,34 @@
-//! Private keys that are encrypted with a password.
+//! Private keys, and parts of stores, that are encrypted with a password.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use cbc::cipher::block_padding::Pkcs7;
-use cbc::cipher::{BlockDecryptMut, KeyIvInit};
+use cbc::cipher::{BlockDecryptMut, InnerIvInit, KeyIvInit};
 use pkcs8::PrivateKeyInfo;
 use pkcs8::der::Decode;
 use pkcs8::der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
 use pkcs8::pkcs5::EncryptionScheme;
+use pkcs8::pkcs5::pbes2::Kdf;
 use pkcs8::spki::AlgorithmIdentifierRef;
-use sha1::{Digest, Sha1};
+use pkcs12::kdf::{Pkcs12KeyType, derive_key};
+use sha1::Sha1;
 
+use super::store::{tries, utf16};
 use crate::config::Secret;
 
 const PBES2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.13");
 const PKCS12_3DES: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.1.3");
+const PKCS12_RC2_128: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.1.5");
+const PKCS12_RC2_40: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.1.6");
 
 /// What encrypts a key anew, in a way that is understood here and by Java.
 const AGAIN: &str = "encrypt it anew by openssl pkcs8 -topk8 -v2 aes256 -in OLD -out NEW (PBES2; where Java has to read it too: -v1 \
                      PBE-SHA1-3DES)";
 
 /// The forms that are not decrypted.
-const OTHERS: [(&str, &str); 11] = [
+const OTHERS: [(&str, &str); 9] = [
     ("1.2.840.113549.1.5.1", "PBES1 with MD2 and DES"),
     ("1.2.840.113549.1.5.3", "PBES1 with MD5 and DES"),
     ("1.2.840.113549.1.5.4", "PBES1 with MD2 and RC2"),
@@ -33,8 +38,6 @@ const OTHERS: [(&str, &str); 11] = [
     ("1.2.840.113549.1.12.1.1", "PKCS#12's encryption with 128-bit RC4"),
     ("1.2.840.113549.1.12.1.2", "PKCS#12's encryption with 40-bit RC4"),
     ("1.2.840.113549.1.12.1.4", "PKCS#12's encryption with two-key 3DES"),
-    ("1.2.840.113549.1.12.1.5", "PKCS#12's encryption with 128-bit RC2"),
-    ("1.2.840.113549.1.12.1.6", "PKCS#12's encryption with 40-bit RC2"),
 ];
 
 /// For a section with `Proc-Type: 4,ENCRYPTED`.
@@ -42,40 +45,100 @@ pub(super) fn old_openssl() -> String {
     format!("the key is encrypted the way of old OpenSSL versions (Proc-Type: 4,ENCRYPTED), which is not read: {AGAIN}")
 }
 
-/// A PKCS#8 key out of an encrypted one. The errors are of our own: a library's might show what it read.
-pub(super) fn open(sealed: &[u8], password: &Secret) -> Result<Vec<u8>, String> {
+/// How often a hash may be computed to open a store or a key: a file must not keep the program busy. The JDK has the same limit
+/// for one password.
+#[derive(Default)]
+pub(super) struct Rounds(u32);
+
+impl Rounds {
+    const MOST: u32 = 5_000_000;
+
+    pub(super) fn take(&mut self, rounds: u32) -> Result<(), String> {
+        self.0 = self.0.saturating_add(rounds);
+        if self.0 > Self::MOST {
+            return Err(format!("its encryption takes more than {} rounds, which is no good sign", Self::MOST));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that scrypt may need.
+const SCRYPT_MOST: u64 = 64 << 20;
+
+/// A PKCS#8 key out of an encrypted one; `None` if the password is another one. The errors are of our own: a library's might
+/// show what it read.
+pub(super) fn open(sealed: &[u8], password: &Secret) -> Result<Option<Vec<u8>>, String> {
     let parts = AnyRef::from_der(sealed).and_then(|any| {
         any.sequence(|reader| Ok((AlgorithmIdentifierRef::decode(reader)?, OctetStringRef::decode(reader)?.as_bytes())))
     });
     let (algorithm, data) = parts.map_err(|_| "the encrypted key is damaged: it is no PKCS#8".to_string())?;
-    let password = password.expose();
-    // Java cuts off what stands around a password.
-    let cut = password.trim_matches(|c| c <= ' ');
-    let mut tries = Vec::from([password]);
-    tries.extend(Some(cut).filter(|cut| *cut != password));
-    for password in tries {
-        let opened = match algorithm.oid {
-            PBES2 => {
-                let scheme = EncryptionScheme::try_from(algorithm).map_err(|_| unknown_cipher(&algorithm))?;
-                scheme.decrypt(password, data).ok()
-            }
-            PKCS12_3DES => pkcs12_3des(&algorithm, password, data)?,
-            other => return Err(not_read(other)),
-        };
+    let mut rounds = Rounds::default();
+    for password in tries(password) {
+        let opened = decrypt(&algorithm, password, data, &mut rounds)?;
         // With a wrong password, one in 256 looks decrypted.
         if let Some(key) = opened.filter(|key| PrivateKeyInfo::try_from(&**key).is_ok()) {
-            return Ok(key);
+            return Ok(Some(key));
         }
     }
-    Err("ssl.key.password does not open the key: it is the password of another one".to_string())
+    Ok(None)
+}
+
+/// What a password opens, of a key or of a part of a store; `None` if it is another one.
+pub(super) fn decrypt(
+    algorithm: &AlgorithmIdentifierRef<'_>,
+    password: &str,
+    data: &[u8],
+    rounds: &mut Rounds,
+) -> Result<Option<Vec<u8>>, String> {
+    match algorithm.oid {
+        PBES2 => {
+            let scheme = EncryptionScheme::try_from(*algorithm).map_err(|_| unknown_cipher(algorithm))?;
+            if let EncryptionScheme::Pbes2(parameters) = &scheme {
+                bounded(&parameters.kdf, rounds)?;
+            }
+            Ok(scheme.decrypt(password, data).ok())
+        }
+        PKCS12_3DES => {
+            let (key, iv) = derived(algorithm, password, 24, rounds)?;
+            let cipher = cbc::Decryptor::<des::TdesEde3>::new_from_slices(&key, &iv).expect(LENGTHS);
+            Ok(cipher.decrypt_padded_vec_mut::<Pkcs7>(data).ok())
+        }
+        PKCS12_RC2_40 | PKCS12_RC2_128 => {
+            let length = if algorithm.oid == PKCS12_RC2_40 { 5 } else { 16 };
+            let (key, iv) = derived(algorithm, password, length, rounds)?;
+            let cipher = rc2::Rc2::new_with_eff_key_len(&key, 8 * length);
+            let cipher = cbc::Decryptor::inner_iv_slice_init(cipher, &iv).expect(LENGTHS);
+            Ok(cipher.decrypt_padded_vec_mut::<Pkcs7>(data).ok())
+        }
+        other => Err(not_read(other)),
+    }
+}
+
+const LENGTHS: &str = "keys and vectors are made of that length";
+
+/// Neither time nor memory without end.
+fn bounded(kdf: &Kdf<'_>, rounds: &mut Rounds) -> Result<(), String> {
+    match kdf {
+        Kdf::Pbkdf2(parameters) => rounds.take(parameters.iteration_count),
+        Kdf::Scrypt(parameters) => {
+            let block = 128 * u64::from(parameters.block_size);
+            let needed =
+                block.saturating_mul(parameters.cost_parameter).saturating_mul(parameters.parallelization.into());
+            if needed > SCRYPT_MOST {
+                return Err(format!("its encryption by scrypt takes more than {} MiB", SCRYPT_MOST >> 20));
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn not_read(algorithm: ObjectIdentifier) -> String {
     let name = OTHERS.iter().find(|(oid, _)| ObjectIdentifier::new_unwrap(oid) == algorithm).map(|(_, name)| *name);
     let legacy = "; OpenSSL 3 reads some old forms with -provider legacy -provider default";
     match name {
-        Some(name) => format!("the key is encrypted by {name}, which is not read: {AGAIN}{legacy}"),
-        None => format!("the key is encrypted by an algorithm that is not known ({algorithm}): {AGAIN}"),
+        Some(name) => format!("it is encrypted by {name}, which is not read: {AGAIN}{legacy}"),
+        None => format!("it is encrypted by an algorithm that is not known ({algorithm}): {AGAIN}"),
     }
 }
 
@@ -89,51 +152,30 @@ fn unknown_cipher(algorithm: &AlgorithmIdentifierRef<'_>) -> String {
     });
     match parts {
         Some((kdf, cipher)) => format!(
-            "the key is encrypted by PBES2 with an algorithm that is not read (derivation {kdf}, cipher {cipher}; AES and 3DES \
+            "it is encrypted by PBES2 with an algorithm that is not read (derivation {kdf}, cipher {cipher}; AES and 3DES \
              are): {AGAIN}"
         ),
-        None => format!("the key is encrypted by PBES2 in a form that is not read: {AGAIN}"),
+        None => format!("it is encrypted by PBES2 in a form that is not read: {AGAIN}"),
     }
 }
 
-/// PKCS#12's password-based encryption with SHA-1 and 3DES (RFC 7292, appendix C): the one that Java's client reads, of those
-/// that OpenSSL still writes. `None` if the password is another one.
-fn pkcs12_3des(algorithm: &AlgorithmIdentifierRef<'_>, password: &str, data: &[u8]) -> Result<Option<Vec<u8>>, String> {
+/// Key and initial vector of PKCS#12's password-based encryption with SHA-1 (RFC 7292, appendix C): with 3DES the one that Java's
+/// client reads in PEM, with RC2 what stores of older versions have around certificates.
+fn derived(
+    algorithm: &AlgorithmIdentifierRef<'_>,
+    password: &str,
+    length: usize,
+    rounds: &mut Rounds,
+) -> Result<(Vec<u8>, Vec<u8>), String> {
     let parameters = algorithm.parameters.and_then(|parameters| {
         let parts =
             parameters.sequence(|reader| Ok((OctetStringRef::decode(reader)?.as_bytes(), u32::decode(reader)?)));
         parts.ok()
     });
-    let (salt, rounds) = parameters.ok_or("the encrypted key is damaged: its salt and rounds can't be read")?;
-    // BMPString, and its end.
-    let password: Vec<u8> = password.encode_utf16().chain([0]).flat_map(u16::to_be_bytes).collect();
-    let (mut key, mut iv) = ([0; 24], [0; 8]);
-    derive(1, &password, salt, rounds, &mut key);
-    derive(2, &password, salt, rounds, &mut iv);
-    let cipher = cbc::Decryptor::<des::TdesEde3>::new(&key.into(), &iv.into());
-    Ok(cipher.decrypt_padded_vec_mut::<Pkcs7>(data).ok())
-}
-
-/// RFC 7292, appendix B.2, with SHA-1: `id` is 1 for a key, 2 for an initial vector.
-fn derive(id: u8, password: &[u8], salt: &[u8], rounds: u32, out: &mut [u8]) {
-    const BLOCK: usize = 64;
-    let repeated =
-        |text: &[u8]| -> Vec<u8> { text.iter().copied().cycle().take(BLOCK * text.len().div_ceil(BLOCK)).collect() };
-    let mut input = [repeated(salt), repeated(password)].concat();
-    for chunk in out.chunks_mut(20) {
-        let mut hash = Sha1::new().chain_update([id; BLOCK]).chain_update(&input).finalize();
-        for _ in 1..rounds {
-            hash = Sha1::digest(hash);
-        }
-        chunk.copy_from_slice(&hash[..chunk.len()]);
-        // The input, block by block, plus the hash repeated, plus one.
-        for block in input.chunks_mut(BLOCK) {
-            let mut carry = 1;
-            for (place, byte) in block.iter_mut().enumerate().rev() {
-                carry += u16::from(*byte) + u16::from(hash[place % 20]);
-                *byte = carry as u8;
-                carry >>= 8;
-            }
-        }
-    }
+    let (salt, count) = parameters.ok_or("what is encrypted is damaged: its salt and rounds can't be read")?;
+    rounds.take(count)?;
+    let count = i32::try_from(count).unwrap_or(i32::MAX);
+    let password = [utf16(password), Vec::from([0; 2])].concat();
+    let derive = |kind, length| derive_key::<Sha1>(&password, salt, kind, count, length);
+    Ok((derive(Pkcs12KeyType::EncryptionKey, length), derive(Pkcs12KeyType::Iv, 8)))
 }

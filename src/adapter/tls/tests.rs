@@ -12,7 +12,7 @@ use rustls::{ClientConnection, ServerConfig, ServerConnection};
 
 use super::explain::words;
 use super::{Session, client_config, pem};
-use crate::config::TlsOptions;
+use crate::config::{StoreType, TlsOptions};
 
 fn path(file: &str) -> String {
     format!("{}/tests/tls/{file}", env!("CARGO_MANIFEST_DIR"))
@@ -87,7 +87,9 @@ fn keys_are_taken_as_openssl_and_keytool_make_them() {
 #[test]
 fn encrypted_keys_are_opened() {
     let chain = text("ec.crt");
-    for form in ["aes128", "aes192", "aes256", "des3", "hmacWithSHA1", "hmacWithSHA512", "scrypt", "PBE-SHA1-3DES"] {
+    let pbes2 = ["aes128", "aes192", "aes256", "des3", "hmacWithSHA1", "hmacWithSHA512", "scrypt"];
+    let pkcs12 = ["PBE-SHA1-3DES", "PBE-SHA1-RC2-40", "PBE-SHA1-RC2-128"];
+    for form in pbes2.into_iter().chain(pkcs12) {
         let key = text(&format!("ec-{form}.key"));
         assert_eq!(refusal(&key, &chain, Some("secret")), None, "{form}");
         // Java cuts off what stands around a password; here it is tried so as well.
@@ -110,8 +112,7 @@ fn encrypted_keys_are_opened() {
 fn no_wrong_password_looks_right_by_chance() {
     let key = pem::sections(&bytes("ec-PBE-SHA1-3DES.key")).expect("a section").remove(0).der;
     for n in 0..600 {
-        let wrong = super::sealed::open(&key, &format!("wrong{n}").into()).unwrap_err();
-        assert!(wrong.contains("does not open the key"), "{wrong}");
+        assert_eq!(super::sealed::open(&key, &format!("wrong{n}").into()), Ok(None));
     }
 }
 
@@ -122,9 +123,7 @@ fn keys_that_are_not_taken_are_named_with_what_to_do() {
         ("ec-PBE-MD5-DES.key", "ec.crt", Some("secret"), ["PBES1 with MD5 and DES", openssl]),
         ("ec-PBE-SHA1-DES.key", "ec.crt", Some("secret"), ["PBES1 with SHA-1 and DES", openssl]),
         ("ec-PBE-SHA1-2DES.key", "ec.crt", Some("secret"), ["two-key 3DES", openssl]),
-        ("ec-PBE-SHA1-RC2-40.key", "ec.crt", Some("secret"), ["40-bit RC2", openssl]),
-        ("ec-PBE-SHA1-RC2-128.key", "ec.crt", Some("secret"), ["128-bit RC2", "-provider legacy"]),
-        ("ec-PBE-SHA1-RC4-128.key", "ec.crt", Some("secret"), ["128-bit RC4", openssl]),
+        ("ec-PBE-SHA1-RC4-128.key", "ec.crt", Some("secret"), ["128-bit RC4", "-provider legacy"]),
         ("ec-camellia256.key", "ec.crt", Some("secret"), ["PBES2", openssl]),
         ("ec-aria256.key", "ec.crt", Some("secret"), ["PBES2", openssl]),
         ("ec-old-openssl.key", "ec.crt", Some("secret"), ["Proc-Type: 4,ENCRYPTED", openssl]),
@@ -152,10 +151,9 @@ fn keys_that_are_not_taken_are_named_with_what_to_do() {
 }
 
 #[test]
-fn stores_that_are_no_pem_are_recognised() {
+fn files_that_are_no_pem_are_recognised() {
     for (file, words) in [
-        ("store.jks", "JKS store of Java's: keytool -importkeystore"),
-        ("store.p12", "PKCS12 store: openssl pkcs12"),
+        ("stores/jceks-key.store", "JCEKS store of Java's: keytool -importkeystore"),
         ("ec-der.bin", "openssl pkey -inform DER"),
         ("ec-crt-der.bin", "openssl x509 -inform DER"),
     ] {
@@ -216,6 +214,203 @@ fn a_truststore_says_which_certificate_is_wrong() {
     assert!(said.contains("section 2 (CERTIFICATE)") && said.contains("cut off"), "{said}");
     assert_eq!(refusal_of(&truststore(&text("keytool-list.pem"))), None);
     assert!(refusal_of(&truststore("")).unwrap().contains("no PEM"));
+}
+
+const FORMS: [&str; 3] = ["modern", "legacy", "jks"];
+
+fn store(name: &str) -> String {
+    path(&format!("stores/{name}.store"))
+}
+
+fn trusting(name: &str, password: &str) -> TlsOptions {
+    TlsOptions::new().truststore_location(store(name)).truststore_password(password)
+}
+
+fn showing(name: &str, password: &str) -> TlsOptions {
+    options().keystore_location(store(name)).keystore_password(password)
+}
+
+/// The certificates in PEM files, as they lie in a store.
+fn certificates(names: &[&str]) -> Vec<CertificateDer<'static>> {
+    names.iter().flat_map(|name| pem::certificates(&bytes(&format!("stores/{name}.crt"))).expect("PEM")).collect()
+}
+
+fn trusted(options: &TlsOptions) -> Vec<CertificateDer<'static>> {
+    let verifier = super::trust::Verifier::new(options, Arc::new(ring::default_provider()));
+    verifier.unwrap_or_else(|error| panic!("{error}")).trusted().to_vec()
+}
+
+#[test]
+fn javas_truststores_are_read() {
+    for form in FORMS {
+        let both = certificates(&["authority-one", "authority-two"]);
+        // A JKS store has them in the order of a hash table.
+        let mut found = trusted(&trusting(&format!("{form}-trust"), "secret"));
+        found.sort_by_key(|certificate| both.iter().position(|one| one == certificate));
+        assert_eq!(found, both, "{form}");
+        // Java cuts off what stands around a password.
+        assert_eq!(trusted(&trusting(&format!("{form}-trust"), " secret\t")).len(), 2, "{form}");
+        // Of a store with keys too, what is marked as trusted.
+        let several = trusted(&trusting(&format!("{form}-several"), "secret"));
+        assert_eq!(several, certificates(&["authority-two"]), "{form}");
+        let wrong = refusal_of(&trusting(&format!("{form}-trust"), "hunter2")).unwrap();
+        assert!(wrong.contains("ssl.truststore.password is not the store's") && !wrong.contains("hunter2"), "{wrong}");
+        let empty = refusal_of(&trusting(&format!("{form}-empty"), "secret")).unwrap();
+        assert!(empty.contains("the store is empty"), "{empty}");
+        let keys = refusal_of(&trusting(&format!("{form}-key"), "secret")).unwrap();
+        assert!(keys.contains("it is a keystore: it has the private key client-one"), "{keys}");
+    }
+    // Without a password a JKS store is read and not verified, as in Java; one of PKCS12 only where nothing in it is encrypted.
+    let open = |name: &str| TlsOptions::new().truststore_location(store(name));
+    assert_eq!(trusted(&open("jks-trust")).len(), 2);
+    assert_eq!(trusted(&open("open-trust")), certificates(&["authority-one"]));
+    assert_eq!(trusted(&trusting("open-trust", "whatever")), certificates(&["authority-one"]));
+    for form in ["modern-trust", "legacy-trust"] {
+        assert!(refusal_of(&open(form)).unwrap().contains("the store is encrypted: set ssl.truststore.password"));
+    }
+    // Nothing is marked in one by openssl, which then can be for nothing else.
+    assert_eq!(trusted(&trusting("openssl-trust", "secret")), certificates(&["authority-one"]));
+}
+
+#[test]
+fn javas_keystores_are_read_with_their_chains() {
+    for form in FORMS {
+        for kind in [None, Some(StoreType::Jks), Some(StoreType::Pkcs12)] {
+            let mut options = showing(&format!("{form}-key"), "secret");
+            options.keystore_type = kind; // the two may stand for each other, as in Java
+            let shown = super::identity::identities(&options).unwrap_or_else(|error| panic!("{error}")).expect("some");
+            let chains: Vec<_> = shown.all().iter().map(|identity| identity.cert.clone()).collect();
+            assert_eq!(chains, [certificates(&["client-one", "authority-one"])], "{form}");
+        }
+        let wrong = refusal_of(&showing(&format!("{form}-key"), "hunter2")).unwrap();
+        assert!(wrong.contains("ssl.keystore.password is not the store's") && !wrong.contains("hunter2"), "{wrong}");
+        let wrong = refusal_of(&showing(&format!("{form}-key"), "secret").key_password("hunter2")).unwrap();
+        assert!(wrong.contains("client-one: ssl.key.password does not open the key"), "{wrong}");
+        let none = refusal_of(&options().keystore_location(store(&format!("{form}-key")))).unwrap();
+        assert!(none.contains("set ssl.keystore.password"), "{none}");
+        let empty = refusal_of(&showing(&format!("{form}-empty"), "secret")).unwrap();
+        assert!(empty.contains("the store is empty"), "{empty}");
+        let trust = refusal_of(&showing(&format!("{form}-trust"), "secret")).unwrap();
+        assert!(trust.contains("it is a truststore"), "{trust}");
+    }
+    for form in ["modern", "jks"] {
+        let store = showing(&format!("{form}-other-password"), "secret");
+        assert_eq!(refusal_of(&store.clone().key_password("another")), None, "{form}");
+        assert!(refusal_of(&store).unwrap().contains("has not the store's password: set ssl.key.password"), "{form}");
+    }
+}
+
+#[test]
+fn types_of_stores_are_held_against_the_files() {
+    let pem = path("ca.crt");
+    let trust = |path: &str, kind| TlsOptions::new().truststore_location(path).truststore_type(kind);
+    for (options, words) in [
+        (trust(&pem, StoreType::Jks), "neither a JKS nor a PKCS12 store, as ssl.truststore.type says, but PEM"),
+        (trust(&path("ec-der.bin"), StoreType::Pkcs12), "a private key in DER"),
+        (trust(&store("jceks-key"), StoreType::Jks), "JCEKS"),
+        (trust(&store("jks-trust"), StoreType::Pem), "a JKS store and no PEM: set ssl.truststore.type=JKS"),
+        (trust(&store("modern-trust"), StoreType::Pem), "set ssl.truststore.type=PKCS12"),
+        (TlsOptions::new().truststore_location(&pem).truststore_password("x"), "PEM has no ssl.truststore.password"),
+        (options().keystore_location(&pem).keystore_password("x"), "PEM has no ssl.keystore.password"),
+    ] {
+        let said = refusal_of(&options).unwrap();
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+/// Servers that trust one authority each are shown the key that it vouches for.
+#[test]
+fn of_several_keys_the_one_is_shown_that_the_server_asks_for() {
+    for form in FORMS {
+        for (authority, client) in [("authority-one", "client-one"), ("authority-two", "client-two")] {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add_parsable_certificates(certificates(&[authority]));
+            let provider = Arc::new(ring::default_provider());
+            let verifier =
+                rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let key = pem::sections(&bytes("rsa.key")).expect("a key").remove(0).der;
+            let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+            let server = builder.expect("versions").with_client_cert_verifier(verifier.build().expect("a root"));
+            let chain = pem::certificates(&bytes("self-san.crt")).expect("a certificate");
+            let server = server.with_single_cert(chain, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key)));
+            let server = Arc::new(server.expect("a server"));
+            let several = TlsOptions::new()
+                .truststore_location(path("self-san.crt"))
+                .keystore_location(store(&format!("{form}-several")))
+                .keystore_password("secret");
+            assert_eq!(shake(&several, &server, "localhost"), Ok(()), "{form} {client}");
+            let one = several.keystore_location(store(&format!("{form}-key")));
+            assert_eq!(shake(&one, &server, "localhost").is_ok(), client == "client-one", "{form} {client}");
+        }
+    }
+}
+
+/// Whatever becomes of a store's bytes: an error or certificates, soon, and no panic.
+#[test]
+fn damaged_stores_are_errors() {
+    for name in ["modern-several", "legacy-several", "jks-several", "open-trust", "openssl-trust"] {
+        let whole = bytes(&format!("stores/{name}.store"));
+        let read = |bytes: &[u8], password: Option<&str>| {
+            let password = password.map(Into::into);
+            let store = super::store::read(bytes, None, password.as_ref(), super::store::KEYSTORE);
+            store.map(|store| {
+                store.map(|store| store.keys.iter().filter(|key| key.open(None, password.as_ref()).is_ok()).count())
+            })
+        };
+        assert!(read(&whole, Some("secret")).is_ok(), "{name}");
+        for end in (4..whole.len()).step_by(7) {
+            let cut = &whole[..end];
+            assert!(!matches!(read(cut, Some("secret")), Ok(Some(_))), "{name} cut at {end}");
+            let _ = read(cut, None);
+        }
+        // Without the password a part of it is not even verified: any byte may be anything.
+        for place in 0..whole.len() {
+            for other in [0x00, 0x7f, 0x80, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[place] = other;
+                let _ = read(&damaged, None);
+            }
+        }
+        for place in (0..whole.len()).step_by(31) {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 0x10;
+            let _ = read(&damaged, Some("secret"));
+        }
+    }
+}
+
+/// Files that ask for more work or memory than they are worth.
+#[test]
+fn work_that_a_store_asks_for_is_bounded() {
+    let read = |bytes: &[u8]| {
+        super::store::read(bytes, None, Some(&"secret".into()), super::store::TRUSTSTORE).err().unwrap_or_default()
+    };
+    // The count of the MAC's rounds, 10,000 in two bytes, is the last number in the file.
+    let mut rounds = bytes("stores/modern-trust.store");
+    let length = rounds.len();
+    assert_eq!(rounds[length - 4..], [2, 2, 0x27, 0x10]);
+    let longer = |at: usize, bytes: &mut [u8]| {
+        let [high, low] = (u16::from_be_bytes([bytes[at], bytes[at + 1]]) + 2).to_be_bytes();
+        (bytes[at], bytes[at + 1]) = (high, low);
+    };
+    rounds.truncate(length - 4);
+    rounds.extend([2, 4, 0x7f, 0xff, 0xff, 0xff]);
+    longer(2, &mut rounds);
+    let sequence =
+        rounds.windows(3).rposition(|bytes| bytes[..2] == [0x30, 0x4d] && bytes[2] == 0x30).expect("macData");
+    rounds[sequence + 1] += 2;
+    assert!(read(&rounds).contains("more than 5000000 rounds"), "{}", read(&rounds));
+    // In a JKS store: a count of entries, and a length, that nothing is behind.
+    let mut entries = bytes("stores/jks-empty.store");
+    entries[8..12].copy_from_slice(&[0xff; 4]);
+    let open = super::store::read(&entries, None, None, super::store::TRUSTSTORE).err().unwrap_or_default();
+    assert!(open.contains("damaged or cut off"), "{open}");
+    // A file that has no end worth waiting for.
+    let large = std::env::temp_dir().join(format!("milena-large-{}", std::process::id()));
+    std::fs::File::create(&large).and_then(|file| file.set_len(1 << 34)).expect("a file of holes");
+    let said = refusal_of(&TlsOptions::new().truststore_location(large.display().to_string())).unwrap();
+    std::fs::remove_file(&large).expect("it was there");
+    assert!(said.contains("more than 16 MiB"), "{said}");
 }
 
 /// A server with a certificate and a key, whether rustls would take them or not.

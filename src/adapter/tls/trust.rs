@@ -1,7 +1,7 @@
 //! Which servers are trusted: those with a certificate of an issuer in the truststore, and those whose own certificate is in it.
 
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -16,7 +16,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 
 use super::certificate::{Certificate, algorithm_content};
 use super::explain::{self, Chain};
-use super::{pem, read, unusable};
+use super::{pem, read, store, unusable};
 use crate::config::{ConfigError, TlsOptions};
 
 /// Verifies servers as Java does, as far as rustls has what that takes.
@@ -45,7 +45,7 @@ impl Verifier {
         let mut trusted = Vec::new();
         match text {
             Some(text) => {
-                trusted = pem::certificates(&text).map_err(|why| unusable(store, why))?;
+                trusted = certificates(options, &text).map_err(|why| unusable(store, why))?;
                 fill(&mut roots, &trusted, store)?;
             }
             None => {
@@ -67,8 +67,31 @@ impl Verifier {
         Ok(Self { issuers, trusted, store, any_name: options.any_name, algorithms })
     }
 
+    #[cfg(test)]
+    pub(super) fn trusted(&self) -> &[CertificateDer<'static>] {
+        &self.trusted
+    }
+
     fn is_trusted_itself(&self, certificate: &CertificateDer<'_>) -> bool {
         self.trusted.iter().any(|trusted| **trusted == **certificate)
+    }
+}
+
+/// The certificates to trust, in a truststore's bytes.
+fn certificates(options: &TlsOptions, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let store = match options.trusted {
+        Some(_) => None,
+        None => store::read(bytes, options.truststore_type, options.truststore_password.as_ref(), store::TRUSTSTORE)?,
+    };
+    let Some(store) = store else { return pem::certificates(bytes) };
+    match (&store.trusted[..], &store.keys[..]) {
+        ([], []) => Err("the store is empty: it has no certificate to trust".to_string()),
+        ([], [key, ..]) => Err(format!(
+            "it is a keystore: it has the private key {} and no certificate to trust; a truststore is made by keytool -importcert \
+             -file CERTIFICATE -keystore NEW",
+            key.alias
+        )),
+        _ => Ok(store.trusted),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Broker {
     pub(crate) current: bool,
     /// The connection for records.
     pub(crate) conn: Option<ConnId>,
+    /// Whether the newest metadata puts it into `client.rack`.
+    pub(crate) in_rack: bool,
     /// How many partitions it leads, as far as is known.
     pub(crate) leads: usize,
     /// Partitions that have something to send and may, in turn.
@@ -72,6 +74,7 @@ impl Brokers {
             server,
             current: true,
             conn: None,
+            in_rack: false,
             leads: 0,
             ready: List::EMPTY,
             stuck_since: None,

@@ -16,6 +16,7 @@ use crate::producer::delivery::idempotence::Standing as Identity;
 use crate::producer::records::batches::State;
 use crate::producer::records::topics::{IdTold, Standing};
 use crate::producer::timers::Timer;
+use crate::sort;
 use crate::time::Instant;
 use crate::wire::metadata::{self, Response, Topic};
 
@@ -140,7 +141,7 @@ impl Producer {
         };
         let listing = |topic: &Topic<'_>| {
             let mut partitions: Vec<PartitionInfo> = topic.partitions.iter().map(partition).collect();
-            partitions.sort_unstable_by_key(|info| info.partition);
+            sort::by_key(&mut partitions, |info| info.partition);
             topic.name.map(|name| TopicListing { name: name.to_string(), partitions })
         };
         let topics = response.topics.iter().filter_map(listing).collect();
@@ -167,6 +168,10 @@ impl Producer {
             let told = self.control.brokers.find_current(broker.id).is_some() && !planted("broker-told-twice-moves");
             if let (Ok(port), false) = (u16::try_from(broker.port), told) {
                 self.learn_broker(now, broker.id, broker.host, port);
+                let in_rack = self.config.rack.as_deref().is_some_and(|rack| broker.rack == Some(rack));
+                if let Some(index) = self.control.brokers.find(broker.id) {
+                    self.control.brokers[index].in_rack = in_rack;
+                }
             }
         }
         self.forget_brokers(now);
@@ -561,8 +566,8 @@ impl Producer {
 /// The partitions that an answer names, by number. Of what is told twice the first counts.
 fn in_order(told: &[metadata::Partition]) -> Vec<&metadata::Partition> {
     let mut partitions: Vec<_> = told.iter().filter(|partition| partition.index >= 0).collect();
-    // By place where they are equal. (A stable sort is another three kilobytes of firmware.)
-    partitions.sort_unstable_by_key(|partition| (partition.index, core::ptr::from_ref(*partition).addr()));
+    // By place where they are equal.
+    sort::by_key(&mut partitions, |partition| (partition.index, core::ptr::from_ref(*partition).addr()));
     if !planted("partition-told-twice-counts") {
         partitions.dedup_by_key(|partition| partition.index);
     }
@@ -585,7 +590,7 @@ mod tests {
         let mut producer = producer();
         for n in 0..5000 {
             let host = alloc::format!("host{n}");
-            let brokers = (0..3).map(|k| ToldBroker { id: 3 * n + k, host: &host, port: 1 + k }).collect();
+            let brokers = (0..3).map(|k| ToldBroker { id: 3 * n + k, host: &host, port: 1 + k, rack: None }).collect();
             let response = Response { throttle_ms: 0, brokers, topics: Vec::new(), error: 0 };
             producer.metadata_known(Instant::from_millis(n as u64), ConnId(0), 0, &response);
         }
@@ -599,7 +604,7 @@ mod tests {
         let mut producer = producer();
         let hosts: Vec<_> = (0..200_000).map(|n| alloc::format!("h{n}")).collect();
         for _ in 0..2 {
-            let told = |(id, host)| ToldBroker { id, host, port: 1 };
+            let told = |(id, host)| ToldBroker { id, host, port: 1, rack: None };
             let brokers = (0..).zip(hosts.iter().map(|host| &**host)).map(told).collect();
             let response = Response { throttle_ms: 0, brokers, topics: Vec::new(), error: 0 };
             producer.metadata_known(Instant::ZERO, ConnId(0), 0, &response);

@@ -8,7 +8,7 @@ use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::lifecycle::Phase;
 use crate::producer::records::batches::State;
-use crate::producer::records::partitioner::{HasLeader, TopicView, partition_for_key};
+use crate::producer::records::partitioner::{Choice, HasLeader, TopicView};
 use crate::producer::records::partitions::Partitions;
 use crate::producer::records::spread::Found;
 use crate::producer::records::topics::{self, Standing, Topic};
@@ -210,31 +210,62 @@ impl Producer {
             };
         }
         if self.records.partitioner.is_some() {
-            return self.ask_partitioner(index, record);
+            return self.ask_partitioner(now, index, record);
         }
-        if let Some(key) = record.key.filter(|_| !self.config.partitioner_ignore_keys) {
-            return Ok((partition_for_key(key, count as u32) as u32, false));
+        Ok(self.usual_partition(now, index, record))
+    }
+
+    /// By the option `partitioner`.
+    #[inline]
+    fn usual_partition(&mut self, now: Instant, index: u32, record: &Record<'_>) -> (u32, bool) {
+        let topic = &self.records.topics[index];
+        if let Some(number) = self.config.partitioner.partition(record.key, topic.count as u32) {
+            return (number as u32, false);
         }
         if let Some(number) = topic.sticky() {
-            return Ok((number, true));
+            return (number, true);
         }
         let number = self.draw_partition(now, index);
         self.records.topics[index].stick_to(number);
-        Ok((number, true))
+        (number, true)
     }
 
     /// The application chooses.
     #[inline(never)]
-    fn ask_partitioner(&mut self, index: u32, record: &Record<'_>) -> Result<(u32, bool), SendError> {
+    fn ask_partitioner(&mut self, now: Instant, index: u32, record: &Record<'_>) -> Result<(u32, bool), SendError> {
         self.look_for_leaders(index);
         let topic = &self.records.topics[index];
         let leaders = Leaders { topic, partitions: &self.records.partitions };
         let view = TopicView { partitions: topic.count, available: topic.spread.led(), has_leader: &leaders };
-        let partition = self.records.partitioner.as_mut().map_or(0, |partitioner| partitioner.partition(record, &view));
-        match u32::try_from(partition) {
-            Ok(number) if (number as usize) < topic.count => Ok((number, false)),
-            _ => Err(SendError::UnknownPartition { partition, count: topic.count }),
+        let count = topic.count;
+        let choice = match &mut self.records.partitioner {
+            Some(partitioner) => partitioner.partition(record, &view),
+            None => Choice::Usual,
+        };
+        let known = |partition: i32| match u32::try_from(partition) {
+            Ok(number) if (number as usize) < count => Ok(number),
+            _ => Err(SendError::UnknownPartition { partition, count }),
+        };
+        let among = match choice {
+            Choice::To(partition) => return Ok((known(partition)?, false)),
+            Choice::Usual => return Ok(self.usual_partition(now, index, record)),
+            Choice::UsualAmong(among) => among,
+        };
+        if among.is_empty() {
+            return Err(SendError::UnknownPartition { partition: -1, count });
         }
+        if let Some(place) = self.config.partitioner.partition(record.key, among.len() as u32) {
+            return Ok((known(among[place as usize])?, false));
+        }
+        among.iter().try_for_each(|partition| known(*partition).map(|_| ()))?;
+        let (partitions, batches) = (&self.records.partitions, &self.records.batches);
+        let of = |number: i32| &partitions[topic.partitions[number as usize]];
+        let start = self.random.below(among.len() as u32) as usize;
+        let from_start = || among[start..].iter().chain(&among[..start]).copied();
+        let is_open = |number: &i32| of(*number).leader.is_some() && of(*number).open_batch(batches).is_some();
+        let load = |number: &i32| (of(*number).leader.is_none(), of(*number).queued_count, of(*number).sent_count);
+        let number = from_start().find(is_open).or_else(|| from_start().min_by_key(load));
+        Ok((number.unwrap_or(among[0]) as u32, false))
     }
 
     /// A partition for records without key: any of those from which nothing waits to leave, so that brokers which hang or are
@@ -243,6 +274,9 @@ impl Producer {
     #[inline(never)]
     fn draw_partition(&mut self, now: Instant, index: u32) -> u32 {
         self.look_for_leaders(index);
+        if let Some(number) = self.draw_in_rack(now, index) {
+            return number;
+        }
         let records = &mut self.records;
         let recovered = records.recovered_brokers;
         let (topic, partitions, random) = (&mut records.topics[index], &mut records.partitions, &mut self.random);
@@ -281,6 +315,34 @@ impl Producer {
             (partition.leader.is_none_or(is_stuck), partition.queued_count, partition.sent_count)
         };
         drawn.min_by_key(load).unwrap_or(0) as u32
+    }
+
+    /// The same among those whose leader is in `client.rack` (KIP-1123); `None` if there are none, or nobody asked for that.
+    /// A walk over all, once for every `batch.size` bytes.
+    fn draw_in_rack(&mut self, now: Instant, index: u32) -> Option<u32> {
+        self.config.rack.as_ref()?;
+        let (topic, partitions) = (&self.records.topics[index], &self.records.partitions);
+        let led = topic.spread.led();
+        if led.is_empty() {
+            return None;
+        }
+        let of = |number: i32| &partitions[topic.partitions[number as usize]];
+        let patience = self.config.partitioner_availability_timeout;
+        let is_there = |number: &i32| {
+            let leader = of(*number).leader.map(|leader| &self.control.brokers[leader]);
+            leader.is_some_and(|leader| {
+                let silent = leader.stuck_since.map(|since| now.saturating_since(since));
+                leader.in_rack && (patience.is_zero() || silent.is_none_or(|silent| silent <= patience))
+            })
+        };
+        let start = self.random.below(led.len() as u32) as usize;
+        let mut there = led[start..].iter().chain(&led[..start]).copied().filter(is_there);
+        let load = |number: &i32| (of(*number).queued_count, of(*number).sent_count);
+        let drawn = match self.config.adaptive_partitioning {
+            true => there.min_by_key(load),
+            false => there.next(),
+        };
+        drawn.map(|number| number as u32)
     }
 
     /// Which partitions of the topic have a leader.
