@@ -40,6 +40,23 @@ pub mod observing {}
 #[doc = include_str!("../docs/services.md")]
 pub mod services {}
 
+/// `docs/from-rdkafka.md`: options, calls, and the trap of partitioners.
+///
+/// [docs/configuration.md]: crate::docs::configuration
+/// [docs/errors.md]: crate::docs::errors
+/// [docs/observing.md]: crate::docs::observing
+#[doc = include_str!("../docs/from-rdkafka.md")]
+pub mod from_rdkafka {}
+
+/// `docs/from-java.md`: files, calls, exceptions.
+///
+/// [docs/configuration.md]: crate::docs::configuration
+/// [docs/differences.md]: crate::docs::differences
+/// [docs/errors.md]: crate::docs::errors
+/// [docs/services.md]: crate::docs::services
+#[doc = include_str!("../docs/from-java.md")]
+pub mod from_java {}
+
 /// `docs/hosts.md`: bringing the producer to another language.
 ///
 /// [docs/embedded.md]: crate::docs::embedded

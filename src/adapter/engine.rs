@@ -4,6 +4,7 @@
 //! Senders call [`Engine::try_send`] and, where that says so, wait: for a topic (first come, first served), or for memory (see
 //! [`line`](super::line)). The driver calls [`Engine::input`] and [`Engine::drain`].
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -15,7 +16,7 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clock::{self, Clock};
-use super::completion::{Accepted, Callback, Completion, Place, Resolved};
+use super::completion::{Accepted, Callback, Completion, Delivered, Place, Resolved};
 use super::effects::Effects;
 use super::error::Error;
 use super::holds::{Holds, LockHolds};
@@ -286,7 +287,7 @@ impl Engine {
         if !state.memory.may_try(sender, ticket) {
             return Ok(Attempt::Wait(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
         }
-        let attempt = match state.send(now, record, callback) {
+        let attempt = match state.send(now, record, || callback.take()) {
             Ok(accepted) => {
                 state.memory.sent(sender, || Producer::size_at_most(record));
                 Ok(Attempt::Accepted(accepted))
@@ -299,26 +300,79 @@ impl Engine {
         attempt
     }
 
-    /// Hands a record to the machine, or says why not now.
-    pub(super) fn send_now(
+    /// Hands a record to the machine, or says why not now, and gives the callback back. Interceptors see it.
+    pub(super) fn send_now<F>(
         &self,
         sender: Sender,
         record: &Record<'_>,
-        mut callback: Option<Callback>,
+        callback: Option<F>,
+    ) -> Result<Accepted, (Error, Option<F>)>
+    where
+        F: FnOnce(Result<Delivered, Error>) + Send + 'static,
+    {
+        let mut callback = callback;
+        let mut boxed = || callback.take().map(|callback| Box::new(callback) as Callback);
+        let taken = if self.interceptors.are_there() {
+            let boxed = || self.interceptors.before(boxed());
+            let taken = match self.interceptors.on_send(record) {
+                None => self.take_now(sender, record, boxed),
+                Some(other) => self.take_now(sender, &other.record(&other.headers()), boxed),
+            };
+            self.interceptors.refused(&taken);
+            taken
+        } else {
+            self.take_now(sender, record, boxed)
+        };
+        taken.map_err(|error| (error, callback))
+    }
+
+    fn take_now(
+        &self,
+        sender: Sender,
+        record: &Record<'_>,
+        callback: impl FnOnce() -> Option<Callback>,
     ) -> Result<Accepted, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
-        if !state.memory.may_try(sender, None) {
+        let ticket = state.memory.use_kept(sender);
+        if !state.memory.may_try(sender, ticket.as_ref()) {
             return Err(Error::Send(SendError::BufferFull { needed: Producer::size_at_most(record) }));
         }
-        let result = state.send(now, record, &mut callback).map_err(|error| state.error(error));
-        if result.is_ok() {
+        let result = state.send(now, record, callback).map_err(|error| state.error(error));
+        let (released, wake) = if result.is_ok() {
             state.memory.sent(sender, || Producer::size_at_most(record));
+            state.memory.forget_kept(sender);
+            state.after_sending(now, ticket.as_ref(), false)
+        } else {
+            (Vec::new(), state.wake(now))
+        };
+        drop(state);
+        finish(released, wake);
+        result
+    }
+
+    /// What to wait for until so many bytes of memory may be taken; `None` if they may be now, or no records are taken any more.
+    pub(super) fn room(&self, sender: Sender, needed: usize) -> Option<Wait> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let needed = needed.min(state.producer.largest_room());
+        let kept = state.memory.kept(sender);
+        let has_room = state.memory.may_try(sender, None) && state.producer.free_memory() >= needed;
+        if has_room || !state.producer.takes_records() {
+            return None;
         }
+        let wait = state.wait_for_memory(sender, kept.as_ref(), needed);
         let wake = state.wake(now);
         drop(state);
         finish(Vec::new(), wake);
-        result
+        Some(wait)
+    }
+
+    /// Whoever waited for room was let go, and is going to try.
+    pub(super) fn keep_place(&self, wait: &Wait) {
+        if let Some(ticket) = wait.ticket() {
+            self.lock().memory.keep(Arc::clone(ticket));
+        }
     }
 
     /// Hands many records to the machine under one lock, until one can't be taken now. Calls `accepted` for each that is, in
@@ -341,7 +395,7 @@ impl Engine {
                 outcome = Ok(Some(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
                 break;
             }
-            match state.send(now, record, &mut None) {
+            match state.send(now, record, || None) {
                 Ok(sent) => {
                     state.memory.sent(sender, || Producer::size_at_most(record));
                     accepted(sent);
@@ -785,7 +839,7 @@ impl State {
         &mut self,
         now: Instant,
         record: &Record<'_>,
-        callback: &mut Option<Callback>,
+        callback: impl FnOnce() -> Option<Callback>,
     ) -> Result<Accepted, SendError> {
         let sent = self.producer.send(now, record)?;
         let slot = sent.id.batch.slot();
@@ -800,7 +854,7 @@ impl State {
             completion.expect("a batch's first record makes its completion, and only its last delivery takes it");
         let topic = self.name(sent.topic);
         let place = Place { topic, partition: sent.partition, timestamp: sent.timestamp };
-        if let Some(callback) = callback.take() {
+        if let Some(callback) = callback() {
             completion.call(sent.id.index, place.clone(), callback);
         }
         Ok(Accepted { completion, index: sent.id.index, place })

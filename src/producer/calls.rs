@@ -319,6 +319,18 @@ impl Producer {
         self.records.pool.available()
     }
 
+    /// Whether it takes records: it was not closed, and has not failed for good.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn takes_records(&self) -> bool {
+        self.life.phase == Phase::Running
+    }
+
+    /// Bytes of `buffer.memory` that any record may need, at most.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn largest_room(&self) -> usize {
+        self.records.pool.capacity()
+    }
+
     /// Makes what lingers leave, and says [`Event::Writable`] when memory comes back and that much is free.
     #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
     pub(crate) fn await_memory(&mut self, bytes: usize) {
