@@ -12,6 +12,8 @@ pub mod differences {}
 ///
 /// [`milena::task::Runtime`]: crate::task::Runtime
 /// [`Producer`]: crate::Producer
+/// [`write_to`]: crate::Transmit::write_to
+/// [`Completions`]: crate::Completions
 /// [`src/adapter/smol.rs`]: ../../../src/milena/adapter/smol.rs.html
 /// [`src/adapter/completion.rs`]: ../../../src/milena/adapter/completion.rs.html
 /// [`src/adapter/line.rs`]: ../../../src/milena/adapter/line.rs.html
