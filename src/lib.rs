@@ -26,6 +26,8 @@
 //! [docs/tool.md]: crate::docs::tool
 //! [docs/hosts.md]: crate::docs::hosts
 //! [docs/errors.md]: crate::docs::errors
+//! [docs/from-rdkafka.md]: crate::docs::from_rdkafka
+//! [docs/from-java.md]: crate::docs::from_java
 //! [docs/services.md]: crate::docs::services
 //! [docs/observing.md]: crate::docs::observing
 //! [docs/embedded.md]: crate::docs::embedded
