@@ -6,6 +6,8 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+#[cfg(feature = "cluster")]
+use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -27,7 +29,11 @@ use super::setup::{Setup, SetupError};
 use super::tokens::Tokens;
 use super::waiter::{Asked, Closing, Flush, Wait, Waiter};
 use crate::config::{Acks, SecurityProtocol};
+#[cfg(feature = "cluster")]
+use crate::error::{DeliveryError, DeliveryErrorKind};
 use crate::error::{ErrorCode, SendError};
+#[cfg(feature = "cluster")]
+use crate::event::Delivery;
 use crate::event::{Event, Input, Output, PartitionInfo, TopicListing};
 use crate::ids::{FlushId, TopicIndex};
 use crate::metrics::{Metrics, Stats, Waits};
@@ -109,6 +115,19 @@ struct State {
     wanted_since: Option<Instant>,
     told_time_at: Instant,
     life: Life,
+    /// What a mock was told to make of what comes.
+    #[cfg(feature = "cluster")]
+    staged: Staged,
+}
+
+/// What the test behind a mock has ordered.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Default)]
+struct Staged {
+    /// So many records are refused, each for such a reason, in this order.
+    refusals: VecDeque<(usize, SendError)>,
+    /// What the answer that is being read is to mean.
+    failure: Option<DeliveryError>,
 }
 
 /// How far the producer is.
@@ -204,6 +223,8 @@ impl Engine {
             wanted_since: None,
             told_time_at: Instant::ZERO,
             life: Life::Running,
+            #[cfg(feature = "cluster")]
+            staged: Staged::default(),
         };
         Ok(Self {
             state: Mutex::new(state),
@@ -284,6 +305,10 @@ impl Engine {
         let now = self.clock.now();
         let mut state = self.lock();
         let ticket = waited.and_then(Wait::ticket);
+        #[cfg(feature = "cluster")]
+        if let Some(error) = state.staged.refusal() {
+            return Err(self.as_after_waiting(record, error));
+        }
         if !state.memory.may_try(sender, ticket) {
             return Ok(Attempt::Wait(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
         }
@@ -334,6 +359,10 @@ impl Engine {
     ) -> Result<Accepted, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
+        #[cfg(feature = "cluster")]
+        if let Some(error) = state.staged.refusal() {
+            return Err(Error::Send(error));
+        }
         let ticket = state.memory.use_kept(sender);
         if !state.memory.may_try(sender, ticket.as_ref()) {
             return Err(Error::Send(SendError::BufferFull { needed: Producer::size_at_most(record) }));
@@ -349,6 +378,36 @@ impl Engine {
         drop(state);
         finish(released, wake);
         result
+    }
+
+    /// The next so many records are refused for this reason.
+    #[cfg(feature = "cluster")]
+    pub(super) fn refuse_next(&self, times: usize, error: SendError) {
+        if times > 0 {
+            self.lock().staged.refusals.push_back((times, error));
+        }
+    }
+
+    /// What a call that waits says after it has waited in vain: a test need not wait for that.
+    #[cfg(feature = "cluster")]
+    fn as_after_waiting(&self, record: &Record<'_>, error: SendError) -> Error {
+        let after = self.max_block;
+        if let SendError::NotReady { .. } = error {
+            return Error::TopicUnknown { topic: record.topic.to_string(), after, why: None };
+        }
+        if let SendError::BufferFull { .. } = error {
+            return Error::BufferFull { after, why: None };
+        }
+        Error::Send(error)
+    }
+
+    /// Drains as [`drain`](Self::drain) does, after an answer that refuses a record ([`ErrorCode::INVALID_RECORD`]) and is to mean
+    /// this.
+    #[cfg(feature = "cluster")]
+    pub(super) fn drain_failure(&self, error: DeliveryError, commands: &mut Vec<Output>, effects: &mut Effects) {
+        self.lock().staged.failure = Some(error);
+        self.drain(commands, effects);
+        self.lock().staged.failure = None;
     }
 
     /// What to wait for until so many bytes of memory may be taken; `None` if they may be now, or no records are taken any more.
@@ -389,6 +448,11 @@ impl Engine {
         let ticket = waited.and_then(Wait::ticket);
         let mut outcome = Ok(None);
         for (place, record) in records.iter().enumerate() {
+            #[cfg(feature = "cluster")]
+            if let Some(error) = state.staged.refusal() {
+                outcome = Err(self.as_after_waiting(record, error));
+                break;
+            }
             // One that got something in has had its turn, and queues anew.
             let ticket = ticket.filter(|_| place == 0);
             if !state.memory.may_try(sender, ticket) {
@@ -834,6 +898,19 @@ fn finish(released: Vec<Arc<Ticket>>, wake: Option<Waker>) {
     }
 }
 
+#[cfg(feature = "cluster")]
+impl Staged {
+    fn refusal(&mut self) -> Option<SendError> {
+        let (times, error) = self.refusals.front_mut()?;
+        let error = error.clone();
+        *times -= 1;
+        if *times == 0 {
+            self.refusals.pop_front();
+        }
+        Some(error)
+    }
+}
+
 impl State {
     fn send(
         &mut self,
@@ -974,6 +1051,8 @@ impl State {
     fn event(&mut self, event: Event, effects: &mut Effects) {
         match event {
             Event::Delivered(delivery) => {
+                #[cfg(feature = "cluster")]
+                let delivery = self.staged(delivery);
                 if let (Err(error), true) = (&delivery.outcome, self.observer.is_some()) {
                     let records = delivery.records.len() as u32;
                     self.observed(Observation::NotDelivered { records, error: error.clone() }, effects);
@@ -1039,6 +1118,23 @@ impl State {
                 self.observed(Observation::ProducerIdChanged { producer_id, epoch }, effects);
             }
         }
+    }
+
+    /// The delivery, with the error that the test wants for the one that it stands for.
+    #[cfg(feature = "cluster")]
+    fn staged(&mut self, mut delivery: Delivery) -> Delivery {
+        if let Err(error) = &mut delivery.outcome {
+            if error.kind == DeliveryErrorKind::Refused(ErrorCode::INVALID_RECORD) {
+                if let Some(staged) = self.staged.failure.take() {
+                    let place = (core::mem::take(&mut error.topic), error.partition);
+                    *error = staged;
+                    if error.topic.is_empty() {
+                        (error.topic, error.partition) = place;
+                    }
+                }
+            }
+        }
+        delivery
     }
 
     fn observed(&self, what: Observation, effects: &mut Effects) {

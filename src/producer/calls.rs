@@ -72,7 +72,7 @@ impl Producer {
         let now = self.clock(now);
         self.check_running()?;
         if !topics::is_legal(topic) {
-            return Err(SendError::TopicFailed(ErrorCode::INVALID_TOPIC));
+            return Err(SendError::TopicFailed(ErrorCode::INVALID_TOPIC_EXCEPTION));
         }
         self.check_memory()?;
         let index = self.records.topics.add(now, topic);
