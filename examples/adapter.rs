@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::{Duration, SystemTime};
 
-use milena::{Cause, Config, ConnId, Event, Input, Instant, Output, Producer, Record, SendError, UnixTime};
+use milena::{
+    Cause, Completions, Config, ConnId, Event, Input, Instant, Output, Producer, Record, SendError, UnixTime,
+};
 
 /// How long a socket is listened to before it is the next one's turn. A better adapter polls all of them at once.
 const TURN: Duration = Duration::from_millis(1);
@@ -19,6 +21,8 @@ struct Adapter {
     producer: Producer,
     clock: std::time::Instant,
     sockets: BTreeMap<ConnId, TcpStream>,
+    /// Who waits for which record: here, the number that is in it.
+    open: Completions<u64>,
     delivered: u64,
 }
 
@@ -28,7 +32,13 @@ impl Adapter {
         std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
         let producer = Producer::new(Instant::ZERO, Some(UnixTime::from_millis(unix as i64)), config, seed);
-        Ok(Self { producer, clock: std::time::Instant::now(), sockets: BTreeMap::new(), delivered: 0 })
+        Ok(Self {
+            producer,
+            clock: std::time::Instant::now(),
+            sockets: BTreeMap::new(),
+            open: Completions::new(),
+            delivered: 0,
+        })
     }
 
     fn now(&self) -> Instant {
@@ -52,7 +62,14 @@ impl Adapter {
                 },
                 Output::Disconnect(conn) => drop(self.sockets.remove(&conn)),
                 Output::Transmit(conn) => self.write(conn),
-                Output::Event(Event::Delivered(delivery)) => self.delivered += delivery.records.len() as u64,
+                Output::Event(Event::Delivered(delivery)) => {
+                    for (n, outcome) in self.open.take(&delivery) {
+                        match outcome {
+                            Ok(_offset) => self.delivered += 1,
+                            Err(error) => eprintln!("record {n}: {error}"),
+                        }
+                    }
+                }
                 Output::Event(event) => eprintln!("{event:?}"),
                 Output::Job(_) | Output::Token { .. } => unreachable!("neither jobs nor OAUTHBEARER were asked for"),
                 Output::Wait(_) => break, // a better adapter sleeps until then, if nothing comes
@@ -81,14 +98,10 @@ impl Adapter {
 
     /// Until there is nothing more to write. These sockets block until all is taken.
     fn write(&mut self, conn: ConnId) {
-        loop {
-            let now = self.now();
-            let segment = self.producer.transmit(now, conn).segments().next().cloned();
-            let (Some(segment), Some(socket)) = (segment, self.sockets.get_mut(&conn)) else { return };
-            match socket.write_all(&segment) {
-                Ok(()) => self.producer.written(now, conn, segment.len()),
-                Err(error) => return self.ended(conn, Cause::Io(&error.to_string())),
-            }
+        let now = self.now();
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        if let Err(error) = self.producer.transmit(now, conn).write_to(socket) {
+            self.ended(conn, Cause::Io(&error.to_string()));
         }
     }
 
@@ -106,7 +119,10 @@ fn run() -> Result<(), Box<dyn Error>> {
         let value = n.to_string();
         loop {
             match adapter.producer.send(adapter.now(), &Record::new("numbers").value(&value)) {
-                Ok(_) => break,
+                Ok(sent) => {
+                    adapter.open.insert(sent.id, n);
+                    break;
+                }
                 Err(SendError::NotReady { .. } | SendError::BufferFull { .. }) => adapter.work(),
                 Err(error) => return Err(error.into()),
             }
@@ -117,7 +133,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         adapter.work();
     }
     println!("{} records delivered to {address}", adapter.delivered);
-    assert_eq!(adapter.delivered, 10_000);
+    assert_eq!((adapter.delivered, adapter.open.len()), (10_000, 0));
     Ok(())
 }
 

@@ -1,11 +1,10 @@
 //! An HTTP service on axum that answers only after Kafka has acknowledged: `POST /TOPIC` gives 202 and where the record stands, or a status
-//! that says whose fault it is, and why. `/health` for who sends it work, `/metrics` for Prometheus. At SIGINT or SIGTERM it accepts no
-//! more, answers what is in flight, and closes the producer.
-//!
-//! `cargo run --example service --features tokio,cluster [LISTEN_ADDRESS BOOTSTRAP_SERVERS]`; without arguments it asks itself, with a
-//! cluster in memory, and ends.
+//! that says whose fault it is, and why; `/health` for who sends it work, `/metrics` for Prometheus. At SIGINT or SIGTERM it answers what
+//! is in flight, and closes the producer. `cargo run --example service --features tokio,cluster [LISTEN_ADDRESS BOOTSTRAP_SERVERS]`; without
+//! arguments it asks itself, with a cluster in memory, and ends.
 
-#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, clippy::wildcard_enum_match_arm)]
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "what is left is not the client's fault")]
 
 use std::error::Error;
 use std::time::Duration;

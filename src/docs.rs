@@ -12,6 +12,8 @@ pub mod differences {}
 ///
 /// [`milena::task::Runtime`]: crate::task::Runtime
 /// [`Producer`]: crate::Producer
+/// [`write_to`]: crate::Transmit::write_to
+/// [`Completions`]: crate::Completions
 /// [`src/adapter/smol.rs`]: ../../../src/milena/adapter/smol.rs.html
 /// [`src/adapter/completion.rs`]: ../../../src/milena/adapter/completion.rs.html
 /// [`src/adapter/line.rs`]: ../../../src/milena/adapter/line.rs.html
@@ -39,6 +41,23 @@ pub mod observing {}
 /// `docs/services.md`: deadlines, health, metrics, shutdown, cancellation.
 #[doc = include_str!("../docs/services.md")]
 pub mod services {}
+
+/// `docs/from-rdkafka.md`: options, calls, and the trap of partitioners.
+///
+/// [docs/configuration.md]: crate::docs::configuration
+/// [docs/errors.md]: crate::docs::errors
+/// [docs/observing.md]: crate::docs::observing
+#[doc = include_str!("../docs/from-rdkafka.md")]
+pub mod from_rdkafka {}
+
+/// `docs/from-java.md`: files, calls, exceptions.
+///
+/// [docs/configuration.md]: crate::docs::configuration
+/// [docs/differences.md]: crate::docs::differences
+/// [docs/errors.md]: crate::docs::errors
+/// [docs/services.md]: crate::docs::services
+#[doc = include_str!("../docs/from-java.md")]
+pub mod from_java {}
 
 /// `docs/hosts.md`: bringing the producer to another language.
 ///

@@ -12,163 +12,180 @@ use crate::why::Why;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ErrorCode(pub(crate) i16);
 
+/// Names and constants, by number.
+macro_rules! codes {
+    ($($code:literal $name:ident,)*) => {
+        /// All codes that Kafka 4.4 knows, by their names.
+        impl ErrorCode {
+            $(
+                #[doc = concat!("Code ", stringify!($code), ".")]
+                pub const $name: Self = Self($code);
+            )*
+
+            /// All of them, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Kafka's name for it, such as `NOT_ENOUGH_REPLICAS`; `UNKNOWN` for numbers that Kafka 4.4 does not know.
+            pub const fn name(self) -> &'static str {
+                match self.0 {
+                    $($code => stringify!($name),)*
+                    _ => "UNKNOWN",
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    -1 UNKNOWN_SERVER_ERROR,
+    0 NONE,
+    1 OFFSET_OUT_OF_RANGE,
+    2 CORRUPT_MESSAGE,
+    3 UNKNOWN_TOPIC_OR_PARTITION,
+    4 INVALID_FETCH_SIZE,
+    5 LEADER_NOT_AVAILABLE,
+    6 NOT_LEADER_OR_FOLLOWER,
+    7 REQUEST_TIMED_OUT,
+    8 BROKER_NOT_AVAILABLE,
+    9 REPLICA_NOT_AVAILABLE,
+    10 MESSAGE_TOO_LARGE,
+    11 STALE_CONTROLLER_EPOCH,
+    12 OFFSET_METADATA_TOO_LARGE,
+    13 NETWORK_EXCEPTION,
+    14 COORDINATOR_LOAD_IN_PROGRESS,
+    15 COORDINATOR_NOT_AVAILABLE,
+    16 NOT_COORDINATOR,
+    17 INVALID_TOPIC_EXCEPTION,
+    18 RECORD_LIST_TOO_LARGE,
+    19 NOT_ENOUGH_REPLICAS,
+    20 NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    21 INVALID_REQUIRED_ACKS,
+    22 ILLEGAL_GENERATION,
+    23 INCONSISTENT_GROUP_PROTOCOL,
+    24 INVALID_GROUP_ID,
+    25 UNKNOWN_MEMBER_ID,
+    26 INVALID_SESSION_TIMEOUT,
+    27 REBALANCE_IN_PROGRESS,
+    28 INVALID_COMMIT_OFFSET_SIZE,
+    29 TOPIC_AUTHORIZATION_FAILED,
+    30 GROUP_AUTHORIZATION_FAILED,
+    31 CLUSTER_AUTHORIZATION_FAILED,
+    32 INVALID_TIMESTAMP,
+    33 UNSUPPORTED_SASL_MECHANISM,
+    34 ILLEGAL_SASL_STATE,
+    35 UNSUPPORTED_VERSION,
+    36 TOPIC_ALREADY_EXISTS,
+    37 INVALID_PARTITIONS,
+    38 INVALID_REPLICATION_FACTOR,
+    39 INVALID_REPLICA_ASSIGNMENT,
+    40 INVALID_CONFIG,
+    41 NOT_CONTROLLER,
+    42 INVALID_REQUEST,
+    43 UNSUPPORTED_FOR_MESSAGE_FORMAT,
+    44 POLICY_VIOLATION,
+    45 OUT_OF_ORDER_SEQUENCE_NUMBER,
+    46 DUPLICATE_SEQUENCE_NUMBER,
+    47 INVALID_PRODUCER_EPOCH,
+    48 INVALID_TXN_STATE,
+    49 INVALID_PRODUCER_ID_MAPPING,
+    50 INVALID_TRANSACTION_TIMEOUT,
+    51 CONCURRENT_TRANSACTIONS,
+    52 TRANSACTION_COORDINATOR_FENCED,
+    53 TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    54 SECURITY_DISABLED,
+    55 OPERATION_NOT_ATTEMPTED,
+    56 KAFKA_STORAGE_ERROR,
+    57 LOG_DIR_NOT_FOUND,
+    58 SASL_AUTHENTICATION_FAILED,
+    59 UNKNOWN_PRODUCER_ID,
+    60 REASSIGNMENT_IN_PROGRESS,
+    61 DELEGATION_TOKEN_AUTH_DISABLED,
+    62 DELEGATION_TOKEN_NOT_FOUND,
+    63 DELEGATION_TOKEN_OWNER_MISMATCH,
+    64 DELEGATION_TOKEN_REQUEST_NOT_ALLOWED,
+    65 DELEGATION_TOKEN_AUTHORIZATION_FAILED,
+    66 DELEGATION_TOKEN_EXPIRED,
+    67 INVALID_PRINCIPAL_TYPE,
+    68 NON_EMPTY_GROUP,
+    69 GROUP_ID_NOT_FOUND,
+    70 FETCH_SESSION_ID_NOT_FOUND,
+    71 INVALID_FETCH_SESSION_EPOCH,
+    72 LISTENER_NOT_FOUND,
+    73 TOPIC_DELETION_DISABLED,
+    74 FENCED_LEADER_EPOCH,
+    75 UNKNOWN_LEADER_EPOCH,
+    76 UNSUPPORTED_COMPRESSION_TYPE,
+    77 STALE_BROKER_EPOCH,
+    78 OFFSET_NOT_AVAILABLE,
+    79 MEMBER_ID_REQUIRED,
+    80 PREFERRED_LEADER_NOT_AVAILABLE,
+    81 GROUP_MAX_SIZE_REACHED,
+    82 FENCED_INSTANCE_ID,
+    83 ELIGIBLE_LEADERS_NOT_AVAILABLE,
+    84 ELECTION_NOT_NEEDED,
+    85 NO_REASSIGNMENT_IN_PROGRESS,
+    86 GROUP_SUBSCRIBED_TO_TOPIC,
+    87 INVALID_RECORD,
+    88 UNSTABLE_OFFSET_COMMIT,
+    89 THROTTLING_QUOTA_EXCEEDED,
+    90 PRODUCER_FENCED,
+    91 RESOURCE_NOT_FOUND,
+    92 DUPLICATE_RESOURCE,
+    93 UNACCEPTABLE_CREDENTIAL,
+    94 INCONSISTENT_VOTER_SET,
+    95 INVALID_UPDATE_VERSION,
+    96 FEATURE_UPDATE_FAILED,
+    97 PRINCIPAL_DESERIALIZATION_FAILURE,
+    98 SNAPSHOT_NOT_FOUND,
+    99 POSITION_OUT_OF_RANGE,
+    100 UNKNOWN_TOPIC_ID,
+    101 DUPLICATE_BROKER_REGISTRATION,
+    102 BROKER_ID_NOT_REGISTERED,
+    103 INCONSISTENT_TOPIC_ID,
+    104 INCONSISTENT_CLUSTER_ID,
+    105 TRANSACTIONAL_ID_NOT_FOUND,
+    106 FETCH_SESSION_TOPIC_ID_ERROR,
+    107 INELIGIBLE_REPLICA,
+    108 NEW_LEADER_ELECTED,
+    109 OFFSET_MOVED_TO_TIERED_STORAGE,
+    110 FENCED_MEMBER_EPOCH,
+    111 UNRELEASED_INSTANCE_ID,
+    112 UNSUPPORTED_ASSIGNOR,
+    113 STALE_MEMBER_EPOCH,
+    114 MISMATCHED_ENDPOINT_TYPE,
+    115 UNSUPPORTED_ENDPOINT_TYPE,
+    116 UNKNOWN_CONTROLLER_ID,
+    117 UNKNOWN_SUBSCRIPTION_ID,
+    118 TELEMETRY_TOO_LARGE,
+    119 INVALID_REGISTRATION,
+    120 TRANSACTION_ABORTABLE,
+    121 INVALID_RECORD_STATE,
+    122 SHARE_SESSION_NOT_FOUND,
+    123 INVALID_SHARE_SESSION_EPOCH,
+    124 FENCED_STATE_EPOCH,
+    125 INVALID_VOTER_KEY,
+    126 DUPLICATE_VOTER,
+    127 VOTER_NOT_FOUND,
+    128 INVALID_REGULAR_EXPRESSION,
+    129 REBOOTSTRAP_REQUIRED,
+    130 STREAMS_INVALID_TOPOLOGY,
+    131 STREAMS_INVALID_TOPOLOGY_EPOCH,
+    132 STREAMS_TOPOLOGY_FENCED,
+    133 SHARE_SESSION_LIMIT_REACHED,
+    134 GROUP_DELETION_FAILED,
+    135 STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED,
+    136 CONTROLLER_ID_NOT_REGISTERED,
+}
+
 impl ErrorCode {
     /// The code with this number; any number will do, brokers may know more than this crate.
     pub const fn new(code: i16) -> Self {
         Self(code)
     }
 
-    pub(crate) const INVALID_TOPIC: Self = Self(17);
-    pub(crate) const UNKNOWN_TOPIC_ID: Self = Self(100);
-
     /// The number.
     pub const fn code(self) -> i16 {
         self.0
-    }
-
-    /// Kafka's name for it, such as `NOT_ENOUGH_REPLICAS`; `UNKNOWN` for numbers that Kafka 4.4 does not know.
-    pub const fn name(self) -> &'static str {
-        match self.0 {
-            -1 => "UNKNOWN_SERVER_ERROR",
-            0 => "NONE",
-            1 => "OFFSET_OUT_OF_RANGE",
-            2 => "CORRUPT_MESSAGE",
-            3 => "UNKNOWN_TOPIC_OR_PARTITION",
-            4 => "INVALID_FETCH_SIZE",
-            5 => "LEADER_NOT_AVAILABLE",
-            6 => "NOT_LEADER_OR_FOLLOWER",
-            7 => "REQUEST_TIMED_OUT",
-            8 => "BROKER_NOT_AVAILABLE",
-            9 => "REPLICA_NOT_AVAILABLE",
-            10 => "MESSAGE_TOO_LARGE",
-            11 => "STALE_CONTROLLER_EPOCH",
-            12 => "OFFSET_METADATA_TOO_LARGE",
-            13 => "NETWORK_EXCEPTION",
-            14 => "COORDINATOR_LOAD_IN_PROGRESS",
-            15 => "COORDINATOR_NOT_AVAILABLE",
-            16 => "NOT_COORDINATOR",
-            17 => "INVALID_TOPIC_EXCEPTION",
-            18 => "RECORD_LIST_TOO_LARGE",
-            19 => "NOT_ENOUGH_REPLICAS",
-            20 => "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
-            21 => "INVALID_REQUIRED_ACKS",
-            22 => "ILLEGAL_GENERATION",
-            23 => "INCONSISTENT_GROUP_PROTOCOL",
-            24 => "INVALID_GROUP_ID",
-            25 => "UNKNOWN_MEMBER_ID",
-            26 => "INVALID_SESSION_TIMEOUT",
-            27 => "REBALANCE_IN_PROGRESS",
-            28 => "INVALID_COMMIT_OFFSET_SIZE",
-            29 => "TOPIC_AUTHORIZATION_FAILED",
-            30 => "GROUP_AUTHORIZATION_FAILED",
-            31 => "CLUSTER_AUTHORIZATION_FAILED",
-            32 => "INVALID_TIMESTAMP",
-            33 => "UNSUPPORTED_SASL_MECHANISM",
-            34 => "ILLEGAL_SASL_STATE",
-            35 => "UNSUPPORTED_VERSION",
-            36 => "TOPIC_ALREADY_EXISTS",
-            37 => "INVALID_PARTITIONS",
-            38 => "INVALID_REPLICATION_FACTOR",
-            39 => "INVALID_REPLICA_ASSIGNMENT",
-            40 => "INVALID_CONFIG",
-            41 => "NOT_CONTROLLER",
-            42 => "INVALID_REQUEST",
-            43 => "UNSUPPORTED_FOR_MESSAGE_FORMAT",
-            44 => "POLICY_VIOLATION",
-            45 => "OUT_OF_ORDER_SEQUENCE_NUMBER",
-            46 => "DUPLICATE_SEQUENCE_NUMBER",
-            47 => "INVALID_PRODUCER_EPOCH",
-            48 => "INVALID_TXN_STATE",
-            49 => "INVALID_PRODUCER_ID_MAPPING",
-            50 => "INVALID_TRANSACTION_TIMEOUT",
-            51 => "CONCURRENT_TRANSACTIONS",
-            52 => "TRANSACTION_COORDINATOR_FENCED",
-            53 => "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
-            54 => "SECURITY_DISABLED",
-            55 => "OPERATION_NOT_ATTEMPTED",
-            56 => "KAFKA_STORAGE_ERROR",
-            57 => "LOG_DIR_NOT_FOUND",
-            58 => "SASL_AUTHENTICATION_FAILED",
-            59 => "UNKNOWN_PRODUCER_ID",
-            60 => "REASSIGNMENT_IN_PROGRESS",
-            61 => "DELEGATION_TOKEN_AUTH_DISABLED",
-            62 => "DELEGATION_TOKEN_NOT_FOUND",
-            63 => "DELEGATION_TOKEN_OWNER_MISMATCH",
-            64 => "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED",
-            65 => "DELEGATION_TOKEN_AUTHORIZATION_FAILED",
-            66 => "DELEGATION_TOKEN_EXPIRED",
-            67 => "INVALID_PRINCIPAL_TYPE",
-            68 => "NON_EMPTY_GROUP",
-            69 => "GROUP_ID_NOT_FOUND",
-            70 => "FETCH_SESSION_ID_NOT_FOUND",
-            71 => "INVALID_FETCH_SESSION_EPOCH",
-            72 => "LISTENER_NOT_FOUND",
-            73 => "TOPIC_DELETION_DISABLED",
-            74 => "FENCED_LEADER_EPOCH",
-            75 => "UNKNOWN_LEADER_EPOCH",
-            76 => "UNSUPPORTED_COMPRESSION_TYPE",
-            77 => "STALE_BROKER_EPOCH",
-            78 => "OFFSET_NOT_AVAILABLE",
-            79 => "MEMBER_ID_REQUIRED",
-            80 => "PREFERRED_LEADER_NOT_AVAILABLE",
-            81 => "GROUP_MAX_SIZE_REACHED",
-            82 => "FENCED_INSTANCE_ID",
-            83 => "ELIGIBLE_LEADERS_NOT_AVAILABLE",
-            84 => "ELECTION_NOT_NEEDED",
-            85 => "NO_REASSIGNMENT_IN_PROGRESS",
-            86 => "GROUP_SUBSCRIBED_TO_TOPIC",
-            87 => "INVALID_RECORD",
-            88 => "UNSTABLE_OFFSET_COMMIT",
-            89 => "THROTTLING_QUOTA_EXCEEDED",
-            90 => "PRODUCER_FENCED",
-            91 => "RESOURCE_NOT_FOUND",
-            92 => "DUPLICATE_RESOURCE",
-            93 => "UNACCEPTABLE_CREDENTIAL",
-            94 => "INCONSISTENT_VOTER_SET",
-            95 => "INVALID_UPDATE_VERSION",
-            96 => "FEATURE_UPDATE_FAILED",
-            97 => "PRINCIPAL_DESERIALIZATION_FAILURE",
-            98 => "SNAPSHOT_NOT_FOUND",
-            99 => "POSITION_OUT_OF_RANGE",
-            100 => "UNKNOWN_TOPIC_ID",
-            101 => "DUPLICATE_BROKER_REGISTRATION",
-            102 => "BROKER_ID_NOT_REGISTERED",
-            103 => "INCONSISTENT_TOPIC_ID",
-            104 => "INCONSISTENT_CLUSTER_ID",
-            105 => "TRANSACTIONAL_ID_NOT_FOUND",
-            106 => "FETCH_SESSION_TOPIC_ID_ERROR",
-            107 => "INELIGIBLE_REPLICA",
-            108 => "NEW_LEADER_ELECTED",
-            109 => "OFFSET_MOVED_TO_TIERED_STORAGE",
-            110 => "FENCED_MEMBER_EPOCH",
-            111 => "UNRELEASED_INSTANCE_ID",
-            112 => "UNSUPPORTED_ASSIGNOR",
-            113 => "STALE_MEMBER_EPOCH",
-            114 => "MISMATCHED_ENDPOINT_TYPE",
-            115 => "UNSUPPORTED_ENDPOINT_TYPE",
-            116 => "UNKNOWN_CONTROLLER_ID",
-            117 => "UNKNOWN_SUBSCRIPTION_ID",
-            118 => "TELEMETRY_TOO_LARGE",
-            119 => "INVALID_REGISTRATION",
-            120 => "TRANSACTION_ABORTABLE",
-            121 => "INVALID_RECORD_STATE",
-            122 => "SHARE_SESSION_NOT_FOUND",
-            123 => "INVALID_SHARE_SESSION_EPOCH",
-            124 => "FENCED_STATE_EPOCH",
-            125 => "INVALID_VOTER_KEY",
-            126 => "DUPLICATE_VOTER",
-            127 => "VOTER_NOT_FOUND",
-            128 => "INVALID_REGULAR_EXPRESSION",
-            129 => "REBOOTSTRAP_REQUIRED",
-            130 => "STREAMS_INVALID_TOPOLOGY",
-            131 => "STREAMS_INVALID_TOPOLOGY_EPOCH",
-            132 => "STREAMS_TOPOLOGY_FENCED",
-            133 => "SHARE_SESSION_LIMIT_REACHED",
-            134 => "GROUP_DELETION_FAILED",
-            135 => "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED",
-            136 => "CONTROLLER_ID_NOT_REGISTERED",
-            _ => "UNKNOWN",
-        }
     }
 }
 
@@ -280,7 +297,7 @@ impl SendError {
             Self::TooLarge { .. }
                 | Self::UnknownPartition { .. }
                 | Self::InvalidTimestamp(_)
-                | Self::TopicFailed(ErrorCode::INVALID_TOPIC)
+                | Self::TopicFailed(ErrorCode::INVALID_TOPIC_EXCEPTION)
         )
     }
 }
@@ -309,9 +326,40 @@ pub struct DeliveryError {
 }
 
 impl DeliveryError {
-    /// An error of this kind, of records that were never sent: for tests of what an application does about it. The fields say more.
-    pub fn new(kind: DeliveryErrorKind) -> Self {
+    /// An error of this kind, of records that were never sent: for tests of what an application does about it. `kind` may be an
+    /// [`ErrorCode`] that a broker refuses records with. What follows, and the fields, say more.
+    ///
+    /// ```
+    /// use milena::{DeliveryError, DeliveryErrorKind, ErrorCode};
+    /// let late = DeliveryError::new(DeliveryErrorKind::TimedOut(None)).place("orders", 3).in_doubt(2);
+    /// assert_eq!(late.to_string(), "topic orders, partition 3: not delivered within delivery.timeout.ms");
+    /// assert!(late.is_retriable() && late.possibly_written);
+    /// assert!(DeliveryError::new(ErrorCode::INVALID_RECORD).is_callers_fault());
+    /// ```
+    pub fn new(kind: impl Into<DeliveryErrorKind>) -> Self {
+        let kind = kind.into();
         Self { kind, topic: "".into(), partition: -1, message: None, why: None, possibly_written: false, attempts: 0 }
+    }
+
+    /// Of records that were to go there.
+    #[must_use]
+    pub fn place(mut self, topic: &str, partition: i32) -> Self {
+        (self.topic, self.partition) = (topic.into(), partition);
+        self
+    }
+
+    /// Of records that were sent so often, and may be in the log ([`possibly_written`](Self::possibly_written)).
+    #[must_use]
+    pub const fn in_doubt(mut self, attempts: u32) -> Self {
+        (self.possibly_written, self.attempts) = (true, attempts);
+        self
+    }
+
+    /// With a broker's words.
+    #[must_use]
+    pub fn message(mut self, words: &str) -> Self {
+        self.message = Some(words.into());
+        self
     }
 
     /// Whether the records may get through when they are sent again: they failed for want of time or of attempts. They may be in the
@@ -396,6 +444,25 @@ pub enum DeliveryErrorKind {
     /// The producer failed for good.
     #[error(transparent)]
     Fatal(FatalError),
+}
+
+impl From<ErrorCode> for DeliveryErrorKind {
+    /// A broker refused the records for good.
+    fn from(code: ErrorCode) -> Self {
+        Self::Refused(code)
+    }
+}
+
+impl From<ErrorCode> for DeliveryError {
+    fn from(code: ErrorCode) -> Self {
+        Self::new(code)
+    }
+}
+
+impl From<DeliveryErrorKind> for DeliveryError {
+    fn from(kind: DeliveryErrorKind) -> Self {
+        Self::new(kind)
+    }
 }
 
 struct LastAnswer<'a>(&'a Option<ErrorCode>);

@@ -26,6 +26,8 @@
 //! [docs/tool.md]: crate::docs::tool
 //! [docs/hosts.md]: crate::docs::hosts
 //! [docs/errors.md]: crate::docs::errors
+//! [docs/from-rdkafka.md]: crate::docs::from_rdkafka
+//! [docs/from-java.md]: crate::docs::from_java
 //! [docs/services.md]: crate::docs::services
 //! [docs/observing.md]: crate::docs::observing
 //! [docs/embedded.md]: crate::docs::embedded
@@ -45,6 +47,7 @@ mod adapter;
 mod batch;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+mod completions;
 mod config;
 mod connection;
 #[cfg(doc)]
@@ -61,6 +64,7 @@ mod planted;
 mod producer;
 mod record;
 pub mod serializer;
+mod sort;
 mod status;
 mod time;
 mod why;
@@ -82,9 +86,10 @@ pub use adapter::tokio;
 #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
 pub use adapter::{
     Delivered, Error, Interceptor, LockHolds, Observation, Observer, SendAllError, Setup, SetupError, TokenProvider,
-    Typed, TypedError,
+    TrySendError, Typed, TypedError, TypedRecord,
 };
 pub use batch::{Compression, Compressor};
+pub use completions::Completions;
 pub use config::{
     Acks, Config, ConfigBuilder, ConfigError, LeftOut, Part, PropertiesError, Property, Sasl, ScramHash, Secret,
     SecurityProtocol, StoreType, TlsOptions, UnsecuredToken, parse_properties,
@@ -96,6 +101,8 @@ pub use event::{Cause, Delivery, Event, Input, Output, PartitionInfo, Sent, Topi
 pub use ids::{BatchId, ConnId, FlushId, RecordId, TopicIndex};
 pub use job::{Job, JobDone};
 pub use metrics::{Metrics, Stats};
+#[cfg(feature = "std")]
+pub use producer::Progress;
 pub use producer::{
     Choice, KeyPartitioner, Partitioner, Producer, RoundRobinPartitioner, TopicView, Transmit, partition_for_key,
 };

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// Each document, the source that shows it in the API documentation, and whether that is beside the document's own.
-const PAGES: [(&str, &str); 11] = [
+const PAGES: [(&str, &str); 13] = [
     ("README.md", "src/lib.rs"),
     ("CONTRIBUTING.md", "src/docs.rs"),
     ("docs/configuration.md", "src/docs.rs"),
@@ -17,6 +17,8 @@ const PAGES: [(&str, &str); 11] = [
     ("docs/errors.md", "src/docs.rs"),
     ("docs/observing.md", "src/docs.rs"),
     ("docs/services.md", "src/docs.rs"),
+    ("docs/from-rdkafka.md", "src/docs.rs"),
+    ("docs/from-java.md", "src/docs.rs"),
 ];
 
 fn read(path: &str) -> String {

@@ -636,3 +636,62 @@ fn idempotence_that_is_forbidden_fails_the_records_and_says_what_to_do() {
     desk.settle();
     assert!(desk.producer.is_closed());
 }
+
+/// Takes a few bytes a call, and then would block.
+struct Narrow {
+    taken: Vec<u8>,
+    calls: usize,
+    room: usize,
+}
+
+impl std::io::Write for Narrow {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.calls += 1;
+        match self.calls % 3 {
+            0 => Err(std::io::ErrorKind::Interrupted.into()),
+            _ if self.room == 0 => Err(std::io::ErrorKind::WouldBlock.into()),
+            _ => {
+                let n = bytes.len().min(self.room).min(700);
+                self.taken.extend_from_slice(&bytes[..n]);
+                self.room -= n;
+                Ok(n)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn write_to_writes_all_goes_on_where_it_was_blocked_and_says_which() {
+    let mut desk = Desk::new(&[("linger.ms", "0")]);
+    desk.send(&Record::new("t").value("first").partition(0)).unwrap();
+    desk.settle();
+    let value = "x".repeat(5000);
+    desk.producer.send(desk.now, &Record::new("t").value(&value).partition(0)).unwrap();
+    let conn = loop {
+        match desk.producer.poll_output() {
+            milena::Output::Transmit(conn) => break conn,
+            milena::Output::Wait(_) => panic!("there is something to write"),
+            _ => {}
+        }
+    };
+    let shown: Vec<u8> = desk.producer.transmit(desk.now, conn).segments().flatten().copied().collect();
+    assert!(shown.len() > 5000);
+    let mut narrow = Narrow { taken: Vec::new(), calls: 0, room: 1000 };
+    let mut blocked = 0;
+    while desk.producer.transmit(desk.now, conn).write_to(&mut narrow).unwrap() == milena::Progress::Blocked {
+        blocked += 1;
+        narrow.room = 1000;
+    }
+    assert_eq!(blocked, shown.len() / 1000);
+    assert!(narrow.taken == shown);
+    assert_eq!(desk.producer.transmit(desk.now, conn).write_to(&mut narrow).unwrap(), milena::Progress::Empty);
+    let mut full: &mut [u8] = &mut [];
+    desk.producer.send(desk.now, &Record::new("t").value("v").partition(1)).unwrap();
+    while !matches!(desk.producer.poll_output(), milena::Output::Wait(_)) {}
+    let error = desk.producer.transmit(desk.now, conn).write_to(&mut full).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WriteZero);
+}

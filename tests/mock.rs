@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use milena::threads::Producer;
 use milena::{
-    Config, DeliveryErrorKind, Error, ErrorCode, Header, Mock, Record, RoundRobinPartitioner, SendError, Setup,
+    Config, DeliveryError, DeliveryErrorKind, Error, ErrorCode, Header, Mock, Record, RoundRobinPartitioner, SendError,
+    Setup,
 };
 
 fn config(more: &[(&str, &str)]) -> Config {
@@ -44,7 +45,7 @@ fn records_are_acknowledged_at_once_and_remembered_as_they_were() {
 fn records_are_completed_and_failed_in_order_on_demand() {
     let (producer, mock) = mock();
     mock.auto_complete(false);
-    assert!(!mock.complete_next() && !mock.error_next(ErrorCode::new(87)), "there is none");
+    assert!(!mock.complete_next() && !mock.error_next(ErrorCode::INVALID_RECORD), "there is none");
     let acks: Vec<_> = (0..4).map(|n| producer.enqueue(&Record::new("t").value(&[n])).unwrap()).collect();
     assert_eq!(mock.pending(), 4);
     assert_eq!(mock.history().len(), 4, "sent, whatever becomes of them");
@@ -80,7 +81,7 @@ fn a_flush_completes_what_is_pending() {
     let (producer, mock) = mock();
     mock.auto_complete(false);
     let acks: Vec<_> = (0..3).map(|_| producer.enqueue(&Record::new("t")).unwrap()).collect();
-    assert!(mock.error_next(ErrorCode::new(87)));
+    assert!(mock.error_next(ErrorCode::INVALID_RECORD));
     assert_eq!(producer.flush().unwrap(), 0, "what failed before the call is not counted");
     assert_eq!(mock.pending(), 0);
     assert!(acks.iter().all(milena::threads::Ack::is_done));
@@ -198,7 +199,8 @@ fn many_threads_may_send() {
         }
         let mut answered = 0;
         while answered < 8 * 200 {
-            let next = if answered % 10 == 3 { mock.error_next(ErrorCode::new(87)) } else { mock.complete_next() };
+            let next =
+                if answered % 10 == 3 { mock.error_next(ErrorCode::INVALID_RECORD) } else { mock.complete_next() };
             answered += usize::from(next);
         }
     });
@@ -215,7 +217,7 @@ async fn a_producer_of_futures_has_one_too() {
     let waiting = tokio::spawn(ack);
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
-    assert!(mock.error_next(ErrorCode::new(87)));
+    assert!(mock.error_next(ErrorCode::INVALID_RECORD));
     assert!(waiting.await.unwrap().is_err());
     assert_eq!(producer.flush().await.unwrap(), 0);
     producer.close(Duration::from_secs(1)).await.unwrap();
@@ -252,7 +254,100 @@ fn interceptors_hear_of_an_outcome_before_the_callback() {
     producer.send_with(&Record::new("t"), note.clone()).unwrap();
     mock.auto_complete(false);
     producer.send_with(&Record::new("t"), note).unwrap();
-    mock.error_next(ErrorCode::new(87));
+    mock.error_next(ErrorCode::INVALID_RECORD);
     let told = ["interceptor true", "callback true", "interceptor false", "callback false"];
     assert_eq!(*notes.lock().unwrap(), told);
+}
+
+#[test]
+fn records_fail_with_whatever_the_test_says_before_they_are_sent() {
+    let (producer, mock) = mock();
+    let late = DeliveryError::new(DeliveryErrorKind::TimedOut(None)).in_doubt(2).message("slow");
+    mock.fail_next(2, late.clone());
+    mock.fail_next(1, ErrorCode::INVALID_RECORD);
+    let failed: Vec<_> = (0..4).map(|n| producer.send(&Record::new("t").value(&[n]))).collect();
+    let here = late.place("t", 0);
+    assert_eq!(failed[0], Err(Error::NotDelivered(here.clone())));
+    assert_eq!(failed[1], Err(Error::NotDelivered(here)));
+    let Err(Error::NotDelivered(error)) = &failed[2] else { panic!("{:?}", failed[2]) };
+    assert_eq!(error.kind, DeliveryErrorKind::Refused(ErrorCode::INVALID_RECORD));
+    assert_eq!(failed[3].as_ref().map(|at| at.offset), Ok(Some(0)), "the others are written");
+    assert_eq!(mock.history().len(), 4, "all were sent");
+    assert_eq!(producer.stats().records_failed, 3);
+    mock.auto_complete(false);
+    mock.fail_next(1, DeliveryErrorKind::PartitionGone);
+    let (staged, fine) = (producer.enqueue(&Record::new("t")).unwrap(), producer.enqueue(&Record::new("t")).unwrap());
+    assert!(!staged.is_done(), "in its turn, not before");
+    assert!(mock.complete_next() && mock.fail(DeliveryErrorKind::Aborted) && !mock.fail(DeliveryErrorKind::Aborted));
+    let kind = |ack: &milena::threads::Ack| match ack.wait() {
+        Err(Error::NotDelivered(error)) => error.kind,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((kind(&staged), kind(&fine)), (DeliveryErrorKind::PartitionGone, DeliveryErrorKind::Aborted));
+}
+
+#[test]
+fn records_are_refused_as_the_test_says_and_without_waiting() {
+    let (producer, mock) = Producer::mock(config(&[("max.block.ms", "3600000")])).unwrap();
+    let record = Record::new("t").value("v");
+    let after = Duration::from_secs(3600);
+    mock.refuse_next(2, SendError::BufferFull { needed: 9 });
+    mock.refuse_next(1, SendError::Closed);
+    assert_eq!(producer.send(&record), Err(Error::BufferFull { after, why: None }));
+    let refused = producer.try_enqueue(&record).map(drop);
+    assert_eq!(refused, Err(Error::Send(SendError::BufferFull { needed: 9 })));
+    assert_eq!(producer.send(&record), Err(Error::Send(SendError::Closed)));
+    assert_eq!(producer.send(&record).map(|at| at.offset), Ok(Some(0)), "nobody is left to be refused");
+    mock.refuse_next(1, SendError::NotReady { topic: milena::TopicIndex::new(0) });
+    let sent = producer.send_all([record, record]).unwrap_err();
+    assert!(matches!(sent.error, Error::TopicUnknown { .. }) && sent.accepted.is_empty());
+    assert_eq!(mock.history().len(), 1);
+}
+
+#[test]
+fn pending_records_are_waited_for() {
+    let (producer, mock) = mock();
+    mock.auto_complete(false);
+    assert!(mock.wait_pending_at_most(0, Duration::ZERO) && !mock.wait_pending_at_most(1, Duration::ZERO));
+    let sender = std::thread::spawn(move || {
+        let acks: Vec<_> = (0..3).map(|_| producer.enqueue(&Record::new("t")).unwrap()).collect();
+        acks.iter().filter(|ack| ack.wait().is_ok()).count()
+    });
+    assert!(mock.wait_pending_at_most(3, Duration::from_secs(60)));
+    while mock.complete_next() {}
+    assert_eq!(sender.join().unwrap(), 3);
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let (producer, mock) = milena::tokio::Producer::mock(config(&[])).unwrap();
+        mock.auto_complete(false);
+        let sent = tokio::spawn(producer.send_owned(milena::RecordBuf::new("t").value("v")));
+        mock.wait_pending(1).await;
+        assert!(mock.error_next(ErrorCode::INVALID_RECORD));
+        assert!(sent.await.unwrap().is_err_and(|error| error.is_callers_fault()));
+    });
+}
+
+#[test]
+fn a_mock_keeps_to_its_memory_if_asked() {
+    let little = config(&[("buffer.memory", "20000"), ("batch.size", "4000")]);
+    let (producer, mock) = Producer::mock(Setup::new(little).limit_mock_memory()).unwrap();
+    mock.auto_complete(false);
+    producer.partitions_for("t").unwrap();
+    let value = [0; 1000];
+    let record = Record::new("t").value(&value);
+    let mut taken = 0;
+    let full = loop {
+        match producer.try_enqueue(&record) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+        assert!(taken < 20, "more than there is memory for");
+    };
+    let Error::Send(SendError::BufferFull { needed }) = full else { panic!("{full:?}") };
+    assert_eq!(mock.pending(), taken);
+    assert!(matches!(producer.send(&record), Err(Error::BufferFull { .. })), "after max.block.ms");
+    while mock.complete_next() {}
+    producer.wait_writable(needed, Duration::from_secs(60)).unwrap();
+    assert_eq!(producer.try_enqueue(&record).map(drop), Ok(()));
 }

@@ -741,3 +741,104 @@ fn a_cluster_tells_clients_the_host_it_is_told_to() {
         assert!(errors.contains("--advertise"), "{errors}");
     }
 }
+
+/// A cluster of the tool's that is killed where a test fails, its address, and what it prints after that.
+fn cluster(more: &[&str]) -> (Tool, String, BufReader<std::process::ChildStdout>) {
+    let mut tool = Tool::start_without_reader(&[&["cluster", "--listen", "127.0.0.1:0"], more].concat());
+    let mut output = BufReader::new(tool.process.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    (tool, line.trim().to_string(), output)
+}
+
+/// Ends a cluster of the tool's; what it said.
+#[cfg(unix)]
+fn ended(tool: Tool) -> String {
+    tool.signal("-TERM");
+    let (status, _, errors) = tool.end();
+    assert_eq!(status, 0, "{errors}");
+    errors
+}
+
+#[test]
+#[cfg(unix)]
+fn a_cluster_prints_what_arrives() {
+    let (tool, server, mut output) = cluster(&["--nodes", "1", "--print"]);
+    let line = r#"{"key":"k","value":null,"headers":{"h":"1"},"partition":2,"timestamp":1600000000000}"#;
+    let arguments = ["produce", "--topic", "t", "--bootstrap-server", &server, "--input-format", "json"];
+    let (status, _, errors) = run(&arguments, format!("{line}\n"));
+    assert_eq!(status, 0, "{errors}");
+    let mut printed = String::new();
+    output.read_line(&mut printed).unwrap();
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let whole = serde_json::json!({
+        "topic": "t", "partition": 2, "offset": 0, "timestamp": 1_600_000_000_000_i64,
+        "key": "k", "value": null, "headers": [["h", "1"]],
+    });
+    assert_eq!(printed, whole);
+    let (status, _, errors) = run(&arguments, "{}\nsecret\n{\"secret\":1}\n");
+    assert_eq!(status, 1);
+    assert!(errors.contains("line 2") && errors.contains("line 3") && !errors.contains("secret"), "{errors}");
+    assert!(errors.contains("3 lines read: 1 delivered, 2 failed"), "{errors}");
+    assert!(ended(tool).contains("2 records in 2 batches"));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_cluster_lets_in_whom_it_is_told_to_and_writes_what_clients_need() {
+    let file = std::env::temp_dir().join(format!("milena-tool-{}.properties", std::process::id()));
+    let file = file.to_str().unwrap();
+    let (tool, server, _output) =
+        cluster(&["--nodes", "1", "--tls", "--user", "alice=se\"cret=1", "--properties", file]);
+    let produce = ["produce", "--topic", "t", "--config", file];
+    let (status, _, errors) = run(&produce, "a\n");
+    let (other, _, words) =
+        run(&[&produce[..], &["--bootstrap-server", &server, "-X", "security.protocol=SSL"]].concat(), "b\n");
+    std::fs::remove_file(file).unwrap();
+    assert_eq!(status, 0, "{errors}");
+    assert_eq!(other, 1, "{words}");
+    assert!(ended(tool).contains("1 records in 1 batches"));
+    let (status, _, errors) = run(&["cluster", "--user", "secret"], "");
+    assert_eq!(status, 2);
+    assert!(errors.contains("name=password is wanted"), "{errors}");
+}
+
+#[test]
+#[cfg(unix)]
+fn nodes_of_a_cluster_go_and_come_by_command_and_the_status_says_so() {
+    let (mut tool, server, _output) = cluster(&["--nodes", "2", "--partitions", "2"]);
+    let status = || run(&["status", "--bootstrap-server", &server, "--timeout", "2000"], "");
+    let (code, out, errors) = run(&["produce", "--topic", "t", "--bootstrap-server", &server], "a\n");
+    assert_eq!(code, 0, "{out} {errors}");
+    let (code, out, errors) = status();
+    assert_eq!(code, 0, "{errors}");
+    let lines: Vec<_> = out.lines().collect();
+    assert!(lines.len() == 3 && lines[0].starts_with("broker 1 127.0.0.1:"), "{out}");
+    assert!(lines[..2].iter().all(|line| line.contains(" answers in ")), "{out}");
+    assert_eq!(lines[2], "topics 1, partitions 2, without leader 0");
+    tool.write("pause 2\n");
+    wait_until(|| status().0 == 1);
+    let (_, out, errors) = status();
+    assert!(out.contains("broker 2 ") && out.contains(" does not answer: ") && out.contains(" answers in "), "{out}");
+    assert!(errors.contains("1 of 2 brokers don't answer"), "{errors}");
+    tool.write("resume 2\ncrash 9\nstop\n");
+    wait_until(|| std::net::TcpStream::connect(server.split(',').next().unwrap()).is_err());
+    let (code, _, errors) = status();
+    assert_eq!(code, 1);
+    assert!(errors.contains("refused"), "{errors}");
+    tool.write("start\ncrash 1\nrestart 1\nsing\n");
+    wait_until(|| status().0 == 0);
+    let said = ended(tool);
+    for words in [
+        "node 2 is paused",
+        "node 2 goes on",
+        "there is no node 9",
+        "all nodes are stopped",
+        "all nodes are started",
+        "node 1 has crashed",
+        "node 1 is up again",
+        "unknown command; there are crash N",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use hosts::{Adapter, PATIENCE, Producer, Tasks, each_adapter, guarded, now, poll_once};
 use milena::cluster::TestCluster;
-use milena::{Config, Error, Record, SendError, Setup};
+use milena::{Config, Error, Record, RecordBuf, SendError, Setup, TrySendError};
 
 /// Memory for a handful of records of 3,000 bytes.
 const LITTLE: [(&str, &str); 3] = [("buffer.memory", "20000"), ("batch.size", "4000"), ("linger.ms", "0")];
@@ -148,6 +148,123 @@ fn a_send_that_is_parked_holds_up_nobody() {
             });
         });
     }
+}
+
+/// The bytes that a refused record needs.
+fn needed(error: &Error) -> usize {
+    let Error::Send(SendError::BufferFull { needed }) = error else { panic!("{error:?}") };
+    *needed
+}
+
+#[test]
+fn what_can_not_be_taken_at_once_gives_its_callback_back() {
+    each_adapter(|adapter, _| {
+        let cluster = TestCluster::start().unwrap();
+        adapter.run(config(&cluster, &LITTLE), async |producer: Producer, tasks: Tasks| {
+            let (told, heard) = mpsc::channel();
+            let value = value(1);
+            let record = Record::new("t").value(&value).partition(0);
+            let callback =
+                move |outcome: Result<milena::Delivered, Error>| told.send(outcome.map(|at| at.offset)).unwrap();
+            let TrySendError { error, callback, .. } = producer.try_send_with(&record, callback).unwrap_err();
+            assert!(matches!(error, Error::Send(SendError::NotReady { .. })), "{error:?}");
+            let taken = fill(&producer, &cluster).await;
+            let TrySendError { error, callback, .. } = producer.try_send_with(&record, callback).unwrap_err();
+            assert!(needed(&error) > 0, "{error:?}");
+            resume(&cluster);
+            empty(&producer, &tasks).await;
+            producer.try_send_with(&record, callback).unwrap();
+            assert_eq!(producer.flush().await, Ok(0));
+            assert_eq!(
+                heard.try_iter().collect::<Vec<_>>(),
+                [Ok(Some(taken as i64))],
+                "once, of the one that was taken"
+            );
+            let owned = producer.send_owned(RecordBuf::new("t").value("v").partition(0)).await.unwrap();
+            assert_eq!(owned.offset, Some(taken as i64 + 1));
+        });
+    });
+}
+
+#[test]
+fn room_is_waited_for_and_nothing_else() {
+    each_adapter(|adapter, _| {
+        let cluster = TestCluster::start().unwrap();
+        adapter.run(config(&cluster, &LITTLE), async |producer: Producer, tasks: Tasks| {
+            let moment = Duration::from_millis(50);
+            assert_eq!(
+                producer.wait_writable(3000, Duration::ZERO).await,
+                Ok(()),
+                "no topic is known, but there is room"
+            );
+            fill(&producer, &cluster).await;
+            let value = value(1);
+            let record = Record::new("t").value(&value).partition(0);
+            let needs = needed(&producer.try_enqueue(&record).map(drop).unwrap_err());
+            let waited = producer.wait_writable(needs, moment).await;
+            assert!(matches!(waited, Err(Error::BufferFull { after, .. }) if after == moment), "{waited:?}");
+            let own = producer.clone();
+            let waiting = tasks.spawn(async move { own.wait_writable(needs, Duration::from_secs(60)).await });
+            tasks.sleep(moment).await;
+            resume(&cluster);
+            assert_eq!(waiting.join().await, Ok(()));
+            empty(&producer, &tasks).await;
+            assert_eq!(producer.wait_writable(usize::MAX, Duration::from_secs(60)).await, Ok(()), "all memory is free");
+            assert_eq!(producer.try_enqueue(&record).map(drop), Ok(()));
+            producer.close(Duration::from_secs(60)).await.unwrap();
+            assert_eq!(
+                producer.wait_writable(1, Duration::ZERO).await,
+                Ok(()),
+                "the next attempt says that it is closed"
+            );
+            assert_eq!(producer.try_enqueue(&record).map(drop), Err(Error::Send(SendError::Closed)));
+        });
+    });
+}
+
+/// Others take whatever memory comes back, as fast as they can, and wait for more in line.
+#[test]
+fn who_waits_for_room_and_tries_is_not_overtaken_for_ever() {
+    each_adapter(|adapter, progress| {
+        let cluster = TestCluster::start().unwrap();
+        adapter.run(config(&cluster, &LITTLE), async |producer: Producer, tasks: Tasks| {
+            progress.watch(&producer);
+            fill(&producer, &cluster).await;
+            let done = Arc::new(AtomicUsize::new(0));
+            let greedy: Vec<_> = (0..3)
+                .map(|_| {
+                    let (producer, done, value) = (producer.clone(), Arc::clone(&done), value(2));
+                    tasks.spawn(async move {
+                        while done.load(Ordering::Relaxed) == 0 {
+                            producer.enqueue(&Record::new("t").value(&value).partition(1)).await.unwrap();
+                        }
+                    })
+                })
+                .collect();
+            let own = producer.clone();
+            let polite = tasks.spawn(async move {
+                let (value, mut sent, mut waits) = (value(3), 0, 0);
+                while sent < 30 {
+                    match own.try_enqueue(&Record::new("t").value(&value).partition(2)) {
+                        Ok(_) => sent += 1,
+                        Err(error) => {
+                            own.wait_writable(needed(&error), Duration::from_secs(60)).await.unwrap();
+                            waits += 1;
+                        }
+                    }
+                }
+                waits
+            });
+            resume(&cluster);
+            let waits = polite.join().await;
+            assert!(waits > 0, "there was room all the time");
+            done.store(1, Ordering::Relaxed);
+            for greedy in greedy {
+                greedy.join().await;
+            }
+            assert_eq!(producer.close(Duration::from_secs(60)).await, Ok(0));
+        });
+    });
 }
 
 /// The same in the words of a program: one arm of a `select!` ends, and what it led to sends as well.

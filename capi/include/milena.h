@@ -1,5 +1,22 @@
 /* The Kafka producer milena for C. Made of capi/src by `MILENA_BLESS=1 cargo test -p milena-capi --test header`. */
 
+/*
+ * Rules that hold for every function:
+ *
+ * - A producer is a number, its handle. A handle of no producer, or of one that was freed, is `MILENA_INVALID_HANDLE`, always:
+ *   numbers are not used again before a producer's slot has been used 4,194,303 times.
+ * - Calls on one producer must not overlap: one that comes while another is at work is refused with `MILENA_BUSY`. Different producers
+ *   may be used by different threads.
+ * - Times are nanoseconds on a clock of the caller's that never goes back, from any start; a smaller time than before counts as the one
+ *   before. Times of day are milliseconds since the Unix epoch.
+ * - Texts are UTF-8, with a length, without a NUL at the end. What a function hands out lives until the next call on that producer.
+ * - A null pointer with a length other than 0, and a null pointer where something is to be written, are `MILENA_NULL`. What a pointer
+ *   points to can't be checked: it has to be there for its length.
+ * - A result below 0 is an error, and nothing was changed (but for `milena_send_many`, which may have taken records before the one
+ *   that it refuses). Every function may say MILENA_INVALID_HANDLE, MILENA_BUSY, MILENA_NULL, MILENA_INVALID_ARGUMENT, MILENA_NO_MEMORY
+ *   and MILENA_BUG; `milena_last_error` has the words for what was refused of a record or a topic. A record or a secret is in no text.
+ */
+
 #ifndef MILENA_H
 #define MILENA_H
 
@@ -122,6 +139,8 @@ enum milena_kind
   /**
    * Open a TCP stream to `host` and `port`, call it `conn`, and say `milena_connected` or `milena_disconnected`. If the name has several
    * addresses, `attempt` says which to try first.
+   * TLS is the host's: with `security.protocol` SSL or SASL_SSL a host that has none must not connect,
+   * for passwords would leave in the clear.
    */
   MILENA_CONNECT = 1,
   /**
@@ -154,7 +173,7 @@ enum milena_kind
    */
   MILENA_TOPIC_READY = 8,
   /**
-   * The cluster refuses `topic`: `code`, `name`.
+   * The cluster refuses `topic`: `code`, `name`, `text`.
    */
   MILENA_TOPIC_FAILED = 9,
   /**
@@ -528,7 +547,7 @@ uint32_t milena_version(void);
  * Errors: MILENA_CONFIG, MILENA_NULL, MILENA_INVALID_ARGUMENT, MILENA_TOO_MANY, MILENA_NO_MEMORY.
  *
  * # Safety
- * All pointers have to be as the module says; `seed` names 32 bytes.
+ * All pointers have to be as the rules at the head say; `seed` names 32 bytes.
  */
 milena_result milena_new(const char *options,
                          size_t options_len,
@@ -553,7 +572,7 @@ milena_result milena_free(milena_handle handle);
  * MILENA_TOPIC_REFUSED, MILENA_ACCESS_DENIED, MILENA_IS_CLOSED, MILENA_FAILED, and those of every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_send(milena_handle handle,
                           uint64_t now,
@@ -566,7 +585,7 @@ milena_result milena_send(milena_handle handle,
  * MILENA_FAILED, and those of every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_want_topic(milena_handle handle,
                                 uint64_t now,
@@ -579,7 +598,7 @@ milena_result milena_want_topic(milena_handle handle,
  * function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_topic_name(milena_handle handle,
                                 uint32_t topic,
@@ -589,7 +608,7 @@ milena_result milena_topic_name(milena_handle handle,
  * How many partitions a topic has; 0 if that is not known. Errors: those of every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_partition_count(milena_handle handle,
                                      const char *name,
@@ -597,11 +616,11 @@ milena_result milena_partition_count(milena_handle handle,
                                      uint32_t *count);
 
 /**
- * Makes all that was sent leave without waiting for more. MILENA_FLUSHED follows with the `id` (may be null) when each record has its
- * outcome. Errors: those of every function.
+ * Makes all that was sent leave without waiting for more. MILENA_FLUSHED follows with the `id` (may be null; the
+ * first is 0) when each record has its outcome. Errors: those of every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_flush(milena_handle handle,
                            uint64_t now,
@@ -632,7 +651,7 @@ milena_result milena_connected(milena_handle handle,
  * `milena_poll`. Errors: MILENA_INVALID_ARGUMENT for a cause that there is not, and those of every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_disconnected(milena_handle handle,
                                   uint64_t now,
@@ -645,7 +664,7 @@ milena_result milena_disconnected(milena_handle handle,
  * Bytes that were read from a stream, cut anywhere. What may follow: `milena_poll`. Errors: those of every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_received(milena_handle handle,
                               uint64_t now,
@@ -673,7 +692,7 @@ milena_result milena_time_of_day(milena_handle handle,
  * every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_token(milena_handle handle,
                            uint64_t now,
@@ -685,7 +704,7 @@ milena_result milena_token(milena_handle handle,
  * There is no token, and why: the other answer to MILENA_TOKEN. It will be asked for again. Errors: those of every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_no_token(milena_handle handle,
                               uint64_t now,
@@ -697,7 +716,7 @@ milena_result milena_no_token(milena_handle handle,
  * `milena_want_topic`, `milena_flush`, `milena_close`, `milena_abort`; after input, drain anyway. Errors: those of every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_take_wake(milena_handle handle,
                                uint32_t *wake);
@@ -707,7 +726,7 @@ milena_result milena_take_wake(milena_handle handle,
  * Errors: those of every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_poll(milena_handle handle,
                           milena_output *output);
@@ -718,7 +737,7 @@ milena_result milena_poll(milena_handle handle,
  * function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_transmit(milena_handle handle,
                               uint64_t now,
@@ -740,16 +759,16 @@ milena_result milena_written(milena_handle handle,
  * Counters. Errors: those of every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_get_status(milena_handle handle, milena_status *status);
 
 /**
- * The words for the last call on this producer that `milena_send` or `milena_want_topic` refused, cut to `room` and with a NUL; `len` (may
- * be null) gets their whole length. Errors: those of every function.
+ * The words for the last call of `milena_send`, `milena_send_many` or `milena_want_topic` on this producer that was refused, cut to `room`
+ * and with a NUL; `len` (may be null) gets their whole length. Errors: those of every function.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_last_error(milena_handle handle,
                                 char *words,
@@ -757,10 +776,27 @@ milena_result milena_last_error(milena_handle handle,
                                 size_t *len);
 
 /**
+ * What stands in the way of a record that has waited too long, in words; empty if that is not known. After MILENA_NOT_READY with its
+ * topic: what the cluster says of that, or why it can't be asked. After MILENA_BUFFER_FULL without a topic (null): what keeps the oldest
+ * record. The words are cut to `room` and with a NUL; `len` (may be null) gets their whole length. What may follow: if
+ * `milena_take_wake` says 1, `milena_poll`. Errors: those of every function.
+ *
+ * # Safety
+ * As the rules at the head say.
+ */
+milena_result milena_why(milena_handle handle,
+                         uint64_t now,
+                         const char *topic,
+                         size_t topic_len,
+                         char *words,
+                         size_t room,
+                         size_t *len);
+
+/**
  * Kafka's name for an error code, such as NOT_LEADER_OR_FOLLOWER; it lives for ever. Errors: MILENA_NULL.
  *
  * # Safety
- * As the module says.
+ * As the rules at the head say.
  */
 milena_result milena_error_name(int32_t code, milena_bytes *name);
 
@@ -802,7 +838,7 @@ void milena_dealloc(void *data, size_t size);
  * Errors: those of `milena_send`, and MILENA_INVALID_ARGUMENT for a record that is not packed so.
  *
  * # Safety
- * As the module says; `runs` has room for `room` of them.
+ * As the rules at the head say; `runs` has room for `room` of them.
  */
 milena_result milena_send_many(milena_handle handle,
                                uint64_t now,

@@ -39,7 +39,7 @@ pub extern "C" fn milena_version() -> u32 {
 /// Errors: MILENA_CONFIG, MILENA_NULL, MILENA_INVALID_ARGUMENT, MILENA_TOO_MANY, MILENA_NO_MEMORY.
 ///
 /// # Safety
-/// All pointers have to be as the module says; `seed` names 32 bytes.
+/// All pointers have to be as the rules at the head say; `seed` names 32 bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_new(
     options: *const c_char,
@@ -137,7 +137,7 @@ pub extern "C" fn milena_free(handle: milena_handle) -> milena_result {
 /// MILENA_TOPIC_REFUSED, MILENA_ACCESS_DENIED, MILENA_IS_CLOSED, MILENA_FAILED, and those of every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_send(
     handle: milena_handle,
@@ -218,7 +218,7 @@ fn say(to: &mut String, words: &dyn Display) {
 /// MILENA_FAILED, and those of every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_want_topic(
     handle: milena_handle,
@@ -242,7 +242,7 @@ pub unsafe extern "C" fn milena_want_topic(
 /// function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_topic_name(
     handle: milena_handle,
@@ -259,7 +259,7 @@ pub unsafe extern "C" fn milena_topic_name(
 /// How many partitions a topic has; 0 if that is not known. Errors: those of every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_partition_count(
     handle: milena_handle,
@@ -275,11 +275,11 @@ pub unsafe extern "C" fn milena_partition_count(
     })
 }
 
-/// Makes all that was sent leave without waiting for more. MILENA_FLUSHED follows with the `id` (may be null) when each record has its
-/// outcome. Errors: those of every function.
+/// Makes all that was sent leave without waiting for more. MILENA_FLUSHED follows with the `id` (may be null; the
+/// first is 0) when each record has its outcome. Errors: those of every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_flush(handle: milena_handle, now: u64, id: *mut u64) -> milena_result {
     table::call(handle, |entry| {
@@ -322,7 +322,7 @@ pub extern "C" fn milena_connected(handle: milena_handle, now: u64, conn: u32) -
 /// `milena_poll`. Errors: MILENA_INVALID_ARGUMENT for a cause that there is not, and those of every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_disconnected(
     handle: milena_handle,
@@ -351,7 +351,7 @@ pub unsafe extern "C" fn milena_disconnected(
 /// Bytes that were read from a stream, cut anywhere. What may follow: `milena_poll`. Errors: those of every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_received(
     handle: milena_handle,
@@ -384,7 +384,7 @@ pub extern "C" fn milena_time_of_day(handle: milena_handle, now: u64, millis: i6
 /// every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_token(
     handle: milena_handle,
@@ -405,7 +405,7 @@ pub unsafe extern "C" fn milena_token(
 /// There is no token, and why: the other answer to MILENA_TOKEN. It will be asked for again. Errors: those of every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_no_token(
     handle: milena_handle,
@@ -430,7 +430,7 @@ fn input(handle: milena_handle, now: u64, what: Input<'_>) -> milena_result {
 /// `milena_want_topic`, `milena_flush`, `milena_close`, `milena_abort`; after input, drain anyway. Errors: those of every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_take_wake(handle: milena_handle, wake: *mut u32) -> milena_result {
     table::call(handle, |entry| {
@@ -443,7 +443,7 @@ pub unsafe extern "C" fn milena_take_wake(handle: milena_handle, wake: *mut u32)
 /// Errors: those of every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_poll(handle: milena_handle, output: *mut milena_output) -> milena_result {
     table::call(handle, |entry| {
@@ -558,7 +558,7 @@ fn event_told(entry: &mut Entry, event: Event) -> milena_output {
             topic: topic.get() as u32,
             code: i32::from(error.code()),
             name: milena_bytes::of(error.name().as_bytes()),
-            ..nothing(MILENA_TOPIC_FAILED)
+            ..with_text(entry, &SendError::TopicFailed(error), MILENA_TOPIC_FAILED)
         },
         Event::Writable { bytes } => milena_output { bytes: bytes as u64, ..nothing(MILENA_WRITABLE) },
         Event::AccessDenied(error) => with_text(entry, &error, MILENA_DENIED),
@@ -593,7 +593,7 @@ fn with_text(entry: &mut Entry, words: &dyn Display, kind: milena_kind) -> milen
 /// function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_transmit(
     handle: milena_handle,
@@ -631,7 +631,7 @@ pub extern "C" fn milena_written(handle: milena_handle, now: u64, conn: u32, byt
 /// Counters. Errors: those of every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_get_status(handle: milena_handle, status: *mut milena_status) -> milena_result {
     table::call(handle, |entry| {
@@ -652,11 +652,11 @@ pub unsafe extern "C" fn milena_get_status(handle: milena_handle, status: *mut m
     })
 }
 
-/// The words for the last call on this producer that `milena_send` or `milena_want_topic` refused, cut to `room` and with a NUL; `len` (may
-/// be null) gets their whole length. Errors: those of every function.
+/// The words for the last call of `milena_send`, `milena_send_many` or `milena_want_topic` on this producer that was refused, cut to `room`
+/// and with a NUL; `len` (may be null) gets their whole length. Errors: those of every function.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_last_error(
     handle: milena_handle,
@@ -676,10 +676,63 @@ pub unsafe extern "C" fn milena_last_error(
     })
 }
 
+/// What stands in the way of a record that has waited too long, in words; empty if that is not known. After MILENA_NOT_READY with its
+/// topic: what the cluster says of that, or why it can't be asked. After MILENA_BUFFER_FULL without a topic (null): what keeps the oldest
+/// record. The words are cut to `room` and with a NUL; `len` (may be null) gets their whole length. What may follow: if
+/// `milena_take_wake` says 1, `milena_poll`. Errors: those of every function.
+///
+/// # Safety
+/// As the rules at the head say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn milena_why(
+    handle: milena_handle,
+    now: u64,
+    topic: *const c_char,
+    topic_len: usize,
+    words: *mut c_char,
+    room: usize,
+    len: *mut usize,
+) -> milena_result {
+    table::call(handle, |entry| {
+        if words.is_null() && room > 0 {
+            return Err(MILENA_NULL);
+        }
+        let no_topic = topic.is_null() && topic_len == 0;
+        let name = if no_topic { None } else { Some(unsafe { text(topic, topic_len) }?) };
+        let (producer, now) = (&mut entry.producer, Instant::from_nanos(now));
+        entry.text.clear();
+        match name.map(|name| (producer.partitions(name), name)) {
+            Some((Some(partitions), _)) => {
+                let count = partitions.len();
+                let words = format_args!("it has {count} partitions, and none of the number that the record names");
+                say(&mut entry.text, &words);
+            }
+            // It is asked for anyway, by the record that waits.
+            Some((None, name)) => match producer.want_topic(now, name).map(|topic| producer.topic_error(topic)) {
+                Ok(Some(code)) => say(&mut entry.text, &format_args!("the cluster says {code}")),
+                Ok(None) => say_why(entry, now),
+                Err(error) => say(&mut entry.text, &error),
+            },
+            None => say_why(entry, now),
+        }
+        unsafe { copy(&entry.text.as_str(), words, room) };
+        if !len.is_null() {
+            unsafe { place(len) }?.write(entry.text.len());
+        }
+        Ok(())
+    })
+}
+
+fn say_why(entry: &mut Entry, now: Instant) {
+    if let Some(why) = entry.producer.why(now) {
+        say(&mut entry.text, &why);
+    }
+}
+
 /// Kafka's name for an error code, such as NOT_LEADER_OR_FOLLOWER; it lives for ever. Errors: MILENA_NULL.
 ///
 /// # Safety
-/// As the module says.
+/// As the rules at the head say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_error_name(code: i32, name: *mut milena_bytes) -> milena_result {
     match unsafe { place(name) } {

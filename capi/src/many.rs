@@ -35,7 +35,7 @@ const HEAD: usize = 28;
 /// Errors: those of `milena_send`, and MILENA_INVALID_ARGUMENT for a record that is not packed so.
 ///
 /// # Safety
-/// As the module says; `runs` has room for `room` of them.
+/// As the rules at the head say; `runs` has room for `room` of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn milena_send_many(
     handle: milena_handle,

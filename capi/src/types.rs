@@ -144,6 +144,8 @@ pub enum milena_kind {
     MILENA_WAIT = 0,
     /// Open a TCP stream to `host` and `port`, call it `conn`, and say `milena_connected` or `milena_disconnected`. If the name has several
     /// addresses, `attempt` says which to try first.
+    /// TLS is the host's: with `security.protocol` SSL or SASL_SSL a host that has none must not connect,
+    /// for passwords would leave in the clear.
     MILENA_CONNECT = 1,
     /// Close the stream `conn`, whatever its state; nothing has to be said.
     MILENA_DISCONNECT = 2,
@@ -160,7 +162,7 @@ pub enum milena_kind {
     MILENA_FLUSHED = 7,
     /// What is known of `topic` allows to send to it.
     MILENA_TOPIC_READY = 8,
-    /// The cluster refuses `topic`: `code`, `name`.
+    /// The cluster refuses `topic`: `code`, `name`, `text`.
     MILENA_TOPIC_FAILED = 9,
     /// There is room again: `bytes` of `buffer.memory` are free.
     MILENA_WRITABLE = 10,

@@ -5,7 +5,14 @@ use std::path::Path;
 #[test]
 fn the_header_is_made_of_the_source() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let config = cbindgen::Config::from_file(here.join("cbindgen.toml")).expect("a configuration");
+    let mut config = cbindgen::Config::from_file(here.join("cbindgen.toml")).expect("a configuration");
+    // What the crate says of every function, which the functions refer to.
+    let source = std::fs::read_to_string(here.join("src/lib.rs")).expect("the source");
+    let rules = source.lines().map_while(|line| line.strip_prefix("//!")).skip_while(|line| !line.contains("Rules"));
+    let rules: Vec<String> = rules.map(|line| format!(" *{line}\n")).collect();
+    assert!(rules.len() > 5, "{rules:?}");
+    let header = config.header.take().expect("a first line");
+    config.header = Some(format!("{header}\n\n/*\n{} */", rules.concat()));
     let mut builder = cbindgen::Builder::new().with_config(config);
     for file in ["types.rs", "calls.rs", "many.rs", "bare.rs"] {
         builder = builder.with_src(here.join("src").join(file));

@@ -60,6 +60,8 @@ struct World {
     now: u64,
     /// By batch and place: the offset.
     delivered: BTreeMap<(u64, u32), i64>,
+    /// What was said of topics that the cluster refuses.
+    refused: Vec<String>,
 }
 
 impl World {
@@ -72,7 +74,17 @@ impl World {
         let mut cluster = Cluster::new(Settings::default().nodes(1));
         cluster.set_address(1, "one", 1);
         cluster.create_topic("t", 2);
-        Self { handle, cluster, peers: BTreeMap::new(), now: 0, delivered: BTreeMap::new() }
+        Self { handle, cluster, peers: BTreeMap::new(), now: 0, delivered: BTreeMap::new(), refused: Vec::new() }
+    }
+
+    fn why(&self, topic: Option<&str>) -> String {
+        let (mut words, mut len) = ([0_u8; 200], 0);
+        let (name, name_len) = topic.map_or((null(), 0), |name| (name.as_ptr().cast(), name.len()));
+        let to = words.as_mut_ptr().cast();
+        let result = unsafe { milena_why(self.handle, self.now, name, name_len, to, words.len(), &mut len) };
+        assert_eq!(result, MILENA_OK);
+        assert_eq!(words[len], 0);
+        String::from_utf8(words[..len].to_vec()).expect("a text")
     }
 
     fn send(&mut self, bytes: &[u8], room: usize) -> (milena_result, milena_taken, Vec<milena_run>) {
@@ -122,6 +134,10 @@ impl World {
                     assert_eq!(before, None);
                 }),
                 6 => panic!("not delivered"),
+                9 => {
+                    let text = unsafe { std::slice::from_raw_parts(it.text.data.cast::<u8>(), it.text.len) };
+                    self.refused.push(String::from_utf8(text.to_vec()).expect("a text"));
+                }
                 _ => {}
             }
         }
@@ -293,4 +309,38 @@ fn what_is_not_packed_well_is_an_error_and_nothing_else() {
         assert_eq!(milena_send_many(0, 0, topic, 1, data, 0, runs.as_mut_ptr(), 1, &mut taken), MILENA_INVALID_HANDLE);
         assert_eq!(milena_send_many(handle, 0, topic, 1, null(), 0, null_mut(), 0, &mut taken), MILENA_OK);
     }
+}
+
+#[test]
+fn why_a_record_waits_is_told_in_words() {
+    let mut world = World::new();
+    let (result, ..) = world.send(&packed(&[Packed::value(b"")]), 1);
+    assert_eq!(result, MILENA_NOT_READY);
+    assert_eq!(world.why(Some("t")), "", "nothing was tried yet");
+    let mut output = MaybeUninit::uninit();
+    assert_eq!(unsafe { milena_poll(world.handle, output.as_mut_ptr()) }, MILENA_OK);
+    let it: milena_output = unsafe { output.assume_init() };
+    assert_eq!(it.kind, 1);
+    let words = "no route";
+    let result = unsafe { milena_disconnected(world.handle, 0, it.conn, 2, words.as_ptr().cast(), words.len()) };
+    assert_eq!(result, MILENA_OK);
+    assert!(world.why(Some("t")).starts_with("one:1: can't connect: no route"), "{}", world.why(Some("t")));
+    assert!(world.why(None).starts_with("one:1: can't connect: no route"), "{}", world.why(None));
+    world.settle();
+    assert_eq!(world.why(None), "", "it is over");
+    let beyond = Packed { partition: Some(7), ..Packed::value(b"") };
+    assert_eq!(world.send(&packed(&[beyond]), 1).0, MILENA_NOT_READY);
+    assert_eq!(world.why(Some("t")), "it has 2 partitions, and none of the number that the record names");
+    assert!(world.why(Some("a/b")).contains("INVALID_TOPIC_EXCEPTION"), "{}", world.why(Some("a/b")));
+}
+
+#[test]
+fn a_topic_that_the_cluster_refuses_is_told_in_words() {
+    let mut world = World::new();
+    world.cluster.set_forbidden("t", true);
+    let (result, ..) = world.send(&packed(&[Packed::value(b"")]), 1);
+    assert_eq!(result, MILENA_NOT_READY);
+    world.settle();
+    assert_eq!(world.refused.len(), 1);
+    assert!(world.refused[0].contains("TOPIC_AUTHORIZATION_FAILED (29): this user needs Write"), "{:?}", world.refused);
 }

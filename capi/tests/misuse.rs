@@ -83,6 +83,7 @@ fn a_handle_of_nobody_is_an_error_everywhere() {
             assert_eq!(milena_want_topic(handle, 0, "t".as_ptr().cast(), 1, null_mut()), MILENA_INVALID_HANDLE);
             assert_eq!(milena_partition_count(handle, "t".as_ptr().cast(), 1, &mut number), MILENA_INVALID_HANDLE);
             assert_eq!(milena_last_error(handle, null_mut(), 0, &mut size), MILENA_INVALID_HANDLE);
+            assert_eq!(milena_why(handle, 0, null(), 0, null_mut(), 0, &mut size), MILENA_INVALID_HANDLE);
             assert_eq!(milena_token(handle, 0, null(), 0, 0), MILENA_INVALID_HANDLE);
             assert_eq!(milena_no_token(handle, 0, null(), 0), MILENA_INVALID_HANDLE);
             let mut status = milena_status::default();
@@ -121,6 +122,8 @@ fn a_null_pointer_is_an_error_where_something_has_to_be() {
         assert_eq!(milena_partition_count(handle, null(), 0, null_mut()), MILENA_NULL);
         assert_eq!(milena_get_status(handle, null_mut()), MILENA_NULL);
         assert_eq!(milena_last_error(handle, null_mut(), 1, null_mut()), MILENA_NULL);
+        assert_eq!(milena_why(handle, 0, null(), 0, null_mut(), 1, null_mut()), MILENA_NULL);
+        assert_eq!(milena_why(handle, 0, null(), 1, words.as_mut_ptr(), 8, null_mut()), MILENA_NULL);
         assert_eq!(milena_error_name(3, null_mut()), MILENA_NULL);
         assert_eq!(milena_disconnected(handle, 0, 1, 1, null(), 1), MILENA_NULL);
     }

@@ -200,6 +200,14 @@ export class Machine {
     return this.#bytes.toString('utf8', words, this.#bytes.indexOf(0, words));
   }
 
+  /** What is in the way of records that wait for this topic, or for memory; `null` if that is not known. */
+  why(topic) {
+    const words = this.#block + RUNS;
+    const at = topic === undefined ? 0 : this.#put(topic);
+    this.#must(this.#calls.milena_why(this.#handle, now(), at, topic?.length ?? 0, words, 4096, 0));
+    return this.#bytes.toString('utf8', words, this.#bytes.indexOf(0, words)) || null;
+  }
+
   takeWake() {
     this.#must(this.#calls.milena_take_wake(this.#handle, this.#block + TAKEN));
     return this.#view.getUint32(this.#block + TAKEN, true) === 1;
@@ -256,7 +264,8 @@ export class Machine {
 
   token(token, lifetimeMs) {
     const text = Buffer.from(token);
-    const lifetime = lifetimeMs === undefined ? FOREVER : BigInt(Math.round(lifetimeMs)) * 1_000_000n;
+    // 500 years in nanoseconds are too many for the machine's numbers.
+    const lifetime = lifetimeMs < 1e13 ? BigInt(Math.round(lifetimeMs)) * 1_000_000n : FOREVER;
     this.#must(this.#calls.milena_token(this.#handle, now(), this.#put(text), text.length, lifetime));
     this.#bytes.fill(0, this.#area, this.#area + text.length);
   }

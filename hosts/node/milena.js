@@ -172,13 +172,14 @@ export class Producer {
     return new Promise((resolve) => {
       this.#guard(() => {
         this.#pushAll();
-        if (this.#machine === null) return resolve();
+        if (this.#machine === null) return;
         this.#whenTaken(() => {
           this.#flushes.set(this.#machine.flush(), resolve);
           this.#hold(true);
-        });
+        }, resolve);
         this.#drainMachine();
       });
+      if (this.#machine === null) resolve();
     });
   }
 
@@ -315,11 +316,11 @@ export class Producer {
     }
   }
 
-  /** Goes on when all that was given in so far is in the machine, or has failed. */
-  #whenTaken(then) {
+  /** Goes on when all that was given in is in the machine, or has failed; with `over` if the machine ends before. */
+  #whenTaken(then, over) {
     const lanes = new Map();
     for (const lane of this.#stuck) lanes.set(lane, lane.came);
-    this.#marks.add({ lanes, then });
+    this.#marks.add({ lanes, then, over });
     this.#checkMarks();
   }
 
@@ -351,13 +352,10 @@ export class Producer {
   #expire() {
     this.#at = performance.now();
     for (const lane of [...this.#stuck]) {
+      let why; // looked up once for all that wait for the same
       while (lane.head !== null && this.#at - lane.since >= this.#maxBlock) {
-        const error = lane.unknown
-          ? new SendError('TOPIC_UNKNOWN', 'the topic, or its partition, was not known within max.block.ms', {
-              retriable: true,
-            })
-          : new SendError('BUFFER_FULL', 'buffer.memory had no room within max.block.ms', { retriable: true });
-        this.#refuse(lane, error);
+        why ??= this.#why(lane);
+        this.#refuse(lane, new SendError(lane.unknown ? 'TOPIC_UNKNOWN' : 'BUFFER_FULL', why, { retriable: true }));
       }
       if (!lane.isEmpty) continue;
       this.#stuck.delete(lane);
@@ -366,6 +364,14 @@ export class Producer {
     }
     this.#armBlockTimer();
     this.#drainMachine();
+  }
+
+  #why(lane) {
+    const what = lane.unknown
+      ? `topic ${lane.topic}: it, or its partition, was not known within max.block.ms`
+      : `topic ${lane.topic}: buffer.memory had no room within max.block.ms`;
+    const why = this.#machine.why(lane.unknown ? lane.name : undefined);
+    return why === null ? what : `${what}: ${why}`;
   }
 
   // From the machine to the world.
@@ -418,12 +424,12 @@ export class Producer {
           break;
         }
         case KIND.TOPIC_FAILED: {
-          const { code, name } = machine;
+          const { code, name, text } = machine;
           const topic = machine.topicName(machine.topic);
           for (const lane of [...this.#stuck]) {
             if (lane.topic !== topic) continue;
             while (lane.head !== null) {
-              this.#refuse(lane, new SendError(name, `the cluster refuses the topic: ${name}`, { code }));
+              this.#refuse(lane, new SendError(name, `topic ${topic}: ${text}`, { code }));
             }
             lane.unknown = false;
             this.#pushLane(lane);
@@ -576,7 +582,11 @@ export class Producer {
     });
     socket.on('drain', () => this.#input(() => this.#transmit(stream)));
     socket.once('end', () => this.#lost(stream, cause === CAUSE.IO ? CAUSE.CLOSED : cause, 'closed by the other side'));
-    socket.on('error', (error) => this.#lost(stream, cause, error.code ?? error.message));
+    socket.on('error', (error) => {
+      // What the system says of the stream is not what TLS says: a broker that goes away in the handshake comes back.
+      const broken = cause === CAUSE.TLS && error.syscall !== undefined;
+      this.#lost(stream, broken ? CAUSE.IO : cause, error.code ?? error.message);
+    });
     socket.once('close', () => this.#lost(stream, CAUSE.CLOSED, ''));
   }
 
@@ -614,7 +624,9 @@ export class Producer {
   async #token() {
     try {
       if (this.#settings.token === undefined) throw new Error('OAUTHBEARER needs a function `token` in the settings');
-      const { value, lifetimeMs } = await this.#settings.token();
+      const { value, lifetimeMs = Infinity } = (await this.#settings.token()) ?? {};
+      if (typeof value !== 'string' || typeof lifetimeMs !== 'number' || !(lifetimeMs >= 0))
+        throw new TypeError('`token` has to give { value, lifetimeMs }: a string, and milliseconds from 0 or nothing');
       this.#input(() => this.#machine.token(value, lifetimeMs));
     } catch (error) {
       this.#input(() => this.#machine.noToken(String(error?.message ?? error)));
@@ -629,7 +641,7 @@ export class Producer {
         this.#refuse(lane, new SendError('ABORTED', 'the producer was closed before there was room'));
     }
     this.#stuck.clear();
-    this.#marks.clear();
+    this.#checkMarks(); // a flush or a close that waited for these records begins, and ends with the abort
     this.#machine.abort();
     this.#drainMachine();
   }
@@ -660,7 +672,9 @@ export class Producer {
       for (const { open, place, count } of parts)
         for (let at = place; at < place + 2 * count; at += 2) open[at + 1]?.(error);
     }
-    for (const resolve of [...this.#flushes.values(), ...this.#drains]) resolve();
+    const over = [...this.#marks].map((mark) => mark.over);
+    for (const resolve of [...this.#flushes.values(), ...over, ...this.#drains]) resolve?.();
+    this.#marks.clear();
     this.#batches.clear();
     this.#lanes.clear();
     this.#stuck.clear();

@@ -114,8 +114,9 @@ def _library():
     for name, types in {
         "new": (text, size, u64, ctypes.c_int64, text, to, to, size),
         "free": (handle,),
-        "send_many": (handle, u64, text, size, text, size, to, size, to),
+        "send_many": (handle, u64, text, size, to, size, to, size, to),
         "last_error": (handle, to, size, to),
+        "why": (handle, u64, text, size, to, size, to),
         "partition_count": (handle, text, size, to),
         "topic_name": (handle, ctypes.c_uint32, to),
         "flush": (handle, u64, to),
@@ -218,7 +219,6 @@ class Producer:
             for name, value in options.items()
             if value is not None
         }
-        self._no_acks, self._max_block = options.get("acks") == "0", float(options.get("max.block.ms", 60_000)) / 1000
         escape = str.maketrans(
             {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\f": "\\f", **{char: "\\" + char for char in "\\ :=#!"}}
         )
@@ -230,7 +230,9 @@ class Producer:
             text, len(text), _now(), time.time_ns() // 1_000_000, os.urandom(32), ctypes.byref(handle), words, 4096
         )
         if result != _OK:
-            raise ConfigError("INVALID_CONFIG", words.value.decode())
+            raise ConfigError("INVALID_CONFIG", words.value.decode(errors="replace"))
+        # The machine has looked at the options: these are what they should be.
+        self._no_acks, self._max_block = options.get("acks") == "0", float(options.get("max.block.ms", 60_000)) / 1000
         self._handle, self._output, self._taken, self._runs = handle.value, _Output(), _Taken(), (_Run * _RUNS)()
         self._pieces, self._count, self._number = (_Bytes * _PIECES)(), ctypes.c_size_t(), ctypes.c_uint64()
         self._lanes, self._fresh, self._stuck, self._apart, self._batches, self._streams = {}, {}, {}, {}, {}, {}
@@ -336,7 +338,8 @@ class Producer:
                 lambda: (
                     self._must(_call.milena_flush, _now(), ctypes.byref(self._number)),
                     self._flushes.__setitem__(self._number.value, done),
-                )
+                ),
+                done,
             )
             self._drain()
             await done
@@ -380,18 +383,20 @@ class Producer:
 
     def _push_lane(self, lane):
         while lane.open and not self._full and not lane.unknown:
-            packed, taken = bytes(lane.packed), self._taken
+            # Read in place: what waits may be many times what the machine takes by one call.
+            packed, taken = ctypes.c_char.from_buffer(lane.packed), self._taken
             result = _call.milena_send_many(
                 self._handle,
                 _now(),
                 lane.name,
                 len(lane.name),
-                packed,
-                len(packed),
+                ctypes.byref(packed),
+                len(lane.packed),
                 self._runs,
                 _RUNS,
                 ctypes.byref(taken),
             )
+            del packed  # whoever reads in place holds its size
             for run in self._runs[: taken.runs]:
                 topic, partition, waiting, left = self._batches.get(run.batch) or (lane.topic, run.partition, [], 0)
                 for _ in range(run.count):
@@ -441,7 +446,7 @@ class Producer:
         apart.packed += packed
         apart.open.append(entry)
         apart.came += 1
-        for mark, _then in self._marks:
+        for mark, _then, _over in self._marks:
             mark[apart] = apart.came
         self._settle(apart)
 
@@ -459,19 +464,24 @@ class Producer:
     def _expire(self):
         self._block_timer, late = None, self._loop.time() - self._max_block
         for lane in list(self._stuck):
-            error = (
-                ("TOPIC_UNKNOWN", "the topic, or its partition, was not known")
-                if lane.unknown
-                else ("BUFFER_FULL", "buffer.memory had no room")
-            )
+            why = None  # looked up once for all that wait for the same
             while lane.open and lane.open[0][2] <= late:
-                self._refuse(lane, SendError(error[0], f"{error[1]} within max.block.ms", retriable=True))
+                why = why or self._why(lane)
+                self._refuse(lane, SendError("TOPIC_UNKNOWN" if lane.unknown else "BUFFER_FULL", why, retriable=True))
             lane.unknown = lane.unknown and bool(lane.open)
             self._settle(lane)
         self._drain()
 
-    def _when_taken(self, then):
-        self._marks.append(({lane: lane.came for lane in self._stuck}, then))
+    def _why(self, lane):
+        what = "it, or its partition, was not known" if lane.unknown else "buffer.memory had no room"
+        words, topic = ctypes.create_string_buffer(4096), lane.name if lane.unknown else None
+        self._must(_call.milena_why, _now(), topic, len(topic or b""), words, 4096, None)
+        why = words.value.decode(errors="replace")
+        return f"topic {lane.topic}: {what} within max.block.ms" + (f": {why}" if why else "")
+
+    def _when_taken(self, then, over=None):
+        """Goes on when all that was given in is in the machine, or has failed; `over` is done if the machine ends before."""
+        self._marks.append(({lane: lane.came for lane in self._stuck}, then, over))
 
     def _check_marks(self):
         done = [
@@ -513,10 +523,10 @@ class Producer:
                 name = self._topic(it.topic)
                 self._retry(lambda lane: lane.topic == name)
             elif it.kind == _TOPIC_FAILED:
-                name, code, topic = str(it.name), it.code, self._topic(it.topic)
+                name, code, text, topic = str(it.name), it.code, str(it.text), self._topic(it.topic)
                 for lane in [lane for lane in self._stuck if lane.topic == topic]:
                     while lane.open:
-                        self._refuse(lane, SendError(name, "the cluster refuses the topic", code))
+                        self._refuse(lane, SendError(name, f"topic {topic}: {text}", code))
                     lane.unknown = False
                     self._settle(lane)
             elif it.kind == _WRITABLE:
@@ -587,7 +597,12 @@ class Producer:
                 plain.close()
                 raise
         except (OSError, EOFError, ValueError) as error:  # the last: a broker's name that is none
-            self._lost(stream, cause, str(error))
+            # What the system says of the stream is not what TLS says: a broker that goes away in the handshake comes back. (One
+            # that just closes has no number in Python's words.)
+            of_system = isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno is not None
+            if cause == _CAUSE_TLS and of_system:
+                cause = _CAUSE_IO
+            self._lost(stream, cause, str(error) or "closed by the other side in the handshake; does the port speak TLS?")
 
     def _lost(self, stream, cause, words):
         if self._streams.get(stream.conn) is stream:
@@ -627,7 +642,11 @@ class Producer:
         try:
             token, lifetime = await self._token_of()
             token = token.encode()
-            self._input(_call.milena_token, token, len(token), _FOREVER if lifetime is None else int(lifetime * 1e9))
+            if lifetime is not None and not lifetime >= 0:
+                raise ValueError("a token's lifetime has to be seconds from 0, or None")
+            # 500 years in nanoseconds are too many for the machine's numbers.
+            lifetime = int(lifetime * 1e9) if lifetime is not None and lifetime < 1e10 else _FOREVER
+            self._input(_call.milena_token, token, len(token), lifetime)
         except Exception as error:  # the application's own
             words = str(error).encode()
             self._input(_call.milena_no_token, words, len(words))
@@ -638,7 +657,7 @@ class Producer:
                 while lane.open:
                     self._refuse(lane, SendError("ABORTED", "the producer was closed before there was room"))
                 self._settle(lane)
-            self._marks.clear()
+            self._check_marks()  # a flush or a close that waited for these records begins, and ends with the abort
             self._input(_call.milena_abort)
 
     def _end(self, error=None):
@@ -659,7 +678,9 @@ class Producer:
             if error is not None and not future.done():
                 future.set_exception(error)
         self._closing = self._closing or self._loop.create_future()
-        for done in (*self._flushes.values(), self._room, self._closing):
+        over = [over for _mark, _then, over in self._marks]
+        self._marks.clear()
+        for done in (*self._flushes.values(), *over, self._room, self._closing):
             if done is not None and not done.done():
                 done.set_result(None)
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -116,6 +117,11 @@ class Tests(unittest.IsolatedAsyncioTestCase):
             Producer({"bootstrap.servers": "h:1", "linger.ms": "soon"})
         with self.assertRaisesRegex(ConfigError, "bootstrap.servers"):
             Producer({})
+        with self.assertRaisesRegex(ConfigError, "max.block.ms"):
+            Producer({"bootstrap.servers": "h:1", "max.block.ms": "soon"})
+        for value in ("é" * 5_000, "aé" * 5_000):  # the words are cut somewhere
+            with self.assertRaisesRegex(ConfigError, "linger.ms"):
+                Producer({"bootstrap.servers": "h:1", "linger.ms": value})
         with self.assertRaisesRegex(ConfigError, "ssl"):
             Producer(
                 {
@@ -158,12 +164,14 @@ class Tests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((await error(SendError, "a/b")).name, "TOPIC_REFUSED")
         forbidden = await error(SendError, "forbidden")
         self.assertEqual((forbidden.name, forbidden.code), ("TOPIC_AUTHORIZATION_FAILED", 29))
+        self.assertRegex(str(forbidden), "topic forbidden: .*this user needs Write")
         self.assertEqual((await error(SendError, "one", "x" * 2_000_000)).name, "RECORD_TOO_LARGE")
         apart = producer.send("one", "", partition=5)
         self.assertEqual((await producer.send("one", "passes by")).offset, 0)
         with self.assertRaises(SendError) as caught:
             await apart
         self.assertEqual((caught.exception.name, caught.exception.retriable), ("TOPIC_UNKNOWN", True))
+        self.assertRegex(str(caught.exception), "topic one: .*: it has 1 partitions")
         cluster.tell("fail", 87, 1)
         refused = await error(DeliveryError, "one")
         self.assertEqual(
@@ -184,7 +192,8 @@ class Tests(unittest.IsolatedAsyncioTestCase):
             for pause in (0, 0.5):  # the second one comes after a pause that is longer than that
                 await asyncio.sleep(pause)
                 start = time.monotonic()
-                with self.assertRaisesRegex(SendError, "TOPIC_UNKNOWN"):
+                why = f"TOPIC_UNKNOWN: topic t: .*max.block.ms: 127.0.0.1:{port}: can't connect"
+                with self.assertRaisesRegex(SendError, why):
                     await producer.send("t", "v")
                 self.assertGreater(time.monotonic() - start, 0.19)
         self.assertIn("can't connect", " ".join(said))
@@ -241,6 +250,17 @@ class Tests(unittest.IsolatedAsyncioTestCase):
         await producer.close(0.2)
         self.assertEqual([it.exception().name for it in told], ["ABORTED", "ABORTED"])
 
+    async def test_a_flush_that_waits_for_a_topic_ends_with_the_producer(self):
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        producer = Producer({"bootstrap.servers": "127.0.0.1:%d" % silent.getsockname()[1]})
+        told = producer.send("t", "")
+        flush = asyncio.create_task(producer.flush())
+        await asyncio.sleep(0)
+        await producer.close(0.1)
+        self.assertEqual(told.exception().name, "ABORTED")
+        await asyncio.wait_for(flush, 1)
+
     async def test_a_future_that_is_cancelled_disturbs_nobody(self):
         producer = self.producer(self.cluster())
         told = [producer.send("t", "", partition=0) for _ in range(3)]
@@ -276,6 +296,63 @@ class Tests(unittest.IsolatedAsyncioTestCase):
                 with self.assertRaisesRegex(SendError, "ACCESS_DENIED"):
                     await stranger.send("t", "v")
                 await stranger.close()
+
+    async def test_a_broker_that_goes_away_in_the_handshake_is_tried_again(self):
+        cluster = self.cluster("tls")
+        host, port = cluster.options["bootstrap.servers"].split(":")
+        resets, passing = 0, []
+
+        async def pass_on(reader, writer):
+            while data := await reader.read(65_536):
+                writer.write(data)
+            writer.close()
+
+        async def between(reader, writer):
+            nonlocal resets
+            if resets < 2:
+                resets += 1
+                await reader.read(1)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+                return
+            other_reader, other_writer = await asyncio.open_connection(host, port)
+            both = pass_on(reader, other_writer), pass_on(other_reader, writer)
+            passing.append(asyncio.gather(*both, return_exceptions=True))
+            await passing[-1]
+
+        server = await asyncio.start_server(between, "127.0.0.1", 0)
+        self.addCleanup(server.close)
+        options = {**cluster.options, "bootstrap.servers": "127.0.0.1:%d" % server.sockets[0].getsockname()[1]}
+        async with Producer(options) as producer:
+            self.assertEqual((await producer.send("t", "v")).offset, 0)
+        await asyncio.gather(*passing)
+        self.assertEqual(resets, 2)
+
+    async def test_tokens_are_the_applications(self):
+        cluster = self.cluster("user=alice:secret")
+        now = int(time.time())
+        claims = {"alg": "none"}, {"sub": "alice", "iat": now, "exp": now + 600}
+        parts = (base64.urlsafe_b64encode(json.dumps(it, separators=(",", ":")).encode()).decode().rstrip("=") for it in claims)
+        token = ".".join(parts) + "."
+        options = {
+            "bootstrap.servers": cluster.options["bootstrap.servers"],
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "OAUTHBEARER",
+        }
+
+        def giving(answer):
+            async def give():
+                return answer
+
+            return Producer(options, token=give)
+
+        for lifetime in (600, None, float("inf")):
+            async with giving((token, lifetime)) as producer:
+                self.assertEqual((await producer.send("t", "v")).topic, "t")
+        for nothing in (None, (None, 600), (token, -1), (token, float("nan")), (token, "soon")):
+            async with giving(nothing) as producer:
+                with self.assertRaisesRegex(SendError, "ACCESS_DENIED: .*no token"):
+                    await producer.send("t", "v")
 
     async def test_codecs(self):
         for codec in ("gzip", "lz4"):

@@ -4,7 +4,10 @@
 //! Senders call [`Engine::try_send`] and, where that says so, wait: for a topic (first come, first served), or for memory (see
 //! [`line`](super::line)). The driver calls [`Engine::input`] and [`Engine::drain`].
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+#[cfg(feature = "cluster")]
+use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -15,7 +18,7 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clock::{self, Clock};
-use super::completion::{Accepted, Callback, Completion, Place, Resolved};
+use super::completion::{Accepted, Callback, Completion, Delivered, Place, Resolved};
 use super::effects::Effects;
 use super::error::Error;
 use super::holds::{Holds, LockHolds};
@@ -26,7 +29,11 @@ use super::setup::{Setup, SetupError};
 use super::tokens::Tokens;
 use super::waiter::{Asked, Closing, Flush, Wait, Waiter};
 use crate::config::{Acks, SecurityProtocol};
+#[cfg(feature = "cluster")]
+use crate::error::{DeliveryError, DeliveryErrorKind};
 use crate::error::{ErrorCode, SendError};
+#[cfg(feature = "cluster")]
+use crate::event::Delivery;
 use crate::event::{Event, Input, Output, PartitionInfo, TopicListing};
 use crate::ids::{FlushId, TopicIndex};
 use crate::metrics::{Metrics, Stats, Waits};
@@ -108,6 +115,19 @@ struct State {
     wanted_since: Option<Instant>,
     told_time_at: Instant,
     life: Life,
+    /// What a mock was told to make of what comes.
+    #[cfg(feature = "cluster")]
+    staged: Staged,
+}
+
+/// What the test behind a mock has ordered.
+#[cfg(feature = "cluster")]
+#[derive(Debug, Default)]
+struct Staged {
+    /// So many records are refused, each for such a reason, in this order.
+    refusals: VecDeque<(usize, SendError)>,
+    /// What the answer that is being read is to mean.
+    failure: Option<DeliveryError>,
 }
 
 /// How far the producer is.
@@ -204,6 +224,8 @@ impl Engine {
             wanted_since: None,
             told_time_at: Instant::ZERO,
             life: Life::Running,
+            #[cfg(feature = "cluster")]
+            staged: Staged::default(),
         };
         Ok(Self {
             state: Mutex::new(state),
@@ -284,10 +306,14 @@ impl Engine {
         let now = self.clock.now();
         let mut state = self.lock();
         let ticket = waited.and_then(Wait::ticket);
+        #[cfg(feature = "cluster")]
+        if let Some(error) = state.staged.refusal() {
+            return Err(self.as_after_waiting(record, error));
+        }
         if !state.memory.may_try(sender, ticket) {
             return Ok(Attempt::Wait(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
         }
-        let attempt = match state.send(now, record, callback) {
+        let attempt = match state.send(now, record, || callback.take()) {
             Ok(accepted) => {
                 state.memory.sent(sender, || Producer::size_at_most(record));
                 Ok(Attempt::Accepted(accepted))
@@ -300,26 +326,113 @@ impl Engine {
         attempt
     }
 
-    /// Hands a record to the machine, or says why not now.
-    pub(super) fn send_now(
+    /// Hands a record to the machine, or says why not now, and gives the callback back. Interceptors see it.
+    pub(super) fn send_now<F>(
         &self,
         sender: Sender,
         record: &Record<'_>,
-        mut callback: Option<Callback>,
+        callback: Option<F>,
+    ) -> Result<Accepted, (Error, Option<F>)>
+    where
+        F: FnOnce(Result<Delivered, Error>) + Send + 'static,
+    {
+        let mut callback = callback;
+        let mut boxed = || callback.take().map(|callback| Box::new(callback) as Callback);
+        let taken = if self.interceptors.are_there() {
+            let boxed = || self.interceptors.before(boxed());
+            let taken = match self.interceptors.on_send(record) {
+                None => self.take_now(sender, record, boxed),
+                Some(other) => self.take_now(sender, &other.record(&other.headers()), boxed),
+            };
+            self.interceptors.refused(&taken);
+            taken
+        } else {
+            self.take_now(sender, record, boxed)
+        };
+        taken.map_err(|error| (error, callback))
+    }
+
+    fn take_now(
+        &self,
+        sender: Sender,
+        record: &Record<'_>,
+        callback: impl FnOnce() -> Option<Callback>,
     ) -> Result<Accepted, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
-        if !state.memory.may_try(sender, None) {
+        #[cfg(feature = "cluster")]
+        if let Some(error) = state.staged.refusal() {
+            return Err(Error::Send(error));
+        }
+        let ticket = state.memory.use_kept(sender);
+        if !state.memory.may_try(sender, ticket.as_ref()) {
             return Err(Error::Send(SendError::BufferFull { needed: Producer::size_at_most(record) }));
         }
-        let result = state.send(now, record, &mut callback).map_err(|error| state.error(error));
-        if result.is_ok() {
+        let result = state.send(now, record, callback).map_err(|error| state.error(error));
+        let (released, wake) = if result.is_ok() {
             state.memory.sent(sender, || Producer::size_at_most(record));
+            state.memory.forget_kept(sender);
+            state.after_sending(now, ticket.as_ref(), false)
+        } else {
+            (Vec::new(), state.wake(now))
+        };
+        drop(state);
+        finish(released, wake);
+        result
+    }
+
+    /// The next so many records are refused for this reason.
+    #[cfg(feature = "cluster")]
+    pub(super) fn refuse_next(&self, times: usize, error: SendError) {
+        if times > 0 {
+            self.lock().staged.refusals.push_back((times, error));
         }
+    }
+
+    /// What a call that waits says after it has waited in vain: a test need not wait for that.
+    #[cfg(feature = "cluster")]
+    fn as_after_waiting(&self, record: &Record<'_>, error: SendError) -> Error {
+        let after = self.max_block;
+        if let SendError::NotReady { .. } = error {
+            return Error::TopicUnknown { topic: record.topic.to_string(), after, why: None };
+        }
+        if let SendError::BufferFull { .. } = error {
+            return Error::BufferFull { after, why: None };
+        }
+        Error::Send(error)
+    }
+
+    /// Drains as [`drain`](Self::drain) does, after an answer that refuses a record ([`ErrorCode::INVALID_RECORD`]) and is to mean
+    /// this.
+    #[cfg(feature = "cluster")]
+    pub(super) fn drain_failure(&self, error: DeliveryError, commands: &mut Vec<Output>, effects: &mut Effects) {
+        self.lock().staged.failure = Some(error);
+        self.drain(commands, effects);
+        self.lock().staged.failure = None;
+    }
+
+    /// What to wait for until so many bytes of memory may be taken; `None` if they may be now, or no records are taken any more.
+    pub(super) fn room(&self, sender: Sender, needed: usize) -> Option<Wait> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let needed = needed.min(state.producer.largest_room());
+        let kept = state.memory.kept(sender);
+        let has_room = state.memory.may_try(sender, None) && state.producer.free_memory() >= needed;
+        if has_room || !state.producer.takes_records() {
+            return None;
+        }
+        let wait = state.wait_for_memory(sender, kept.as_ref(), needed);
         let wake = state.wake(now);
         drop(state);
         finish(Vec::new(), wake);
-        result
+        Some(wait)
+    }
+
+    /// Whoever waited for room was let go, and is going to try.
+    pub(super) fn keep_place(&self, wait: &Wait) {
+        if let Some(ticket) = wait.ticket() {
+            self.lock().memory.keep(Arc::clone(ticket));
+        }
     }
 
     /// Hands many records to the machine under one lock, until one can't be taken now. Calls `accepted` for each that is, in
@@ -336,13 +449,18 @@ impl Engine {
         let ticket = waited.and_then(Wait::ticket);
         let mut outcome = Ok(None);
         for (place, record) in records.iter().enumerate() {
+            #[cfg(feature = "cluster")]
+            if let Some(error) = state.staged.refusal() {
+                outcome = Err(self.as_after_waiting(record, error));
+                break;
+            }
             // One that got something in has had its turn, and queues anew.
             let ticket = ticket.filter(|_| place == 0);
             if !state.memory.may_try(sender, ticket) {
                 outcome = Ok(Some(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
                 break;
             }
-            match state.send(now, record, &mut None) {
+            match state.send(now, record, || None) {
                 Ok(sent) => {
                     state.memory.sent(sender, || Producer::size_at_most(record));
                     accepted(sent);
@@ -782,12 +900,25 @@ fn finish(released: Vec<Arc<Ticket>>, wake: Option<Waker>) {
     }
 }
 
+#[cfg(feature = "cluster")]
+impl Staged {
+    fn refusal(&mut self) -> Option<SendError> {
+        let (times, error) = self.refusals.front_mut()?;
+        let error = error.clone();
+        *times -= 1;
+        if *times == 0 {
+            self.refusals.pop_front();
+        }
+        Some(error)
+    }
+}
+
 impl State {
     fn send(
         &mut self,
         now: Instant,
         record: &Record<'_>,
-        callback: &mut Option<Callback>,
+        callback: impl FnOnce() -> Option<Callback>,
     ) -> Result<Accepted, SendError> {
         let sent = self.producer.send(now, record)?;
         let slot = sent.id.batch.slot();
@@ -802,7 +933,7 @@ impl State {
             completion.expect("a batch's first record makes its completion, and only its last delivery takes it");
         let topic = self.name(sent.topic);
         let place = Place { topic, partition: sent.partition, timestamp: sent.timestamp };
-        if let Some(callback) = callback.take() {
+        if let Some(callback) = callback() {
             completion.call(sent.id.index, place.clone(), callback);
         }
         Ok(Accepted { completion, index: sent.id.index, place })
@@ -922,6 +1053,8 @@ impl State {
     fn event(&mut self, event: Event, effects: &mut Effects) {
         match event {
             Event::Delivered(delivery) => {
+                #[cfg(feature = "cluster")]
+                let delivery = self.staged(delivery);
                 if let (Err(error), true) = (&delivery.outcome, self.observer.is_some()) {
                     let records = delivery.records.len() as u32;
                     self.observed(Observation::NotDelivered { records, error: error.clone() }, effects);
@@ -987,6 +1120,23 @@ impl State {
                 self.observed(Observation::ProducerIdChanged { producer_id, epoch }, effects);
             }
         }
+    }
+
+    /// The delivery, with the error that the test wants for the one that it stands for.
+    #[cfg(feature = "cluster")]
+    fn staged(&mut self, mut delivery: Delivery) -> Delivery {
+        if let Err(error) = &mut delivery.outcome {
+            if error.kind == DeliveryErrorKind::Refused(ErrorCode::INVALID_RECORD) {
+                if let Some(staged) = self.staged.failure.take() {
+                    let place = (core::mem::take(&mut error.topic), error.partition);
+                    *error = staged;
+                    if error.topic.is_empty() {
+                        (error.topic, error.partition) = place;
+                    }
+                }
+            }
+        }
+        delivery
     }
 
     fn observed(&self, what: Observation, effects: &mut Effects) {

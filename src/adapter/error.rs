@@ -112,6 +112,11 @@ impl Error {
         }
     }
 
+    /// The same, of a call that waits as long as its caller says, not for `max.block.ms`.
+    pub(super) fn of_a_wait_of(self, after: Duration) -> Self {
+        if let Self::BufferFull { why, .. } = self { Self::BufferFull { after, why } } else { self }
+    }
+
     /// The topic that it is about, where that is known.
     pub fn topic(&self) -> Option<&str> {
         match self {
@@ -142,6 +147,30 @@ pub struct SendAllError<A> {
 
 impl<A> From<SendAllError<A>> for Error {
     fn from(error: SendAllError<A>) -> Self {
+        error.error
+    }
+}
+
+/// Why a record could not be taken at once, and its callback, which was not called: for another attempt.
+#[derive(ThisError)]
+#[error("{error}")]
+#[non_exhaustive]
+pub struct TrySendError<F> {
+    /// Why it could not be taken.
+    pub error: Error,
+    /// The callback.
+    pub callback: F,
+}
+
+impl<F> core::fmt::Debug for TrySendError<F> {
+    /// Callbacks have no text.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TrySendError").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<F> From<TrySendError<F>> for Error {
+    fn from(error: TrySendError<F>) -> Self {
         error.error
     }
 }

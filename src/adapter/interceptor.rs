@@ -41,6 +41,7 @@ impl Interceptors {
     }
 
     /// Takes the record, or what they make of it, and tells them what becomes of it.
+    #[cfg(feature = "threads")]
     pub(super) fn around(
         &self,
         record: &Record<'_>,

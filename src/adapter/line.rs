@@ -7,7 +7,8 @@
 //!
 //! An allowance that is not used holds up others only for a moment, for a future that nobody polls may have it. One who was let
 //! go and found nothing left (memory is taken in chunks, so a record may need more than its size) gets its old place back, and
-//! is then let go alone, so that nobody loses that race twice.
+//! is then let go alone, so that nobody loses that race twice. Whoever waits here and tries elsewhere (`writable`, then `try_enqueue`)
+//! keeps its place for that until it has sent.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -27,6 +28,9 @@ const GATHER: Duration = Duration::from_millis(5);
 
 /// After that time everybody who waits should have had a turn.
 const ROUND: Duration = Duration::from_millis(50);
+
+/// How many who wait and then try elsewhere keep their places; beyond that the oldest sender's number loses its own.
+const KEPT: usize = 1000;
 
 /// Who sends: a number that stands for a thread or a task. If two share one, they share an allowance, and no more.
 pub(super) type Sender = usize;
@@ -61,6 +65,15 @@ pub(super) struct Line {
     look_again: Option<Instant>,
     /// When some were last let go.
     last_let_go: Option<Instant>,
+    /// Places of those who were let go to try elsewhere, and have not sent since.
+    kept: BTreeMap<Sender, Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    ticket: Arc<Ticket>,
+    /// It was let go, and did not try since.
+    may_try: bool,
 }
 
 impl Line {
@@ -102,6 +115,36 @@ impl Line {
         self.allowances.remove(&sender);
         self.parked.entry(ticket.number).or_insert(Parked { ticket: Arc::clone(&ticket), needs, again });
         ticket
+    }
+
+    /// This one was let go, and is going to try without its ticket. Where several share a number, the oldest place counts.
+    pub(super) fn keep(&mut self, ticket: Arc<Ticket>) {
+        if planted("place-is-not-kept") {
+            return;
+        }
+        let sender = ticket.sender;
+        let older = self.kept.remove(&sender).filter(|kept| kept.ticket.number < ticket.number);
+        let ticket = older.map_or(ticket, |kept| kept.ticket);
+        if self.kept.len() >= KEPT {
+            self.kept.pop_first();
+        }
+        self.kept.insert(sender, Kept { ticket, may_try: true });
+    }
+
+    /// The place that it kept.
+    pub(super) fn kept(&self, sender: Sender) -> Option<Arc<Ticket>> {
+        self.kept.get(&sender).map(|kept| Arc::clone(&kept.ticket))
+    }
+
+    /// The place that it kept, to try with: once.
+    pub(super) fn use_kept(&mut self, sender: Sender) -> Option<Arc<Ticket>> {
+        let kept = self.kept.get_mut(&sender)?;
+        core::mem::take(&mut kept.may_try).then(|| Arc::clone(&kept.ticket))
+    }
+
+    /// It has sent: it needs its place no longer.
+    pub(super) fn forget_kept(&mut self, sender: Sender) {
+        self.kept.remove(&sender);
     }
 
     fn new_ticket(&mut self, sender: Sender) -> Arc<Ticket> {
@@ -264,6 +307,43 @@ mod tests {
         let later = line.look_again().expect("the others do not wait for ever");
         assert_eq!(let_go(&mut line, 1000, later), [3], "it did not come");
         assert!(line.may_try(9, None) && line.may_try(1, Some(&tickets[1])));
+    }
+
+    #[test]
+    fn who_tries_elsewhere_and_comes_too_late_has_its_old_place_once() {
+        let (mut line, tickets) = line(2, 100);
+        assert_eq!(let_go(&mut line, 200, NOW), [1, 2]);
+        line.keep(Arc::clone(&tickets[1]));
+        assert!(line.use_kept(0).is_none() && line.use_kept(1).is_some());
+        assert!(line.use_kept(1).is_none(), "it tried, and found nothing left");
+        line.park(3, None, 100);
+        let old = line.kept(1);
+        line.park(1, old.as_ref(), 100);
+        assert_eq!(let_go(&mut line, 1000, NOW), [2], "alone, in its old place");
+        line.keep(Arc::clone(&tickets[1]));
+        let ticket = line.use_kept(1);
+        assert!(line.may_try(1, ticket.as_ref()) && !line.may_try(9, None));
+        line.forget_kept(1);
+        assert!(line.leave(&tickets[1]), "it has sent: the next one may be let go");
+        assert!(line.kept(1).is_none());
+    }
+
+    #[test]
+    fn places_that_are_kept_and_never_used_are_not_kept_without_end() {
+        let mut line = Line::default();
+        for sender in 0..5000 {
+            let ticket = line.new_ticket(sender);
+            line.keep(ticket);
+        }
+        assert_eq!(line.kept.len(), KEPT);
+        let (old, new) = (line.new_ticket(1), line.new_ticket(1));
+        line.keep(Arc::clone(&old));
+        line.keep(new);
+        assert_eq!(
+            line.kept(1).map(|ticket| ticket.number),
+            Some(old.number),
+            "two share a number: the oldest place counts"
+        );
     }
 
     #[test]

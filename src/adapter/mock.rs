@@ -19,10 +19,11 @@ use super::clock;
 use super::effects::Effects;
 use super::engine::Engine;
 use super::setup::{Setup, SetupError};
+use super::waiter::Waiter;
 use crate::batch::{Compression, decode};
 use crate::cluster::{Cluster, Peer, Request, Settings};
 use crate::config::{Acks, Config, SecurityProtocol};
-use crate::error::ErrorCode;
+use crate::error::{DeliveryError, ErrorCode, SendError};
 use crate::event::{Cause, Input, Output};
 use crate::ids::ConnId;
 use crate::record::{Record, RecordBuf};
@@ -39,7 +40,8 @@ const MEMORY: usize = 1 << 30;
 /// Records are acknowledged as they are sent, or with [`auto_complete(false)`](Self::auto_complete) when the test says so.
 /// The configuration counts for what can be seen without a cluster: partitioners, interceptors, `max.request.size`,
 /// `max.block.ms`, `client.id`. What is about brokers has no effect: `bootstrap.servers`, `acks` (as `all`), retries (none),
-/// idempotence, batching, compression, timeouts, security; nor has `buffer.memory` below 1 GiB. There is no time in it: nothing is retried, nothing expires.
+/// idempotence, batching, compression, timeouts, security; nor has `buffer.memory` below 1 GiB, unless the test asks for it by
+/// [`Setup::limit_mock_memory`]. There is no time in it: nothing is retried, nothing expires.
 /// Callbacks are called on the thread that sends, or that calls a method here.
 ///
 /// Clones share it. Dropping the last one is the end of the producer, as with a driver.
@@ -47,7 +49,7 @@ const MEMORY: usize = 1 << 30;
 /// ```
 /// # #[cfg(feature = "threads")]
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use milena::{Config, ErrorCode, Record, threads::Producer};
+/// use milena::{Config, DeliveryError, DeliveryErrorKind, ErrorCode, Record, SendError, threads::Producer};
 ///
 /// /// The code under test: it takes the producer that it has in production.
 /// fn order(producer: &Producer, what: &str) -> Result<milena::threads::Ack, milena::Error> {
@@ -62,8 +64,15 @@ const MEMORY: usize = 1 << 30;
 /// let (pears, plums) = (order(&producer, "2 pears")?, order(&producer, "plums")?);
 /// assert!(mock.complete_next());
 /// assert!(pears.is_done() && !plums.is_done());
-/// assert!(mock.error_next(ErrorCode::new(87))); // INVALID_RECORD
+/// assert!(mock.error_next(ErrorCode::INVALID_RECORD));
 /// assert!(plums.wait().is_err());
+///
+/// mock.fail_next(1, DeliveryError::new(DeliveryErrorKind::TimedOut(None)).in_doubt(3)); // or before it is sent
+/// let late = order(&producer, "4 figs")?;
+/// mock.auto_complete(true);
+/// assert!(late.wait().is_err_and(|error| error.possibly_written()));
+/// mock.refuse_next(1, SendError::BufferFull { needed: 100 });
+/// assert!(matches!(order(&producer, "5 dates"), Err(milena::Error::BufferFull { .. })));
 /// # Ok(())
 /// # }
 /// # #[cfg(not(feature = "threads"))]
@@ -94,10 +103,31 @@ struct State {
     cluster: Cluster,
     connections: BTreeMap<ConnId, Connection>,
     /// Requests that were not answered yet, oldest first.
-    held: VecDeque<(ConnId, Bytes)>,
+    held: VecDeque<Held>,
+    /// So many records that come are failed, each for such a reason, in this order.
+    failures: VecDeque<(usize, DeliveryError)>,
+    /// Who waits until so many are held.
+    waiting: Vec<(usize, Weak<Waiter>)>,
+    /// What is to be done without the lock.
+    effects: Effects,
     history: Vec<RecordBuf>,
     auto_complete: bool,
     commands: Vec<Output>,
+}
+
+struct Held {
+    conn: ConnId,
+    frame: Bytes,
+    /// What the record was to fail with before it came.
+    failure: Option<DeliveryError>,
+}
+
+/// What becomes of a record.
+enum Answer {
+    /// What was said before it came; otherwise it is written.
+    AsStaged,
+    Code(ErrorCode),
+    Failure(DeliveryError),
 }
 
 struct Connection {
@@ -141,7 +171,7 @@ impl Mock {
             request_timeout: FOR_EVER,
             compression: Compression::None,
             jobs: Some(0),
-            buffer_memory: setup.config.buffer_memory.max(MEMORY),
+            buffer_memory: setup.config.buffer_memory.max(if setup.mock_memory { 0 } else { MEMORY }),
             security_protocol: SecurityProtocol::Plaintext,
             sasl: None,
             ..setup.config
@@ -151,6 +181,9 @@ impl Mock {
             cluster,
             connections: BTreeMap::new(),
             held: VecDeque::new(),
+            failures: VecDeque::new(),
+            waiting: Vec::new(),
+            effects: Effects::default(),
             history: Vec::new(),
             auto_complete: true,
             commands: Vec::new(),
@@ -171,19 +204,75 @@ impl Mock {
         self.shared.pump();
     }
 
-    /// Acknowledges the oldest record that was not answered yet; false if there is none.
+    /// Acknowledges the oldest record that was not answered yet, or fails it if [`fail_next`](Self::fail_next) said so before it
+    /// came; false if there is none.
     pub fn complete_next(&self) -> bool {
-        self.answer_next(None)
+        self.answer_next(Answer::AsStaged)
     }
 
     /// Fails the oldest record that was not answered yet, as if a broker answered `error`; false if there is none.
     pub fn error_next(&self, error: ErrorCode) -> bool {
-        self.answer_next(Some(error))
+        self.answer_next(Answer::Code(error))
     }
 
-    fn answer_next(&self, error: Option<ErrorCode>) -> bool {
+    /// As [`error_next`](Self::error_next), with whatever a delivery may fail with: a timeout, a record in doubt.
+    pub fn fail(&self, error: impl Into<DeliveryError>) -> bool {
+        self.answer_next(Answer::Failure(error.into()))
+    }
+
+    /// Fails the next so many records that are sent from now on, when it is their turn to be answered: also where they are
+    /// acknowledged as they are sent. Topic and partition are the record's, unless the error has its own. Later calls are for the
+    /// records after those.
+    pub fn fail_next(&self, times: usize, error: impl Into<DeliveryError>) {
+        if times > 0 {
+            self.shared.lock().failures.push_back((times, error.into()));
+        }
+    }
+
+    /// Refuses the next so many records: they are not even taken. Calls that would wait for what is missing (`NotReady`,
+    /// `BufferFull`) say at once what they say after `max.block.ms`; `try_enqueue` and `try_send_with` say the error itself.
+    pub fn refuse_next(&self, times: usize, error: SendError) {
+        self.shared.engine.refuse_next(times, error);
+    }
+
+    /// Waits until so many records are [`pending`](Self::pending): for tests whose code under test sends in another task. With
+    /// [`auto_complete(false)`](Self::auto_complete).
+    #[cfg(any(feature = "tokio", feature = "smol"))]
+    pub async fn wait_pending(&self, records: usize) {
+        while let Some(waiter) = self.wait_for(records) {
+            core::future::poll_fn(|context| waiter.poll(context)).await;
+        }
+    }
+
+    /// As `wait_pending`, for code under test that sends in another thread; false if they are not so many within `timeout`.
+    #[cfg(feature = "threads")]
+    pub fn wait_pending_at_most(&self, records: usize, timeout: Duration) -> bool {
+        let until = self.shared.engine.clock().now() + timeout;
+        while let Some(waiter) = self.wait_for(records) {
+            let left = until.saturating_since(self.shared.engine.clock().now());
+            if left.is_zero() || !waiter.wait(left) {
+                return self.pending() >= records;
+            }
+        }
+        true
+    }
+
+    /// What to wait for until so many records are held, if they are not.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    fn wait_for(&self, records: usize) -> Option<Arc<Waiter>> {
+        let mut state = self.shared.lock();
+        if state.held.len() >= records {
+            return None;
+        }
+        let waiter = Arc::new(Waiter::default());
+        state.waiting.retain(|(_, other)| other.strong_count() > 0);
+        state.waiting.push((records, Arc::downgrade(&waiter)));
+        Some(waiter)
+    }
+
+    fn answer_next(&self, answer: Answer) -> bool {
         self.shared.pump();
-        let answered = self.shared.lock().answer_next(&self.shared.engine, error);
+        let answered = self.shared.lock().answer_next(&self.shared.engine, answer);
         self.shared.pump();
         answered
     }
@@ -237,9 +326,13 @@ impl Shared {
                 return;
             }
             while self.wanted.swap(false, Ordering::SeqCst) {
-                let mut effects = Effects::default();
-                self.lock().work(&self.engine, &mut effects);
+                let mut state = self.lock();
+                state.work(&self.engine);
+                let mut effects = core::mem::take(&mut state.effects);
+                let waiting = state.satisfied();
+                drop(state);
                 run(&self.engine, &mut effects);
+                waiting.iter().for_each(|waiter| waiter.raise());
                 if self.engine.is_closed().0 {
                     self.engine.end("");
                 }
@@ -259,17 +352,42 @@ fn run(engine: &Engine, effects: &mut Effects) {
 }
 
 impl State {
-    fn work(&mut self, engine: &Engine, effects: &mut Effects) {
+    /// Those who waited for as many records as are held now.
+    fn satisfied(&mut self) -> Vec<Arc<Waiter>> {
+        let held = self.held.len();
+        let mut satisfied = Vec::new();
+        self.waiting.retain(|(records, waiter)| match waiter.upgrade() {
+            Some(waiter) if *records <= held => {
+                satisfied.push(waiter);
+                false
+            }
+            other => other.is_some(),
+        });
+        satisfied
+    }
+
+    /// What a record that comes now was to fail with.
+    fn failure(&mut self) -> Option<DeliveryError> {
+        let (times, error) = self.failures.front_mut()?;
+        let error = error.clone();
+        *times -= 1;
+        if *times == 0 {
+            self.failures.pop_front();
+        }
+        Some(error)
+    }
+
+    fn work(&mut self, engine: &Engine) {
         loop {
             let mut commands = core::mem::take(&mut self.commands);
-            engine.drain(&mut commands, effects);
+            engine.drain(&mut commands, &mut self.effects);
             let idle = commands.is_empty();
             for command in commands.drain(..) {
                 self.obey(engine, command);
             }
             self.commands = commands;
             let complete = self.auto_complete || engine.is_flushing();
-            if idle && !(complete && self.answer_next(engine, None)) {
+            if idle && !(complete && self.answer_next(engine, Answer::AsStaged)) {
                 return;
             }
         }
@@ -291,7 +409,7 @@ impl State {
                 if let Some(connection) = self.connections.remove(&conn) {
                     self.cluster.disconnect(connection.peer);
                 }
-                self.held.retain(|(other, _)| *other != conn);
+                self.held.retain(|held| held.conn != conn);
             }
             Output::Transmit(conn) => self.transmit(engine, conn),
             Output::Job(_) | Output::Token { .. } | Output::Event(_) | Output::Wait(_) => {
@@ -314,24 +432,34 @@ impl State {
             if connection.written.len() == before {
                 return;
             }
-            while let Some(frame) = connection.take_frame() {
+            while let Some(frame) = self.connections.get_mut(&conn).and_then(Connection::take_frame) {
+                let Some(peer) = self.connections.get(&conn).map(|connection| connection.peer) else { return };
                 if frame.starts_with(&(ApiKey::Produce as i16).to_be_bytes()) {
                     self.history.extend(sent(&frame, &self.cluster));
-                    self.held.push_back((conn, frame));
+                    let failure = self.failure();
+                    self.held.push_back(Held { conn, frame, failure });
                 } else {
-                    serve(&mut self.cluster, connection.peer, engine, conn, &frame);
+                    serve(&mut self.cluster, peer, engine, conn, &frame);
                 }
             }
         }
     }
 
-    fn answer_next(&mut self, engine: &Engine, error: Option<ErrorCode>) -> bool {
-        let Some((conn, frame)) = self.held.pop_front() else { return false };
-        if let Some(error) = error {
-            self.cluster.fail_next(Request::Produce, error.code(), 1);
+    fn answer_next(&mut self, engine: &Engine, answer: Answer) -> bool {
+        let Some(Held { conn, frame, failure }) = self.held.pop_front() else { return false };
+        let (code, failure) = match answer {
+            Answer::AsStaged => (failure.is_some().then_some(ErrorCode::INVALID_RECORD), failure),
+            Answer::Code(code) => (Some(code), None),
+            Answer::Failure(error) => (Some(ErrorCode::INVALID_RECORD), Some(error)),
+        };
+        if let Some(code) = code {
+            self.cluster.fail_next(Request::Produce, code.code(), 1);
         }
         if let Some(connection) = self.connections.get(&conn) {
             serve(&mut self.cluster, connection.peer, engine, conn, &frame);
+        }
+        if let Some(error) = failure {
+            engine.drain_failure(error, &mut self.commands, &mut self.effects);
         }
         true
     }

@@ -36,11 +36,11 @@ mod waiter;
 mod workers;
 
 pub use completion::Delivered;
-pub use error::{Error, SendAllError};
+pub use error::{Error, SendAllError, TrySendError};
 pub use holds::LockHolds;
 pub use interceptor::Interceptor;
 #[cfg(feature = "cluster")]
 pub use mock::Mock;
 pub use observer::{Observation, Observer};
 pub use setup::{Setup, SetupError, TokenProvider};
-pub use typed::{Typed, TypedError};
+pub use typed::{Typed, TypedError, TypedRecord};

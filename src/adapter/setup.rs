@@ -99,6 +99,8 @@ pub struct Setup {
     pub(super) interceptors: Vec<Arc<dyn Interceptor>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) measure_lock: bool,
+    #[cfg(feature = "cluster")]
+    pub(super) mock_memory: bool,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -120,6 +122,8 @@ impl Setup {
             interceptors: Vec::new(),
             observer: None,
             measure_lock: false,
+            #[cfg(feature = "cluster")]
+            mock_memory: false,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -164,6 +168,15 @@ impl Setup {
     #[must_use]
     pub fn measure_lock(mut self) -> Self {
         self.measure_lock = true;
+        self
+    }
+
+    /// A [`Mock`](crate::Mock) of it keeps to `buffer.memory`, so that a test can use it up: records that are not answered hold
+    /// some. In a mock each record takes a batch of its own, some kilobytes at least. Means nothing to a producer with brokers.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn limit_mock_memory(mut self) -> Self {
+        self.mock_memory = true;
         self
     }
 

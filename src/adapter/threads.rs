@@ -30,7 +30,7 @@ use smallvec::SmallVec;
 
 use super::completion::{Accepted, Callback, Delivered};
 use super::engine::{Attempt, Engine, PULLED};
-use super::error::{Error, SendAllError};
+use super::error::{Error, SendAllError, TrySendError};
 use super::line::Sender;
 use super::setup::{Setup, SetupError};
 use super::sockets::SocketOptions;
@@ -38,7 +38,7 @@ use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
 use crate::metrics::{Metrics, Stats};
 use crate::planted::planted;
-use crate::record::Record;
+use crate::record::{Record, RecordBuf};
 use crate::status::Status;
 
 std::thread_local! {
@@ -138,14 +138,55 @@ impl Producer {
         self.enqueue(record)?.wait()
     }
 
+    /// As [`send`](Self::send), of a record that owns what it has.
+    ///
+    /// # Errors
+    /// If the record can't be taken, or was not delivered.
+    pub fn send_owned(&self, record: RecordBuf) -> Result<Delivered, Error> {
+        self.send(&record.record(&record.headers()))
+    }
+
     /// Takes a record if that is possible at once.
     ///
     /// # Errors
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        let take = |record: &Record<'_>, callback| self.engine().send_now(this_thread(), record, callback);
-        self.engine().interceptors().around(record, None, take).map(|accepted| self.ack(accepted))
+        match self.engine().send_now(this_thread(), record, None::<fn(_)>) {
+            Ok(accepted) => Ok(self.ack(accepted)),
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    /// As [`try_enqueue`](Self::try_enqueue), with a callback as in [`send_with`](Self::send_with).
+    ///
+    /// # Errors
+    /// As [`try_enqueue`](Self::try_enqueue); the callback comes back in the error, and was not called.
+    pub fn try_send_with<F>(&self, record: &Record<'_>, callback: F) -> Result<(), TrySendError<F>>
+    where
+        F: FnOnce(Result<Delivered, Error>) + Send + 'static,
+    {
+        match self.engine().send_now(this_thread(), record, Some(callback)) {
+            Ok(_) => Ok(()),
+            Err((error, Some(callback))) => Err(TrySendError { error, callback }),
+            Err((_, None)) => unreachable!("a callback is taken with its record alone"),
+        }
+    }
+
+    /// Waits until there may be room for `needed` bytes of `buffer.memory`, which is what [`SendError::BufferFull`](crate::SendError)
+    /// says, and for nothing else: not for topics. Then try again: others don't get in first, and who finds that it was not
+    /// enough (memory is taken in chunks) and waits again has its old place. That holds for the thread that waited.
+    /// Returns too if the producer takes no more records; the next attempt says so.
+    ///
+    /// # Errors
+    /// [`Error::BufferFull`] if there is none within `timeout`; [`Error::InCallback`].
+    pub fn wait_writable(&self, needed: usize, timeout: Duration) -> Result<(), Error> {
+        let mut waiting = Waiting::new(self.engine());
+        let Some(wait) = self.engine().room(this_thread(), needed) else { return Ok(()) };
+        waiting.until = Some(self.engine().clock().now() + timeout);
+        waiting.wait_for("", wait).map_err(|error| error.of_a_wait_of(timeout))?;
+        waiting.has_room();
+        Ok(())
     }
 
     /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
@@ -405,6 +446,13 @@ impl<'a> Waiting<'a> {
         let raised = !left.is_zero() && wait.waiter().wait(left);
         self.engine.has_waited(wait, self.engine.clock().now().saturating_since(now));
         if raised { Ok(()) } else { Err(self.engine.too_long(topic, wait)) }
+    }
+
+    /// What was waited for has come, and is used in another call.
+    fn has_room(mut self) {
+        if let Some(wait) = self.wait.take() {
+            self.engine.keep_place(&wait);
+        }
     }
 }
 

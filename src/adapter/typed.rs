@@ -1,12 +1,13 @@
 //! A producer of typed keys and values, over any adapter.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use thiserror::Error;
 
 use super::completion::Delivered;
 use super::error::Error;
-use crate::record::Record;
+use crate::record::{Header, Record};
 use crate::serializer::{SerializeError, Serialized, Serializer};
 
 /// An adapter's producer with serializers for keys and values.
@@ -34,6 +35,80 @@ pub struct Typed<P, K, V> {
     value: V,
 }
 
+/// A record of a key and a value that serializers write, with all else that a [`Record`] may have.
+///
+/// ```
+/// # #[cfg(all(feature = "threads", feature = "cluster"))]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use milena::serializer::{LongSerializer, StringSerializer};
+/// use milena::{Config, Header, Typed, TypedRecord, threads::Producer};
+///
+/// let (producer, mock) = Producer::mock(Config::new("not-used:9092")?)?;
+/// let counts = Typed::new(producer, StringSerializer, LongSerializer);
+/// let headers = [Header::new("source", b"shop")];
+/// counts.send_record(&TypedRecord::new("counts", "apples", &3).headers(&headers).timestamp(1_700_000_000_000))?;
+/// assert_eq!(mock.history()[0].headers[0].0, "source");
+/// # Ok(())
+/// # }
+/// # #[cfg(not(all(feature = "threads", feature = "cluster")))]
+/// # fn main() {}
+/// ```
+#[non_exhaustive]
+pub struct TypedRecord<'a, KT: ?Sized, VT: ?Sized> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// The key.
+    pub key: &'a KT,
+    /// The value.
+    pub value: &'a VT,
+    /// The partition, or `None` to let the partitioner choose.
+    pub partition: Option<i32>,
+    /// Headers, in the order given; names may repeat.
+    pub headers: &'a [Header<'a>],
+    /// Creation time in milliseconds since the Unix epoch, not negative; `None` for the time of the send.
+    pub timestamp: Option<i64>,
+}
+
+impl<KT: ?Sized, VT: ?Sized> core::fmt::Debug for TypedRecord<'_, KT, VT> {
+    /// Neither key nor value.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TypedRecord")
+            .field("topic", &self.topic)
+            .field("partition", &self.partition)
+            .field("headers", &self.headers)
+            .field("timestamp", &self.timestamp)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, KT: ?Sized, VT: ?Sized> TypedRecord<'a, KT, VT> {
+    /// A record without headers, partition or timestamp.
+    pub const fn new(topic: &'a str, key: &'a KT, value: &'a VT) -> Self {
+        Self { topic, key, value, partition: None, headers: &[], timestamp: None }
+    }
+
+    /// Sets the partition.
+    #[must_use]
+    pub const fn partition(mut self, partition: i32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// Sets the headers.
+    #[must_use]
+    pub const fn headers(mut self, headers: &'a [Header<'a>]) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// Sets the creation time, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn timestamp(mut self, millis: i64) -> Self {
+        self.timestamp = Some(millis);
+        self
+    }
+}
+
 /// Why a typed record was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -57,32 +132,33 @@ impl<P, K, V> Typed<P, K, V> {
         &self.producer
     }
 
-    fn bytes<KT: ?Sized, VT: ?Sized>(&self, topic: &str, key: &KT, value: &VT) -> Result<Pair, SerializeError>
+    fn bytes<'r, KT: ?Sized, VT: ?Sized>(&self, record: &TypedRecord<'r, KT, VT>) -> Result<Pair<'r>, SerializeError>
     where
         K: Serializer<KT>,
         V: Serializer<VT>,
     {
+        let TypedRecord { topic, key, value, partition, headers, timestamp } = *record;
         let (mut written_key, mut written_value) = (Vec::new(), Vec::new());
         let key = self.key.serialize(topic, key, &mut written_key)?;
         let value = self.value.serialize(topic, value, &mut written_value)?;
         Ok(Pair {
+            rest: Record { partition, headers, timestamp, ..Record::new(topic) },
             key: (key == Serialized::Bytes).then_some(written_key),
             value: (value == Serialized::Bytes).then_some(written_value),
         })
     }
 }
 
-/// A key and a value as bytes.
-struct Pair {
+/// A key and a value as bytes, and the rest of their record.
+struct Pair<'a> {
+    rest: Record<'a>,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
 }
 
-impl Pair {
-    fn record<'a>(&'a self, topic: &'a str) -> Record<'a> {
-        let mut record = Record::new(topic);
-        (record.key, record.value) = (self.key.as_deref(), self.value.as_deref());
-        record
+impl Pair<'_> {
+    fn record(&self) -> Record<'_> {
+        Record { key: self.key.as_deref(), value: self.value.as_deref(), ..self.rest }
     }
 }
 
@@ -97,7 +173,7 @@ impl<K, V> Typed<super::threads::Producer, K, V> {
         K: Serializer<KT>,
         V: Serializer<VT>,
     {
-        Ok(self.enqueue(topic, key, value)?.wait()?)
+        self.send_record(&TypedRecord::new(topic, key, value))
     }
 
     /// Takes a record, as the producer's `enqueue`.
@@ -114,8 +190,84 @@ impl<K, V> Typed<super::threads::Producer, K, V> {
         K: Serializer<KT>,
         V: Serializer<VT>,
     {
-        let pair = self.bytes(topic, key, value)?;
-        Ok(self.producer.enqueue(&pair.record(topic))?)
+        self.enqueue_record(&TypedRecord::new(topic, key, value))
+    }
+
+    /// As [`send`](Self::send), of a record that may have headers, a partition and a timestamp.
+    ///
+    /// # Errors
+    /// See [`TypedError`].
+    pub fn send_record<KT: ?Sized, VT: ?Sized>(&self, record: &TypedRecord<'_, KT, VT>) -> Result<Delivered, TypedError>
+    where
+        K: Serializer<KT>,
+        V: Serializer<VT>,
+    {
+        Ok(self.enqueue_record(record)?.wait()?)
+    }
+
+    /// As [`enqueue`](Self::enqueue), of such a record.
+    ///
+    /// # Errors
+    /// See [`TypedError`].
+    pub fn enqueue_record<KT: ?Sized, VT: ?Sized>(
+        &self,
+        record: &TypedRecord<'_, KT, VT>,
+    ) -> Result<super::threads::Ack, TypedError>
+    where
+        K: Serializer<KT>,
+        V: Serializer<VT>,
+    {
+        let pair = self.bytes(record)?;
+        Ok(self.producer.enqueue(&pair.record())?)
+    }
+
+    /// As [`enqueue_record`](Self::enqueue_record), if that is possible at once: as the producer's `try_enqueue`.
+    ///
+    /// # Errors
+    /// See [`TypedError`].
+    pub fn try_enqueue_record<KT: ?Sized, VT: ?Sized>(
+        &self,
+        record: &TypedRecord<'_, KT, VT>,
+    ) -> Result<super::threads::Ack, TypedError>
+    where
+        K: Serializer<KT>,
+        V: Serializer<VT>,
+    {
+        let pair = self.bytes(record)?;
+        Ok(self.producer.try_enqueue(&pair.record())?)
+    }
+
+    /// Takes a record, and calls `callback` with what became of it: as the producer's `send_with`.
+    ///
+    /// # Errors
+    /// See [`TypedError`]; then the callback is not called.
+    pub fn send_record_with<KT: ?Sized, VT: ?Sized>(
+        &self,
+        record: &TypedRecord<'_, KT, VT>,
+        callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static,
+    ) -> Result<(), TypedError>
+    where
+        K: Serializer<KT>,
+        V: Serializer<VT>,
+    {
+        let pair = self.bytes(record)?;
+        Ok(self.producer.send_with(&pair.record(), callback)?)
+    }
+
+    /// As the producer's `flush`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn flush(&self) -> Result<u64, Error> {
+        self.producer.flush()
+    }
+
+    /// As the producer's `close`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn close(&self, timeout: Duration) -> Result<u64, Error> {
+        self.producer.close(timeout)
     }
 }
 
@@ -130,7 +282,7 @@ impl<R: super::task::Runtime, K, V> Typed<super::task::Producer<R>, K, V> {
         K: Serializer<KT>,
         V: Serializer<VT>,
     {
-        Ok(self.enqueue(topic, key, value).await?.await?)
+        self.send_record(&TypedRecord::new(topic, key, value)).await
     }
 
     /// Takes a record, as the producer's `enqueue`.
@@ -147,7 +299,86 @@ impl<R: super::task::Runtime, K, V> Typed<super::task::Producer<R>, K, V> {
         K: Serializer<KT>,
         V: Serializer<VT>,
     {
-        let pair = self.bytes(topic, key, value)?;
-        Ok(self.producer.enqueue(&pair.record(topic)).await?)
+        self.enqueue_record(&TypedRecord::new(topic, key, value)).await
+    }
+
+    /// As [`send`](Self::send), of a record that may have headers, a partition and a timestamp.
+    ///
+    /// # Errors
+    /// See [`TypedError`].
+    pub async fn send_record<KT: ?Sized, VT: ?Sized>(
+        &self,
+        record: &TypedRecord<'_, KT, VT>,
+    ) -> Result<Delivered, TypedError>
+    where
+        K: Serializer<KT>,
+        V: Serializer<VT>,
+    {
+        Ok(self.enqueue_record(record).await?.await?)
+    }
+
+    /// As [`enqueue`](Self::enqueue), of such a record.
+    ///
+    /// # Errors
+    /// See [`TypedError`].
+    pub async fn enqueue_record<KT: ?Sized, VT: ?Sized>(
+        &self,
+        record: &TypedRecord<'_, KT, VT>,
+    ) -> Result<super::task::Ack, TypedError>
+    where
+        K: Serializer<KT>,
+        V: Serializer<VT>,
+    {
+        let pair = self.bytes(record)?;
+        Ok(self.producer.enqueue(&pair.record()).await?)
+    }
+
+    /// As [`enqueue_record`](Self::enqueue_record), if that is possible at once: as the producer's `try_enqueue`.
+    ///
+    /// # Errors
+    /// See [`TypedError`].
+    pub fn try_enqueue_record<KT: ?Sized, VT: ?Sized>(
+        &self,
+        record: &TypedRecord<'_, KT, VT>,
+    ) -> Result<super::task::Ack, TypedError>
+    where
+        K: Serializer<KT>,
+        V: Serializer<VT>,
+    {
+        let pair = self.bytes(record)?;
+        Ok(self.producer.try_enqueue(&pair.record())?)
+    }
+
+    /// Takes a record, and calls `callback` with what became of it: as the producer's `send_with`.
+    ///
+    /// # Errors
+    /// See [`TypedError`]; then the callback is not called.
+    pub async fn send_record_with<KT: ?Sized, VT: ?Sized>(
+        &self,
+        record: &TypedRecord<'_, KT, VT>,
+        callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static,
+    ) -> Result<(), TypedError>
+    where
+        K: Serializer<KT>,
+        V: Serializer<VT>,
+    {
+        let pair = self.bytes(record)?;
+        Ok(self.producer.send_with(&pair.record(), callback).await?)
+    }
+
+    /// As the producer's `flush`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn flush(&self) -> Result<u64, Error> {
+        self.producer.flush().await
+    }
+
+    /// As the producer's `close`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn close(&self, timeout: Duration) -> Result<u64, Error> {
+        self.producer.close(timeout).await
     }
 }

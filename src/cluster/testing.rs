@@ -2,6 +2,7 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
 
@@ -42,6 +43,8 @@ pub struct TestClusterBuilder {
     sasl: SaslSettings,
     delay: Duration,
     tls: bool,
+    listen: Option<SocketAddr>,
+    advertise: Option<String>,
 }
 
 impl TestCluster {
@@ -119,6 +122,20 @@ impl TestClusterBuilder {
         self
     }
 
+    /// The address of the first node, the others on the ports after it; loopback and free ports by default.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address);
+        self
+    }
+
+    /// Tells clients to connect to this host, as [`ServerSettings::advertise`] does.
+    #[must_use]
+    pub fn advertise(mut self, host: impl Into<String>) -> Self {
+        self.advertise = Some(host.into());
+        self
+    }
+
     /// Lets in only users with a password: by PLAIN, by SCRAM (feature `scram`), or with an unsigned token for that name.
     #[must_use]
     pub fn user(mut self, name: &str, password: &str) -> Self {
@@ -141,7 +158,7 @@ impl TestClusterBuilder {
         self
     }
 
-    /// Starts it on free ports.
+    /// Starts it.
     ///
     /// # Errors
     /// If no socket or thread can be had.
@@ -151,9 +168,10 @@ impl TestClusterBuilder {
         let cluster = Settings { sasl, ..self.settings };
         #[cfg(feature = "tls")]
         let tls = if self.tls { Some(server_config()?) } else { None };
-        let settings = ServerSettings::default().cluster(cluster).delay(self.delay);
+        let mut settings = ServerSettings::default().cluster(cluster).delay(self.delay);
+        (settings.listen, settings.advertise) = (self.listen, self.advertise);
         #[cfg(feature = "tls")]
-        let settings = ServerSettings { tls, ..settings };
+        let settings = settings.tls(tls);
         let server = Server::start_with(settings)?;
         let mut properties = Vec::from([("bootstrap.servers", server.bootstrap())]);
         let protocol = match (self.tls, &user) {

@@ -353,7 +353,7 @@ impl Given {
     pub(super) fn place(&self, error: ConfigError) -> ConfigError {
         let mut lines: Vec<usize> =
             self.lines.iter().filter(|(name, _)| error.names(name)).map(|(_, line)| *line).collect();
-        lines.sort_unstable();
+        crate::sort::by_key(&mut lines, |line| *line);
         error.at(lines)
     }
 

@@ -1,6 +1,8 @@
 //! What a producer measures, as a snapshot: counters, distributions, gauges; by topic and by server. [`Metrics::samples`] gives them
-//! under Java's names, [`Metrics::write_prometheus`] as text that Prometheus reads.
+//! under Java's names, [`Metrics::write_prometheus`] as text that Prometheus reads, `Metrics::record` to the crate `metrics`.
 
+#[cfg(feature = "metrics")]
+mod facade;
 mod histogram;
 mod names;
 mod prometheus;

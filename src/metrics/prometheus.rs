@@ -62,7 +62,7 @@ impl Metrics {
 }
 
 /// The name that Prometheus knows it by.
-fn family(sample: &Sample<'_>) -> String {
+pub(super) fn family(sample: &Sample<'_>) -> String {
     let prefix = match sample.group {
         Group::Producer => "kafka_producer_",
         Group::Node { .. } => "kafka_producer_node_",

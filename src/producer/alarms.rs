@@ -38,7 +38,8 @@ struct Alarm {
     subject: Subject,
     since: Instant,
     last: Instant,
-    said: Instant,
+    /// When it was last said, if it was.
+    said: Option<Instant>,
     count: u64,
 }
 
@@ -67,29 +68,40 @@ impl fmt::Display for Tally {
 impl Alarms {
     /// It happened. What to say, if it is time to say something.
     pub(crate) fn raise(&mut self, now: Instant, subject: Subject) -> Option<Tally> {
+        self.raise_after(Duration::ZERO, now, subject)
+    }
+
+    /// It happened, which is no trouble before it has lasted for so long.
+    pub(crate) fn raise_after(&mut self, patience: Duration, now: Instant, subject: Subject) -> Option<Tally> {
         if let Some(alarm) = self.raised.iter_mut().find(|alarm| alarm.subject == subject) {
             alarm.count += 1;
             alarm.last = now;
-            if now.saturating_since(alarm.said) < AGAIN {
+            let lasts = now.saturating_since(alarm.since);
+            let due = match alarm.said {
+                Some(said) => now.saturating_since(said) >= AGAIN,
+                None => lasts >= patience,
+            };
+            if !due {
                 return None;
             }
-            alarm.said = now;
-            return Some(Tally { count: alarm.count, lasts: now.saturating_since(alarm.since) });
+            alarm.said = Some(now);
+            return Some(Tally { count: alarm.count, lasts });
         }
         if self.raised.len() >= MOST {
             let quiet = (0..self.raised.len()).min_by_key(|place| self.raised[*place].last);
             quiet.map(|place| self.raised.swap_remove(place));
         }
-        memory::push(&mut self.raised, Alarm { subject, since: now, last: now, said: now, count: 1 });
-        Some(Tally { count: 1, lasts: Duration::ZERO })
+        let said = patience.is_zero().then_some(now);
+        memory::push(&mut self.raised, Alarm { subject, since: now, last: now, said, count: 1 });
+        said.map(|_| Tally { count: 1, lasts: Duration::ZERO })
     }
 
-    /// What is over of that: since when, in words.
+    /// What is over of that, if it was said: for how long it has lasted.
     pub(crate) fn lower(&mut self, now: Instant, is_over: impl Fn(Subject) -> bool) -> Option<Span> {
-        let over = self.raised.iter().filter(|alarm| is_over(alarm.subject));
-        let since = over.map(|alarm| alarm.since).min()?;
+        let said = self.raised.iter().filter(|alarm| is_over(alarm.subject) && alarm.said.is_some());
+        let since = said.map(|alarm| alarm.since).min();
         self.raised.retain(|alarm| !is_over(alarm.subject));
-        Some(Span(now.saturating_since(since)))
+        Some(Span(now.saturating_since(since?)))
     }
 
     /// Nothing is wrong.
@@ -120,6 +132,19 @@ mod tests {
         let over = alarms.lower(Instant::ZERO + SECOND * 150, |subject| subject == Subject::Server(3));
         assert_eq!(over.map(|span| span.to_string()).as_deref(), Some("2 min"));
         assert!(alarms.is_empty());
+    }
+
+    #[test]
+    fn what_is_over_before_it_was_a_trouble_is_never_said() {
+        let mut alarms = Alarms::default();
+        let topic = Subject::Topic(1, 5);
+        assert_eq!(alarms.raise_after(SECOND * 2, Instant::ZERO, topic), None);
+        assert_eq!(alarms.raise_after(SECOND * 2, Instant::ZERO + SECOND, topic), None);
+        assert!(alarms.lower(Instant::ZERO + SECOND, |subject| subject == topic).is_none() && alarms.is_empty());
+        assert_eq!(alarms.raise_after(SECOND * 2, Instant::ZERO, topic), None);
+        let tally = alarms.raise_after(SECOND * 2, Instant::ZERO + SECOND * 3, topic);
+        assert_eq!(tally.map(|tally| tally.to_string()).as_deref(), Some(" (2 times in 3 s)"));
+        assert!(alarms.lower(Instant::ZERO + SECOND * 4, |subject| subject == topic).is_some());
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Producer {
         let now = self.clock(now);
         self.check_running()?;
         if !topics::is_legal(topic) {
-            return Err(SendError::TopicFailed(ErrorCode::INVALID_TOPIC));
+            return Err(SendError::TopicFailed(ErrorCode::INVALID_TOPIC_EXCEPTION));
         }
         self.check_memory()?;
         let index = self.records.topics.add(now, topic);
@@ -317,6 +317,18 @@ impl Producer {
     #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
     pub(crate) fn free_memory(&self) -> usize {
         self.records.pool.available()
+    }
+
+    /// Whether it takes records: it was not closed, and has not failed for good.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn takes_records(&self) -> bool {
+        self.life.phase == Phase::Running
+    }
+
+    /// Bytes of `buffer.memory` that any record may need, at most.
+    #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
+    pub(crate) fn largest_room(&self) -> usize {
+        self.records.pool.capacity()
     }
 
     /// Makes what lingers leave, and says [`Event::Writable`] when memory comes back and that much is free.

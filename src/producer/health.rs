@@ -36,7 +36,7 @@ impl Producer {
             servers: self.server_statuses(now),
             open_records: self.open_records(),
             oldest_record: waits,
-            why: oldest.map_or_else(|| self.why_unasked(now), |slot| self.why_undelivered(now, slot)),
+            why: self.why(now),
             last_delivery: self.delivered_at.map(|at| now.saturating_since(at)),
             buffered: self.records.pool.used(),
             buffer_memory: self.config.buffer_memory,
@@ -46,6 +46,14 @@ impl Producer {
             fatal,
             closing: !matches!(self.life.phase, Phase::Running | Phase::Failed(_)),
         }
+    }
+
+    /// What stands in the way at this moment: of the oldest record, or, where none is open, of asking the cluster at all. `None` if
+    /// nothing does. The same as [`Status::why`], for less work.
+    pub fn why(&self, now: Instant) -> Option<Why> {
+        let now = self.now.max(now);
+        let oldest = self.records.batches.oldest();
+        oldest.map_or_else(|| self.why_unasked(now), |slot| self.why_undelivered(now, slot))
     }
 
     fn server_statuses(&self, now: Instant) -> Vec<ServerStatus> {

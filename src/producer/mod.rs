@@ -30,6 +30,8 @@ mod sessions;
 mod steps;
 mod timers;
 
+#[cfg(feature = "std")]
+pub use delivery::transmit::Progress;
 pub use delivery::transmit::Transmit;
 pub use machine::Producer;
 pub use records::partitioner::{

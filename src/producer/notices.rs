@@ -15,6 +15,9 @@ use crate::producer::records::batches::State;
 use crate::time::Instant;
 use crate::why::{ServerName, Span};
 
+/// How long it may take until a new topic is there.
+const CREATION: Duration = Duration::from_secs(2);
+
 impl Producer {
     /// From now on (or no longer) also events that change nothing for a host are given: [`Event::Connected`], [`Event::Retried`],
     /// [`Event::LeaderMoved`], [`Event::ProducerIdChanged`].
@@ -93,7 +96,10 @@ impl Producer {
         let topic = &self.records.topics[index];
         match topic.last_error {
             Some(code) => {
-                if let Some(tally) = self.alarms.raise(self.now, Subject::Topic(index, code.code())) {
+                // A topic that is being created is unknown, or without leaders, for a moment.
+                let patience = if matches!(code.code(), 3 | 5) { CREATION } else { Duration::ZERO };
+                let subject = Subject::Topic(index, code.code());
+                if let Some(tally) = self.alarms.raise_after(patience, self.now, subject) {
                     log::warn!("topic {}: {code}{tally}", topic.name);
                 }
             }

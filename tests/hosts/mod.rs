@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use milena::{Delivered, Error, Record, Setup, Stats};
+use milena::{Delivered, Error, Record, RecordBuf, Setup, Stats, TrySendError};
 
 /// Where a producer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +226,33 @@ impl Producer {
             Self::Threads(producer) => producer.send_with(record, callback),
             Self::Tokio(producer) => producer.send_with(record, callback).await,
             Self::Smol(producer) => producer.send_with(record, callback).await,
+        }
+    }
+
+    pub fn try_send_with<F>(&self, record: &Record<'_>, callback: F) -> Result<(), TrySendError<F>>
+    where
+        F: FnOnce(Result<Delivered, Error>) + Send + 'static,
+    {
+        match self {
+            Self::Threads(producer) => producer.try_send_with(record, callback),
+            Self::Tokio(producer) => producer.try_send_with(record, callback),
+            Self::Smol(producer) => producer.try_send_with(record, callback),
+        }
+    }
+
+    pub async fn wait_writable(&self, needed: usize, timeout: Duration) -> Result<(), Error> {
+        match self {
+            Self::Threads(producer) => producer.wait_writable(needed, timeout),
+            Self::Tokio(producer) => producer.wait_writable(needed, timeout).await,
+            Self::Smol(producer) => producer.wait_writable(needed, timeout).await,
+        }
+    }
+
+    pub async fn send_owned(&self, record: RecordBuf) -> Result<Delivered, Error> {
+        match self {
+            Self::Threads(producer) => producer.send_owned(record),
+            Self::Tokio(producer) => producer.send_owned(record).await,
+            Self::Smol(producer) => producer.send_owned(record).await,
         }
     }
 

@@ -31,7 +31,7 @@ pub const THREE_NODES: &[(&str, Scenario)] = &[
 pub fn start(jars: &Jars, nodes: usize) -> Kafka {
     let listeners: &[Listener] =
         if nodes == 1 { &[] } else { &[Listener { name: "USERS", protocol: "SASL_PLAINTEXT" }] };
-    let layout = Layout { nodes, listeners, gates: true, rights: nodes > 1 };
+    let layout = Layout { nodes, listeners, gates: true, rights: nodes > 1, ..Layout::default() };
     Kafka::lay_out(jars, layout, |_| {
         let known = "auto.create.topics.enable=false\n";
         if listeners.is_empty() {

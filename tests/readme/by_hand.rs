@@ -1,4 +1,4 @@
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::{collections::BTreeMap, net::TcpStream, time::Duration};
 use milena::{Cause, Config, ConnId, Input, Instant, Output, Producer, Record, SendError, UnixTime};
 
@@ -26,16 +26,10 @@ fn run(servers: &str, now: impl Fn() -> Instant, unix: UnixTime, seed: [u8; 32])
                 },
                 Output::Disconnect(conn) => drop(sockets.remove(&conn)),
                 Output::Transmit(conn) => {
-                    while let Some(socket) = sockets.get_mut(&conn) {
-                        let segment = producer.transmit(now(), conn).segments().next().cloned();
-                        let Some(segment) = segment else { break };
-                        match socket.write_all(&segment) {
-                            Ok(()) => producer.written(now(), conn, segment.len()),
-                            Err(error) => {
-                                sockets.remove(&conn);
-                                producer.handle_input(now(), Input::Disconnected(conn, Cause::Io(&error.to_string())));
-                            }
-                        }
+                    let written = sockets.get_mut(&conn).map(|socket| producer.transmit(now(), conn).write_to(socket));
+                    if let Some(Err(error)) = written {
+                        sockets.remove(&conn);
+                        producer.handle_input(now(), Input::Disconnected(conn, Cause::Io(&error.to_string())));
                     }
                 }
                 Output::Event(event) => println!("{event:?}"),

@@ -126,7 +126,7 @@ impl World<'_> {
         let nth = self.up_to(15) as usize % self.handles.len();
         // The newest most of the time.
         let handle = self.handles[self.handles.len() - 1 - nth.saturating_sub(12).min(self.handles.len() - 1)];
-        match self.up_to(24) {
+        match self.up_to(25) {
             0 => self.make(),
             1..=6 => self.send(handle),
             7 => self.send_many(handle),
@@ -208,6 +208,17 @@ impl World<'_> {
                 let (mut words, mut len) = ([b'#'; 40], 0);
                 let room = self.up_to(40) as usize;
                 let result = unsafe { milena_last_error(handle, words.as_mut_ptr().cast(), room, &mut len) };
+                assert!(words[room..].iter().all(|byte| *byte == b'#'), "nothing is written behind the room");
+                assert!(result != MILENA_OK || room == 0 || words[..room].contains(&0), "there is a NUL");
+                result
+            }
+            24 => {
+                let name = self.words();
+                let (name, name_len) = self.pair(&name);
+                let (mut words, mut len) = ([b'#'; 40], 0);
+                let room = self.up_to(40) as usize;
+                let to = words.as_mut_ptr().cast();
+                let result = unsafe { milena_why(handle, self.now, name.cast(), name_len, to, room, &mut len) };
                 assert!(words[room..].iter().all(|byte| *byte == b'#'), "nothing is written behind the room");
                 assert!(result != MILENA_OK || room == 0 || words[..room].contains(&0), "there is a NUL");
                 result

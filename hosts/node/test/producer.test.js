@@ -237,11 +237,13 @@ test('refusals have a name and a code, and hold up nobody else', async (t) => {
   assert.equal((await rejected({ topic: 'a/b', value: '' }, SendError)).name, 'TOPIC_REFUSED');
   const forbidden = await rejected({ topic: 'forbidden', value: '' }, SendError);
   assert.deepEqual([forbidden.name, forbidden.code], ['TOPIC_AUTHORIZATION_FAILED', 29]);
+  assert.match(forbidden.message, /^topic forbidden: .*this user needs Write/);
   assert.equal((await rejected({ topic: 'one', value: 'x'.repeat(2_000_000) }, SendError)).name, 'RECORD_TOO_LARGE');
   const apart = producer.send({ topic: 'one', partition: 5, value: '' });
   apart.catch(() => {});
   assert.equal((await producer.send({ topic: 'one', value: 'passes by' })).offset, 0);
-  await assert.rejects(apart, { name: 'TOPIC_UNKNOWN', retriable: true });
+  const message = /^topic one: .*: it has 1 partitions/;
+  await assert.rejects(apart, { name: 'TOPIC_UNKNOWN', retriable: true, message });
   await cluster.tell('fail', 87, 1); // INVALID_RECORD
   const refused = await rejected({ topic: 'one', value: '' }, DeliveryError);
   assert.deepEqual(
@@ -280,7 +282,11 @@ test('nobody is there: send waits max.block.ms', async () => {
     await sleep(pause);
     const start = performance.now();
     const expected = { name: 'TOPIC_UNKNOWN', retriable: true, possiblyWritten: false };
-    await assert.rejects(producer.send({ topic: 't', value: 'v' }), expected);
+    const why = await producer.send({ topic: 't', value: 'v' }).then(assert.fail, (error) => {
+      assert.deepEqual([error.name, error.retriable, error.possiblyWritten], Object.values(expected));
+      return error.message;
+    });
+    assert.match(why, new RegExp(`^topic t: .*max.block.ms: 127.0.0.1:${closed}: can't connect: ECONNREFUSED`));
     assert.ok(performance.now() - start > 190, `${pause}: ${performance.now() - start}`);
   }
   await producer.close();
@@ -332,6 +338,7 @@ test('full memory for longer than max.block.ms is an error', async (t) => {
   const told = Array.from({ length: 200 }, () => producer.send({ topic: 't', value }));
   const first = await Promise.race(told.map((it) => it.catch((error) => error)));
   assert.deepEqual([first.name, first.retriable, first.possiblyWritten], ['BUFFER_FULL', true, false]);
+  assert.match(first.message, /^topic t: .*: 127.0.0.1:\d+: /);
   await cluster.tell('start');
   const outcomes = await Promise.allSettled(told);
   const taken = outcomes.filter(({ status }) => status === 'fulfilled').length;
@@ -372,6 +379,19 @@ test('close with a timeout fails what is open', async (t) => {
     (await outcomes).map(({ reason }) => reason?.name),
     ['ABORTED', 'ABORTED'],
   );
+});
+
+test('a flush that waits for a topic ends with the producer', async (t) => {
+  const silent = net.createServer((socket) => socket.on('error', () => {}).resume());
+  await new Promise((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  t.after(() => silent.close());
+  const producer = new Producer({ 'bootstrap.servers': `127.0.0.1:${silent.address().port}` });
+  const ends = [];
+  producer.send({ topic: 't', value: '' }).catch(({ name }) => ends.push(name));
+  producer.flush().then(() => ends.push('flushed'));
+  await producer.close({ timeout: 100 });
+  await sleep(0);
+  assert.deepEqual(ends, ['ABORTED', 'flushed']);
 });
 
 for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']) {
@@ -444,6 +464,32 @@ test('TLS: who is not trusted gets nothing', async (t) => {
   assert.equal((await cluster.records('t')).length, 1);
 });
 
+test('TLS: a broker that goes away in the handshake is tried again', async (t) => {
+  const cluster = await Cluster.start('tls');
+  t.after(() => cluster.end());
+  const [host, port] = cluster.options['bootstrap.servers'].split(':');
+  let resets = 0;
+  const between = net.createServer((socket) => {
+    socket.on('error', () => {});
+    if (resets < 2) {
+      resets += 1;
+      socket.once('data', () => socket.resetAndDestroy());
+      return;
+    }
+    const broker = net.connect(port, host).on('error', () => socket.destroy());
+    socket.pipe(broker).pipe(socket);
+  });
+  await new Promise((resolve) => between.listen(0, '127.0.0.1', resolve));
+  t.after(() => between.close());
+  const producer = new Producer({
+    ...cluster.options,
+    'bootstrap.servers': `127.0.0.1:${between.address().port}`,
+  });
+  assert.equal((await producer.send({ topic: 't', value: 'v' })).offset, 0);
+  assert.equal(resets, 2);
+  await producer.close();
+});
+
 test("OAUTHBEARER: tokens are the application's", async (t) => {
   const cluster = await Cluster.start('user=alice:secret');
   t.after(() => cluster.end());
@@ -459,6 +505,16 @@ test("OAUTHBEARER: tokens are the application's", async (t) => {
   const producer = new Producer(options, { token: async () => ({ value, lifetimeMs: 600_000 }) });
   assert.equal((await producer.send({ topic: 't', value: 'v' })).offset, 0);
   await producer.close();
+  // What is no token is the application's error, and not the end.
+  const wrong = [NaN, -1, '9'].map((lifetimeMs) => ({ value, lifetimeMs }));
+  for (const none of [undefined, {}, ...wrong]) {
+    const without = new Producer(options, { token: async () => none });
+    await assert.rejects(without.send({ topic: 't', value: 'v' }), { name: 'ACCESS_DENIED', message: /lifetimeMs/ });
+    await without.close();
+  }
+  const forEver = new Producer(options, { token: async () => ({ value, lifetimeMs: Infinity }) });
+  assert.equal((await forEver.send({ topic: 't', value: 'v' })).topic, 't');
+  await forEver.close();
 });
 
 for (const codec of ['gzip', 'lz4']) {

@@ -16,13 +16,13 @@ use core::time::Duration;
 
 use super::completion::{Accepted, Callback, Delivered};
 use super::engine::{Attempt, Engine, PULLED};
-use super::error::{Error, SendAllError};
+use super::error::{Error, SendAllError, TrySendError};
 use super::line::Sender;
 use super::setup::{Setup, SetupError};
 use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
 use crate::metrics::{Metrics, Stats};
-use crate::record::Record;
+use crate::record::{Record, RecordBuf};
 use crate::status::Status;
 use crate::time::Instant;
 
@@ -109,14 +109,92 @@ impl<R: Runtime> Producer<R> {
         self.enqueue(record).await?.await
     }
 
+    /// As [`send`](Self::send), of a record that owns what it has: a future of its own, which may be spawned.
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "tokio", feature = "cluster"))]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use milena::{Config, Record, RecordBuf, cluster::TestCluster, tokio::Producer};
+    ///
+    /// let cluster = TestCluster::start()?;
+    /// let producer = Producer::spawn(Config::from_properties(cluster.properties())?)?;
+    /// let sent = tokio::spawn(producer.send_owned(RecordBuf::new("orders").key("customer-7").value("3 apples")));
+    ///
+    /// let (own, what) = (producer.clone(), String::from("2 pears")); // or with the handle in the task
+    /// let other = tokio::spawn(async move { own.send(&Record::new("orders").value(&what)).await });
+    ///
+    /// println!("{:?}, {:?}", sent.await??, other.await??);
+    /// # assert_eq!(cluster.records("orders").len(), 2);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(all(feature = "tokio", feature = "cluster")))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// If the record can't be taken, or was not delivered.
+    pub fn send_owned(
+        &self,
+        record: RecordBuf,
+    ) -> impl Future<Output = Result<Delivered, Error>> + Send + 'static + use<R> {
+        let producer = self.clone();
+        async move { producer.send(&record.record(&record.headers())).await }
+    }
+
     /// Takes a record if that is possible at once.
     ///
     /// # Errors
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        let take = |record: &Record<'_>, callback| self.engine().send_now(NO_TASK, record, callback);
-        self.engine().interceptors().around(record, None, take).map(Ack::new)
+        match self.engine().send_now(NO_TASK, record, None::<fn(_)>) {
+            Ok(accepted) => Ok(Ack::new(accepted)),
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    /// As [`try_enqueue`](Self::try_enqueue), with a callback as in [`send_with`](Self::send_with).
+    ///
+    /// # Errors
+    /// As [`try_enqueue`](Self::try_enqueue); the callback comes back in the error, and was not called.
+    pub fn try_send_with<F>(&self, record: &Record<'_>, callback: F) -> Result<(), TrySendError<F>>
+    where
+        F: FnOnce(Result<Delivered, Error>) + Send + 'static,
+    {
+        match self.engine().send_now(NO_TASK, record, Some(callback)) {
+            Ok(_) => Ok(()),
+            Err((error, Some(callback))) => Err(TrySendError { error, callback }),
+            Err((_, None)) => unreachable!("a callback is taken with its record alone"),
+        }
+    }
+
+    /// Waits until there may be room for `needed` bytes of `buffer.memory`, which is what [`SendError::BufferFull`](crate::SendError)
+    /// says, and for nothing else: not for topics. Then try again: others don't get in first, and who finds that it was not
+    /// enough (memory is taken in chunks) and waits again has its old place. Tasks share these
+    /// places: where several wait, the first that tries has the oldest.
+    /// Returns too if the producer takes no more records; the next attempt says so. Dropping the future leaves the line.
+    pub async fn writable(&self, needed: usize) {
+        let mut waiting = Waiting::<R>::new(self.engine());
+        let Some(wait) = self.engine().room(NO_TASK, needed) else { return };
+        let wait = waiting.wait.insert(wait).clone();
+        let began = self.engine().clock().now();
+        poll_fn(|context| wait.waiter().poll(context)).await;
+        self.engine().has_waited(&wait, self.engine().clock().now().saturating_since(began));
+        waiting.has_room();
+    }
+
+    /// As [`writable`](Self::writable), for `timeout` at most.
+    ///
+    /// # Errors
+    /// [`Error::BufferFull`] if there is none by then.
+    pub async fn wait_writable(&self, needed: usize, timeout: Duration) -> Result<(), Error> {
+        let mut waiting = Waiting::<R>::new(self.engine());
+        let Some(wait) = self.engine().room(NO_TASK, needed) else { return Ok(()) };
+        waiting.until = Some(self.engine().clock().now() + timeout.min(FOR_EVER));
+        waiting.wait_for("", wait).await.map_err(|error| error.of_a_wait_of(timeout))?;
+        waiting.has_room();
+        Ok(())
     }
 
     /// Takes many records, as [`enqueue`](Self::enqueue) one by one but for less.
@@ -385,6 +463,13 @@ impl<'a, R: Runtime> Waiting<'a, R> {
         let raised = by::<R>(self.engine, until, |context| wait.waiter().poll(context)).await;
         self.engine.has_waited(wait, self.engine.clock().now().saturating_since(began));
         if raised { Ok(()) } else { Err(self.engine.too_long(topic, wait)) }
+    }
+
+    /// What was waited for has come, and is used in another call.
+    fn has_room(mut self) {
+        if let Some(wait) = self.wait.take() {
+            self.engine.keep_place(&wait);
+        }
     }
 }
 

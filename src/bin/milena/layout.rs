@@ -1,10 +1,19 @@
 //! How a line is a record: what of it is headers, key and value. As Java's console producer has it (`LineMessageReader`).
 
-use clap::Args;
-use milena::{Header, Record};
+use base64ct::{Base64, Encoding};
+use clap::{Args, ValueEnum};
+use milena::{Header, Record, RecordBuf};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::Failure;
+
+/// What a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Lines,
+    Json,
+}
 
 /// What is in a line, and what all records have in common.
 #[derive(Debug, Args)]
@@ -12,6 +21,9 @@ pub(crate) struct LayoutArguments {
     /// The topic
     #[arg(long)]
     topic: String,
+    /// What a line is: `lines` for text as below, or `json` for an object with key, value, headers, partition, timestamp
+    #[arg(long, value_enum, default_value_t = Format::Lines)]
+    input_format: Format,
     /// What stands between key and value in a line; without it lines have no key
     #[arg(long, value_name = "S")]
     key_separator: Option<String>,
@@ -49,6 +61,11 @@ impl LayoutArguments {
     /// # Errors
     /// If a separator is empty, or two that have to be told apart are equal.
     pub(crate) fn layout(&self) -> Result<Layout<'_>, Failure> {
+        let of_lines = self.key_separator.is_some() || self.headers || self.null.is_some() || self.ignore_error;
+        if self.input_format == Format::Json && of_lines {
+            let words = "--input-format json goes without --key-separator, --headers, --null and --ignore-error";
+            return Err(Failure::Usage(words.to_string()));
+        }
         let mut marks: Vec<(&str, &str)> = Vec::new();
         if let Some(separator) = &self.key_separator {
             marks.push(("--key-separator", separator));
@@ -91,14 +108,20 @@ pub(crate) struct Layout<'a> {
 }
 
 /// What is in one line.
-pub(crate) struct Parts<'a> {
-    record: Record<'a>,
-    headers: Vec<Header<'a>>,
+pub(crate) enum Parts<'a> {
+    /// As it stands there.
+    Of(Record<'a>, Vec<Header<'a>>),
+    /// What JSON says.
+    Read(RecordBuf),
 }
 
 impl Parts<'_> {
-    pub(crate) fn record(&self) -> Record<'_> {
-        self.record.headers(&self.headers)
+    /// Hands the record on.
+    pub(crate) fn with<T>(&self, take: impl FnOnce(&Record<'_>) -> T) -> T {
+        match self {
+            Self::Of(record, headers) => take(&record.headers(headers)),
+            Self::Read(record) => take(&record.record(&record.headers())),
+        }
     }
 }
 
@@ -115,12 +138,19 @@ pub(crate) enum LineError {
     NameNotText,
     #[error("a header's name is the text of --null, and names can't be null")]
     NameNull,
+    #[error("no JSON object: {0} at column {1}")]
+    NotJson(&'static str, usize),
+    #[error("{0}")]
+    Field(&'static str),
 }
 
 impl<'a> Layout<'a> {
     /// Takes a line apart.
     pub(crate) fn parts(&'a self, line: &'a [u8]) -> Result<Parts<'a>, LineError> {
         let arguments = self.arguments;
+        if arguments.input_format == Format::Json {
+            return self.read(line).map(Parts::Read);
+        }
         let delimiter = arguments.headers.then_some(&arguments.headers_delimiter);
         let (headers, line) = self.cut(line, delimiter, "headers delimiter")?;
         let (key, value) = self.cut(line, arguments.key_separator.as_ref(), "key separator")?;
@@ -133,7 +163,46 @@ impl<'a> Layout<'a> {
         if let Some(headers) = headers.filter(|headers| Some(*headers) != self.null) {
             self.split_headers(headers, &mut all)?;
         }
-        Ok(Parts { record, headers: all })
+        Ok(Parts::Of(record, all))
+    }
+
+    /// Reads a JSON object.
+    fn read(&self, line: &[u8]) -> Result<RecordBuf, LineError> {
+        let value = serde_json::from_slice(line).map_err(|error| {
+            // Its own words may have something of the line.
+            let what = if error.is_eof() { "it ends too early" } else { "wrong syntax" };
+            LineError::NotJson(what, error.column())
+        })?;
+        let Value::Object(fields) = value else { return Err(LineError::NotJson("another value", 1)) };
+        let mut record = RecordBuf::new(&self.arguments.topic);
+        (record.partition, record.timestamp) = (self.arguments.partition, self.arguments.timestamp);
+        record.headers = self.fixed.iter().map(|h| (h.key.to_string(), h.value.map(<[u8]>::to_vec))).collect();
+        let twice = |one: &str, other: &str| fields.contains_key(one) && fields.contains_key(other);
+        if twice("key", "key_base64") || twice("value", "value_base64") {
+            return Err(LineError::Field("a key or a value is there twice, as text and in base64"));
+        }
+        for (name, value) in fields {
+            match &*name {
+                "key" => record.key = bytes(value),
+                "value" => record.value = bytes(value),
+                "key_base64" => record.key = from_base64(value)?,
+                "value_base64" => record.value = from_base64(value)?,
+                "headers" => read_headers(value, &mut record.headers)?,
+                "partition" if value.is_null() => {}
+                "partition" => {
+                    let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
+                    let number = number.filter(|number| *number >= 0);
+                    record.partition = Some(number.ok_or(LineError::Field("the partition is no number from 0 on"))?);
+                }
+                "timestamp" if value.is_null() => {}
+                "timestamp" => {
+                    let number = value.as_i64().filter(|number| *number >= 0);
+                    record.timestamp = Some(number.ok_or(LineError::Field("the timestamp is no number from 0 on"))?);
+                }
+                _ => return Err(LineError::Field(FIELDS)),
+            }
+        }
+        Ok(record)
     }
 
     /// What stands before and after the mark, if one is looked for.
@@ -180,6 +249,46 @@ fn header_of<'a>(name: &'a str, value: &'a [u8], null: Option<&[u8]>) -> Header<
     if Some(value) == null { Header::null(name) } else { Header::new(name, value) }
 }
 
+const FIELDS: &str = "a field that is none of key, key_base64, value, value_base64, headers, partition, timestamp";
+
+const HEADERS: &str = "headers are no object of texts, nor a list of pairs of name and value";
+
+/// A text's bytes; null is null; anything else is the JSON that it is.
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.into_bytes()),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            Some(other.to_string().into_bytes())
+        }
+    }
+}
+
+fn from_base64(value: Value) -> Result<Option<Vec<u8>>, LineError> {
+    let wrong = LineError::Field("a field that should be base64 is not");
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Base64::decode_vec(&text).map(Some).map_err(|_| wrong),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Err(wrong),
+    }
+}
+
+/// An object, or, where names repeat, a list of pairs.
+fn read_headers(value: Value, headers: &mut Vec<(String, Option<Vec<u8>>)>) -> Result<(), LineError> {
+    match value {
+        Value::Null => {}
+        Value::Object(pairs) => headers.extend(pairs.into_iter().map(|(name, value)| (name, bytes(value)))),
+        Value::Array(pairs) => {
+            for pair in pairs {
+                let pair: (String, Value) = serde_json::from_value(pair).map_err(|_| LineError::Field(HEADERS))?;
+                headers.push((pair.0, bytes(pair.1)));
+            }
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => return Err(LineError::Field(HEADERS)),
+    }
+    Ok(())
+}
+
 /// What stands before and after the first `mark`, which is not empty.
 fn split_once<'a>(text: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let place = text.windows(mark.len()).position(|window| window == mark)?;
@@ -212,10 +321,13 @@ mod tests {
                 let text = |bytes: Option<&[u8]>| {
                     bytes.map_or("null".to_string(), |bytes| format!("{:?}", String::from_utf8_lossy(bytes)))
                 };
-                let record = parts.record();
-                let headers: Vec<_> =
-                    record.headers.iter().map(|header| format!("{}={}", header.key, text(header.value))).collect();
-                format!("{} {} [{}]", text(record.key), text(record.value), headers.join(" "))
+                parts.with(|record| {
+                    let headers: Vec<_> =
+                        record.headers.iter().map(|header| format!("{}={}", header.key, text(header.value))).collect();
+                    let place = record.partition.map_or_else(String::new, |partition| format!(" to {partition}"));
+                    let at = record.timestamp.map_or_else(String::new, |at| format!(" at {at}"));
+                    format!("{} {} [{}]{place}{at}", text(record.key), text(record.value), headers.join(" "))
+                })
             }
         }
     }
@@ -257,6 +369,35 @@ mod tests {
     }
 
     #[test]
+    fn objects_are_records() {
+        let json: &[&str] = &["--input-format", "json"];
+        assert_eq!(taken(json, b"{}"), "null null []");
+        let whole =
+            br#"{"key":"k","value":{"b":[1,null],"a":"z"},"headers":{"h":"1","n":null},"partition":2,"timestamp":7}"#;
+        assert_eq!(taken(json, whole), r#""k" "{\"b\":[1,null],\"a\":\"z\"}" [h="1" n=null] to 2 at 7"#);
+        let pairs = br#" {"headers":[["h","1"],["h",2]],"value":"","key_base64":"AGs=","partition":null} "#;
+        assert_eq!(taken(json, pairs), "\"\\0k\" \"\" [h=\"1\" h=\"2\"]");
+        let more: &[&str] = &[json, &["--header", "x=y", "--partition", "1"]].concat();
+        assert_eq!(taken(more, br#"{"value_base64":null,"headers":{"z":"1"}}"#), r#"null null [x="y" z="1"] to 1"#);
+        assert_eq!(taken(more, br#"{"partition":3}"#), r#"null null [x="y"] to 3"#);
+        for (line, words) in [
+            (&b"secret"[..], "no JSON object: wrong syntax at column 1"),
+            (b"", "no JSON object: it ends too early at column 0"),
+            (b"[]", "no JSON object: another value"),
+            (br#"{"value":"secret""#, "it ends too early"),
+            (br#"{"secret":1}"#, "a field that is none of"),
+            (br#"{"value_base64":"secret"}"#, "should be base64"),
+            (br#"{"partition":-1}"#, "the partition is no number"),
+            (br#"{"timestamp":"secret"}"#, "the timestamp is no number"),
+            (br#"{"headers":[["secret"]]}"#, "headers are no object"),
+            (br#"{"key":"secret","key_base64":""}"#, "there twice"),
+        ] {
+            let said = taken(json, line);
+            assert!(said.contains(words) && !said.contains("secret"), "{said}");
+        }
+    }
+
+    #[test]
     fn marks_that_can_t_be_told_apart_are_refused() {
         for (more, words) in [
             (&["--key-separator", ""][..], "--key-separator can't be empty"),
@@ -266,6 +407,7 @@ mod tests {
             (&["--key-separator", "-", "--null", "-"], "--key-separator and --null"),
             (&["--key-separator", "\n"], "line's end"),
             (&["--header", "secret"], "--header wants name=value"),
+            (&["--input-format", "json", "--headers"], "--input-format json goes without"),
         ] {
             let arguments = arguments(more);
             let Err(Failure::Usage(said)) = arguments.layout() else { panic!("{more:?} is taken") };

@@ -11,6 +11,7 @@ mod outcomes;
 mod perf;
 mod produce;
 mod settings;
+mod status;
 mod stop;
 mod warnings;
 
@@ -38,6 +39,8 @@ enum Command {
     Cluster(cluster::Arguments),
     /// Show brokers, topics, partitions and leaders
     Metadata(metadata::Arguments),
+    /// Show which brokers answer, and how fast
+    Status(status::Arguments),
 }
 
 /// Why a command did not do what it should. Usage and configuration end with status 2, the rest with 1.
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Perf(arguments) => perf::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Metadata(arguments) => metadata::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

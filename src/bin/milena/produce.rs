@@ -160,7 +160,8 @@ impl Feed<'_> {
             Ok(parts) => parts,
             Err(error) => return self.outcomes.refused(n, error.into()),
         };
-        let Err(error) = self.producer.send_with(&parts.record(), self.outcomes.callback(n)) else { return };
+        let callback = self.outcomes.callback(n);
+        let Err(error) = parts.with(|record| self.producer.send_with(record, callback)) else { return };
         if self.stop.is_over() && error == Error::Send(SendError::Closed) {
             self.not_sent += 1;
             return;

@@ -44,6 +44,18 @@ impl ProducerArguments {
         Ok(pairs)
     }
 
+    /// The same configuration for this server alone, in words if that is wrong.
+    pub(crate) fn config_for(&self, server: &str, more: &[(&str, &str)]) -> Result<Config, String> {
+        let mut pairs = self.pairs().map_err(|_| "its configuration can't be read any more".to_string())?;
+        for (name, value) in more {
+            if !pairs.iter().any(|given| given.name == *name) {
+                pairs.push((*name, *value).into());
+            }
+        }
+        pairs.push(("bootstrap.servers", server).into());
+        Config::from_properties(pairs).map_err(|error| error.to_string())
+    }
+
     /// The configuration, and the cluster in memory if no server was named. `more` are options that the command wants
     /// unless the user says otherwise.
     pub(crate) fn resolve(&self, cluster: Settings, more: &[(&str, &str)]) -> Result<Target, Failure> {

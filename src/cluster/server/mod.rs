@@ -46,9 +46,8 @@ pub struct ServerSettings {
     pub advertise: Option<String>,
     /// How long bytes take on their way, each way; no time by default.
     pub delay: Duration,
-    /// Connections are encrypted with this.
     #[cfg(feature = "tls")]
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl ServerSettings {
@@ -62,8 +61,13 @@ impl ServerSettings {
         self
     }
 
+    /// Encrypts connections with this.
     #[cfg(feature = "tls")]
-    setters! {; tls: Arc<rustls::ServerConfig> }
+    #[must_use]
+    pub fn tls(mut self, config: impl Into<Option<Arc<rustls::ServerConfig>>>) -> Self {
+        self.tls = config.into();
+        self
+    }
 
     /// Where clients find the node that listens there.
     fn host_of(&self, address: SocketAddr) -> String {

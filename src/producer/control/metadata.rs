@@ -16,6 +16,7 @@ use crate::producer::delivery::idempotence::Standing as Identity;
 use crate::producer::records::batches::State;
 use crate::producer::records::topics::{IdTold, Standing};
 use crate::producer::timers::Timer;
+use crate::sort;
 use crate::time::Instant;
 use crate::wire::metadata::{self, Response, Topic};
 
@@ -140,7 +141,7 @@ impl Producer {
         };
         let listing = |topic: &Topic<'_>| {
             let mut partitions: Vec<PartitionInfo> = topic.partitions.iter().map(partition).collect();
-            partitions.sort_unstable_by_key(|info| info.partition);
+            sort::by_key(&mut partitions, |info| info.partition);
             topic.name.map(|name| TopicListing { name: name.to_string(), partitions })
         };
         let topics = response.topics.iter().filter_map(listing).collect();
@@ -565,8 +566,8 @@ impl Producer {
 /// The partitions that an answer names, by number. Of what is told twice the first counts.
 fn in_order(told: &[metadata::Partition]) -> Vec<&metadata::Partition> {
     let mut partitions: Vec<_> = told.iter().filter(|partition| partition.index >= 0).collect();
-    // By place where they are equal. (A stable sort is another three kilobytes of firmware.)
-    partitions.sort_unstable_by_key(|partition| (partition.index, core::ptr::from_ref(*partition).addr()));
+    // By place where they are equal.
+    sort::by_key(&mut partitions, |partition| (partition.index, core::ptr::from_ref(*partition).addr()));
     if !planted("partition-told-twice-counts") {
         partitions.dedup_by_key(|partition| partition.index);
     }

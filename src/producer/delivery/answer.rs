@@ -18,6 +18,7 @@ use crate::producer::lifecycle::Phase;
 use crate::producer::records::batches::State;
 use crate::producer::records::topics::Topics;
 use crate::producer::timers::Timer;
+use crate::sort;
 use crate::time::Instant;
 use crate::wire::Uuid;
 use crate::wire::produce::{self, TopicRef};
@@ -116,7 +117,7 @@ impl<'a> Places<'a> {
                 let key = |place: &usize| (entries[*place].topic_id, entries[*place].number);
                 let by_id = self.by_id.get_or_insert_with(|| {
                     let mut places: Vec<usize> = (0..entries.len()).collect();
-                    places.sort_unstable_by_key(key);
+                    sort::by_key(&mut places, key);
                     places
                 });
                 by_id.binary_search_by_key(&(id, number), key).ok().map(|found| by_id[found])

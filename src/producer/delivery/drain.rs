@@ -16,6 +16,7 @@ use crate::producer::delivery::idempotence::{self, Bump, Next, Sequencing, Stand
 use crate::producer::records::batches::{Batch, Stage, State};
 use crate::producer::records::partitions::{Partition, Ready};
 use crate::producer::timers::Timer;
+use crate::sort;
 use crate::time::Instant;
 use crate::wire::produce;
 
@@ -331,7 +332,7 @@ impl Producer {
         let since = self.control.brokers[broker].stuck_since.take();
         self.recovered(since);
         // A request has each topic once.
-        entries.sort_unstable_by_key(|entry| (entry.topic, entry.number));
+        sort::by_key(&mut entries, |entry| (entry.topic, entry.number));
         for entry in &entries {
             let batch = &mut self.records.batches[entry.slot];
             let sequencing = &mut self.records.partitions[entry.partition].sequencing;

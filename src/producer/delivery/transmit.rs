@@ -8,7 +8,8 @@ use crate::time::Instant;
 
 /// What a connection has to write now: a sequence of segments, shared with the batches that they come from.
 ///
-/// Write from it as from any [`Buf`] (vectored, where the host can), and `advance` by what was written. A host that must
+/// [`write_to`](Self::write_to) writes it; or write from it as from any [`Buf`] (vectored, where the host can), and `advance` by what
+/// was written. A host that must
 /// not hold the borrow while it writes clones the [`segments`](Transmit::segments) out and calls
 /// [`Producer::written`] afterwards. The same bytes are shown until they are consumed.
 #[derive(Debug)]
@@ -17,6 +18,20 @@ pub struct Transmit<'a> {
     pub(crate) conn: ConnId,
     pub(crate) now: Instant,
 }
+
+/// Why [`Transmit::write_to`] has ended.
+#[cfg(feature = "std")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is nothing more to write: the next [`Output::Transmit`](crate::Output::Transmit) says when there is again.
+    Empty,
+    /// The writer would block: go on when it is writable. There is no output that says so.
+    Blocked,
+}
+
+/// Segments that are written by one call. Systems take 1024, but most requests have few.
+#[cfg(feature = "std")]
+const VECTORED: usize = 64;
 
 impl Transmit<'_> {
     /// Whether there is nothing to write. The next [`Output::Transmit`](crate::Output::Transmit) says when there is again.
@@ -27,6 +42,34 @@ impl Transmit<'_> {
     /// The segments, in order; none is empty. Cloning one is cheap.
     pub fn segments(&self) -> impl Iterator<Item = &Bytes> {
         self.producer.segments(self.conn)
+    }
+
+    /// Writes until there is nothing more, also of what is formed meanwhile, or until the writer would block. Does not flush it.
+    ///
+    /// # Errors
+    /// The writer's, or [`WriteZero`](std::io::ErrorKind::WriteZero) if it takes nothing: then the connection is
+    /// [`Disconnected`](crate::Input::Disconnected). A call that was interrupted is made again.
+    #[cfg(feature = "std")]
+    pub fn write_to(self, writer: &mut (impl std::io::Write + ?Sized)) -> std::io::Result<Progress> {
+        use std::io::{ErrorKind, IoSlice};
+        let Self { producer, conn, now } = self;
+        loop {
+            let mut transmit = producer.transmit(now, conn);
+            let mut slices = [IoSlice::new(&[]); VECTORED];
+            let filled = transmit.chunks_vectored(&mut slices);
+            let slices = &slices[..filled];
+            if filled == 0 {
+                return Ok(Progress::Empty);
+            }
+            let shown = slices.iter().map(|slice| slice.len()).sum();
+            match writer.write_vectored(slices) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => transmit.advance(n.min(shown)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Progress::Blocked),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

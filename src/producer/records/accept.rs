@@ -388,7 +388,7 @@ impl Producer {
     #[cold]
     fn not_ready(&mut self, now: Instant, name: &str) -> SendError {
         if !topics::is_legal(name) {
-            return SendError::TopicFailed(ErrorCode::INVALID_TOPIC);
+            return SendError::TopicFailed(ErrorCode::INVALID_TOPIC_EXCEPTION);
         }
         if let Err(error) = self.check_memory() {
             return error;
@@ -404,7 +404,7 @@ impl Producer {
     fn unknown(&mut self, now: Instant, topic: u32) -> SendError {
         match self.records.topics[topic].standing {
             Standing::Refused(code) => {
-                if code != ErrorCode::INVALID_TOPIC || !planted("refused-for-ever") {
+                if code != ErrorCode::INVALID_TOPIC_EXCEPTION || !planted("refused-for-ever") {
                     self.records.topics[topic].standing = Standing::Unknown;
                 }
                 SendError::TopicFailed(code)

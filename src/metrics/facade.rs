@@ -1,0 +1,52 @@
+//! Metrics for the crate `metrics`, whatever its recorder is.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::{Group, Kind, Metrics, Sample};
+
+impl Metrics {
+    /// Gives everything to the recorder of the crate `metrics` (0.24), under the names that [`write_prometheus`](Self::write_prometheus) has:
+    /// counters by their absolute value, gauges as they are, of distributions of times the quantiles 0.5, 0.9 and 0.99 as gauges in
+    /// seconds (`kafka_producer_record_latency_seconds`, label `quantile`). To be called every few seconds. Each has `labels` of the
+    /// application's own besides `client_id`. Feature `metrics`.
+    pub fn record(&self, labels: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_string(), (*value).to_string());
+        let client = [("client_id", &*self.client_id)];
+        let own: Vec<(String, String)> = client.iter().chain(labels).map(owned).collect();
+        self.samples(|sample| {
+            let mut labels = own.clone();
+            match sample.group {
+                Group::Producer => {}
+                Group::Node { id, host, port } => {
+                    let id = id.map_or_else(|| "bootstrap".to_string(), |id| id.to_string());
+                    labels
+                        .extend([("node_id".to_string(), id), ("server".to_string(), alloc::format!("{host}:{port}"))]);
+                }
+                Group::Topic(topic) => labels.push(("topic".to_string(), topic.to_string())),
+            }
+            let name = super::prometheus::family(&sample);
+            tell(name, &labels, &sample);
+        });
+        let measured = &self.distributions;
+        let times = [
+            ("kafka_producer_record_latency_seconds", &measured.record_latency),
+            ("kafka_producer_request_latency_seconds", &measured.request_latency),
+            ("kafka_producer_record_queue_time_seconds", &measured.queue_time),
+        ];
+        for (name, of) in times {
+            for quantile in [0.5, 0.9, 0.99] {
+                let mut labels = own.clone();
+                labels.push(("quantile".to_string(), quantile.to_string()));
+                ::metrics::gauge!(name, &labels).set(of.quantile(quantile) as f64 / 1e9);
+            }
+        }
+    }
+}
+
+fn tell(name: String, labels: &Vec<(String, String)>, sample: &Sample<'_>) {
+    match sample.kind {
+        Kind::Counter => ::metrics::counter!(name, labels).absolute(sample.value as u64),
+        Kind::Gauge => ::metrics::gauge!(name, labels).set(sample.value),
+    }
+}
