@@ -402,10 +402,6 @@ fn the_endpoint_is_trusted_by_what_the_login_modules_options_say() {
     fetch(&other, &(any + ";")).unwrap();
     let error = fetch(&server, &jaas(&format!("{CLIENT_OPTIONS} ssl.truststore.location=\"/nowhere\""))).unwrap_err();
     assert!(error.contains("in sasl.jaas.config") && error.contains("/nowhere"), "{error}");
-    // A server without TLS.
-    let plain = Server::plain(|_| Some(good()));
-    let error = fetch(&plain, &trusting(&ours)).unwrap_err();
-    assert!(error.contains("TLS"), "{error}");
 }
 
 #[test]
