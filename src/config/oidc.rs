@@ -161,7 +161,7 @@ fn after<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
 }
 
 /// A class of Kafka's own, without its package.
-fn kafkas<'a>(class: &'a str) -> Option<&'a str> {
+fn kafkas(class: &str) -> Option<&str> {
     class.strip_prefix(PACKAGE)
 }
 

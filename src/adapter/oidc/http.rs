@@ -77,10 +77,13 @@ impl From<io::Error> for Failure {
         if let Some(words) = tls::words_in(&error) {
             return Self::lasting(format!("TLS: {words}"));
         }
-        let words = match error.kind() {
-            ErrorKind::TimedOut | ErrorKind::WouldBlock => "no answer in time".to_string(),
-            ErrorKind::UnexpectedEof => "it closed the connection before its answer was whole".to_string(),
-            _ => error.to_string(),
+        let is = |kinds: &[ErrorKind]| kinds.contains(&error.kind());
+        let words = if is(&[ErrorKind::TimedOut, ErrorKind::WouldBlock]) {
+            "no answer in time".to_string()
+        } else if is(&[ErrorKind::UnexpectedEof]) {
+            "it closed the connection before its answer was whole".to_string()
+        } else {
+            error.to_string()
         };
         Self { words, is_passing: true }
     }

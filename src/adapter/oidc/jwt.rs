@@ -17,6 +17,9 @@ use serde_json::{Map, Value, json};
 use crate::adapter::{clock, tls};
 use crate::config::oidc::{Assertion, KEY, Signed, TEMPLATE};
 
+/// A header or a payload.
+type Part = Map<String, Value>;
+
 /// How long a token may still be used.
 ///
 /// # Errors
@@ -55,7 +58,7 @@ pub(super) fn lifetime(token: &str, scope_claim: &str, sub_claim: &str, now_ms: 
 }
 
 /// What stands in a token's middle.
-fn claims(token: &str) -> Result<Map<String, Value>, String> {
+fn claims(token: &str) -> Result<Part, String> {
     let parts: Vec<&str> = token.split('.').collect();
     let [_, payload, _] = parts[..] else {
         return Err(format!("the token is no JWT: it has {} parts, and not 3", parts.len()));
@@ -111,9 +114,9 @@ fn sign(how: &Signed) -> Result<String, String> {
 }
 
 /// Header and payload to begin with.
-fn template(path: &str) -> Result<(Map<String, Value>, Map<String, Value>), String> {
+fn template(path: &str) -> Result<(Part, Part), String> {
     let bytes = tls::read(path, TEMPLATE).map_err(|error| error.to_string())?;
-    let mut whole: Map<String, Value> =
+    let mut whole: Part =
         serde_json::from_slice(&bytes).map_err(|_| format!("{TEMPLATE}: {path} is no JSON object"))?;
     let mut part = |name: &str| match whole.remove(name) {
         None => Ok(Map::new()),

@@ -1,9 +1,9 @@
 //! The provider against servers of the tests' own.
 
+use alloc::vec;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::vec;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -409,7 +409,8 @@ fn what_is_wrong_with_the_options_is_told_when_the_producer_is_made() {
     let none = jaas("");
     let bearer =
         ("sasl.oauthbearer.jwt.retriever.class", "org.apache.kafka.common.security.oauthbearer.JwtBearerJwtRetriever");
-    let cases: [(&str, &[(&str, &str)], &str); 17] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 17] = [
         ("", &[], "sasl.oauthbearer.token.endpoint.url is missing"),
         ("hunter2", &[], "begins with https, http or file"),
         ("ftp://hunter2/", &[], "begins with https, http or file"),
