@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use milena::{ConnId, Event, Input, Job, Output};
+use milena::metrics::TopicCounts;
+use milena::{ConnId, Delivery, Event, Input, Job, Output};
 
 use super::World;
 
@@ -139,6 +140,7 @@ impl World {
                     self.check_late_failure(&delivery, error)?;
                 }
                 let topic = self.producer.topic_name(delivery.topic).to_string();
+                self.check_what_is_told(&delivery, &topic)?;
                 let numbers = self.books.delivery(self.now, &self.plan, &delivery, &topic, aborted)?;
                 if delivery.outcome.is_err() {
                     for flush in &mut self.flushes {
@@ -171,9 +173,50 @@ impl World {
             }
             Event::Writable { .. } => self.waits_for_room = false,
             Event::Throttled { .. } => self.sometimes("a broker throttled"),
-            Event::Closed => self.closed = true,
+            Event::Retried { .. } => self.sometimes("a retry was told"),
+            Event::LeaderMoved { .. } => self.sometimes("a leader's move was told"),
+            Event::ProducerIdChanged { .. } => self.sometimes("a producer id was told"),
+            Event::Closed => {
+                self.check_measures()?;
+                self.closed = true;
+            }
             Event::Fatal(error) => return Err(format!("fatal: {error}")),
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// What an error and the status say is so.
+    fn check_what_is_told(&self, delivery: &Delivery, topic: &str) -> Result<(), String> {
+        if let Err(error) = &delivery.outcome {
+            if (&*error.topic, error.partition) != (topic, delivery.partition) {
+                return Err(format!("TOLD: {error}, and it is topic {topic}, partition {}", delivery.partition));
+            }
+        }
+        let (status, stats) = (self.producer.status(self.now), self.producer.stats());
+        let open = stats.records_accepted - stats.records_delivered - stats.records_failed;
+        if status.open_records != open || status.oldest_record.is_some() && open == 0 {
+            return Err(format!("TOLD: {open} records are open: {status:?}"));
+        }
+        Ok(())
+    }
+
+    /// What was measured adds up, once nothing is open.
+    fn check_measures(&self) -> Result<(), String> {
+        let metrics = self.producer.metrics(self.now);
+        let stats = metrics.stats;
+        let sum = |of: fn(&TopicCounts) -> u64| metrics.topics.iter().map(|topic| of(&topic.counts)).sum::<u64>();
+        let (delivered, failed) = (sum(|counts| counts.records_delivered), sum(|counts| counts.records_failed));
+        let (sent, retried) = (sum(|counts| counts.records_sent), sum(|counts| counts.records_retried));
+        let told = self.plan.seed % 3 == 0;
+        let latencies = metrics.distributions.record_latency.count();
+        if (delivered, failed) != (stats.records_delivered, stats.records_failed)
+            || sent < retried
+            || told && latencies != delivered + failed
+        {
+            return Err(format!(
+                "MEASURED: {delivered} and {failed}, {sent} sent, {retried} again, {latencies}: {stats:?}"
+            ));
         }
         Ok(())
     }

@@ -218,6 +218,9 @@ impl World {
             used: BTreeMap::new(),
             numbers,
         };
+        // On some: it must change nothing but what is told.
+        world.producer.observe(world.plan.seed % 3 == 0);
+        world.producer.measure(world.plan.seed % 3 == 0);
         if world.plan.young.is_none() {
             world.create_topics();
         }
