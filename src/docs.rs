@@ -10,9 +10,8 @@ pub mod differences {}
 
 /// `docs/writing-an-adapter.md`: driving the machine from another runtime.
 ///
-/// [`milena::task::Runtime`]: crate::task::Runtime
 /// [`Producer`]: crate::Producer
-/// [`write_to`]: crate::Transmit::write_to
+/// [`write_to`]: crate::Transmit
 /// [`Completions`]: crate::Completions
 /// [`src/adapter/smol.rs`]: ../../../src/milena/adapter/smol.rs.html
 /// [`src/adapter/completion.rs`]: ../../../src/milena/adapter/completion.rs.html
@@ -20,6 +19,11 @@ pub mod differences {}
 /// [`is_authentication`]: crate::Job::is_authentication
 /// [`examples/adapter.rs`]: crate::docs::adapter_example
 /// [docs/embedded.md]: crate::docs::embedded
+#[cfg_attr(any(feature = "tokio", feature = "smol"), doc = "[`milena::task::Runtime`]: crate::task::Runtime")]
+#[cfg_attr(
+    not(any(feature = "tokio", feature = "smol")),
+    doc = "[`milena::task::Runtime`]: crate::docs::writing_an_adapter"
+)]
 #[doc = include_str!("../docs/writing-an-adapter.md")]
 pub mod writing_an_adapter {}
 

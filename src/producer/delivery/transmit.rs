@@ -8,7 +8,7 @@ use crate::time::Instant;
 
 /// What a connection has to write now: a sequence of segments, shared with the batches that they come from.
 ///
-/// [`write_to`](Self::write_to) writes it; or write from it as from any [`Buf`] (vectored, where the host can), and `advance` by what
+/// `write_to` (with `std`) writes it; or write from it as from any [`Buf`] (vectored, where the host can), and `advance` by what
 /// was written. A host that must
 /// not hold the borrow while it writes clones the [`segments`](Transmit::segments) out and calls
 /// [`Producer::written`] afterwards. The same bytes are shown until they are consumed.
