@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kafka_protocol::messages::{ApiKey, SaslAuthenticateResponse};
-use milena::{ConnectionError, Event, Instant, Output, Producer, Record, Token};
+use milena::{ConnectionError, Event, Instant, Output, Producer, Record, SendError, Token};
 
 use crate::script::{Ask, Asked, Facts, Reply, Script};
 
@@ -281,4 +281,24 @@ fn nothing_written_is_no_progress() {
     }
     assert!(failures(&script).contains(&ConnectionError::RequestTimeout), "{:?}", failures(&script));
     drain(&mut script.producer);
+}
+
+#[test]
+fn without_a_token_whoever_waits_is_told_at_once_however_many_servers_there_are() {
+    for nodes in [1, 3] {
+        let mut script = Script::new(nodes, &TOKENS, Facts::usual);
+        script.facts.topic("t", 1, 1);
+        script.token = Some(Err("the identity provider says 401"));
+        script.try_send(&Record::new("t").value("v")).expect_err("not known yet");
+        script.run(Duration::from_secs(1));
+        let denied = |event: &Event| match event {
+            Event::AccessDenied(error) => Some(error.to_string()),
+            _ => None,
+        };
+        let denied: Vec<String> = script.events.iter().filter_map(denied).collect();
+        assert_eq!(denied.len(), 1, "{nodes}: {:?}", script.events);
+        assert!(denied[0].contains("the identity provider says 401"), "{denied:?}");
+        let error = script.try_send(&Record::new("t").value("v"));
+        assert!(matches!(error, Err(SendError::AccessDenied(_))), "{error:?}");
+    }
 }

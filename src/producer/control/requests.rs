@@ -218,7 +218,7 @@ impl Producer {
     }
 
     /// Whether any server lets this client in.
-    fn is_let_in(&self) -> bool {
+    pub(in crate::producer) fn is_let_in(&self) -> bool {
         self.sessions.connections.values().any(|connection| connection.phase == ConnectionPhase::Ready)
     }
 

@@ -15,6 +15,7 @@ use crate::event::{Event, Output};
 use crate::ids::ConnId;
 use crate::job::Job;
 use crate::job::{Said, Stepped};
+use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::timers::Timer;
 use crate::time::Instant;
@@ -331,6 +332,12 @@ impl Producer {
             };
             if let Err(error) = result {
                 self.give_up(now, conn, error);
+            }
+        }
+        if let Some(words) = failure.filter(|_| self.sessions.tokens.usable(now).is_none() && !self.is_let_in()) {
+            // Without a token every server is as good as one that refuses: whoever waits need not wait until all were tried.
+            if !planted("no-token-is-one-servers-matter") {
+                self.deny(refused(words));
             }
         }
     }
