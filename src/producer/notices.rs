@@ -157,12 +157,10 @@ impl Producer {
     /// Records of a partition were delivered. That says nothing of the topic's other partitions.
     pub(super) fn say_delivered(&mut self, partition: u32) {
         let index = self.records.partitions[partition].topic;
-        let of_it = |subject, place| match subject {
-            Subject::Answers(topic, _) | Subject::Failures(topic) => {
-                topic == index && (place == partition || planted("any-partition-is-the-topic"))
-            }
-            _ => false,
-        };
+        let of_topic =
+            |subject| matches!(subject, Subject::Answers(topic, _) | Subject::Failures(topic) if topic == index);
+        let here = |place| place == partition || planted("any-partition-is-the-topic");
+        let of_it = |subject, place| of_topic(subject) && here(place);
         if let Some(lasted) = self.alarms.lower(self.now, of_it) {
             log::info!("topic {}: records are delivered again, after {lasted}", self.records.topics[index].name);
         }
