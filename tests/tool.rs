@@ -807,7 +807,7 @@ fn a_cluster_lets_in_whom_it_is_told_to_and_writes_what_clients_need() {
 #[cfg(unix)]
 fn nodes_of_a_cluster_go_and_come_by_command_and_the_status_says_so() {
     let (mut tool, server, _output) = cluster(&["--nodes", "2", "--partitions", "2"]);
-    let status = || run(&["status", "--bootstrap-server", &server, "--timeout", "2000"], "");
+    let status = || run(&["status", "--bootstrap-server", &server, "--timeout", "5000"], "");
     let (code, out, errors) = run(&["produce", "--topic", "t", "--bootstrap-server", &server], "a\n");
     assert_eq!(code, 0, "{out} {errors}");
     let (code, out, errors) = status();

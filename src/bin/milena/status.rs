@@ -14,6 +14,9 @@ use crate::stop::now;
 /// Brokers that are asked at the same time, at most.
 const AT_ONCE: usize = 16;
 
+/// Servers that can be asked for the brokers within the time, if all of them are silent.
+const SERVERS: u64 = 5;
+
 /// Shows which brokers there are, which of them answer, and how fast.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -30,8 +33,17 @@ type Answer = Result<(Duration, Duration), String>;
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let timeout = Duration::from_millis(arguments.timeout);
     let block = arguments.timeout.to_string();
-    let more = [("allow.auto.create.topics", "false"), ("max.block.ms", &*block)];
+    // A server that is silent must not use up the time in which others can be asked who there is.
+    let part = (arguments.timeout / SERVERS).max(1).to_string();
+    let more = [
+        ("allow.auto.create.topics", "false"),
+        ("max.block.ms", &*block),
+        ("request.timeout.ms", &*part),
+        ("socket.connection.setup.timeout.ms", &*part),
+        ("socket.connection.setup.timeout.max.ms", &*part),
+    ];
     let Target { config, server } = arguments.producer.resolve(Settings::default(), &more)?;
+    let more = [("max.block.ms", &*block)];
     let producer = Producer::new(config).map_err(Failure::start)?;
     let topics = producer.list_topics().map_err(Failure::run)?;
     let brokers = producer.brokers();
