@@ -37,7 +37,10 @@ pub struct Metrics {
     /// Connections that are open, or being opened.
     pub connections: usize,
     /// By server: the brokers of the newest metadata, and addresses of `bootstrap.servers` that were used.
+    /// An address that several brokers have is told once.
     pub servers: Vec<ServerMetrics>,
+    /// Servers that are not used any more, all together: brokers that went away or moved to another address.
+    pub forgotten: Traffic,
     /// By topic, in the order in which they were first used.
     pub topics: Vec<TopicMetrics>,
     /// How long calls waited. Only adapters have that.
@@ -134,14 +137,14 @@ pub struct Waits {
 }
 
 impl Metrics {
-    /// The traffic of all servers together.
+    /// The traffic of all servers together, also of those that are not used any more.
     pub fn traffic(&self) -> Traffic {
-        self.servers.iter().fold(Traffic::default(), |sum, server| sum.and(&server.traffic))
+        self.servers.iter().fold(self.forgotten, |sum, server| sum.and(&server.traffic))
     }
 }
 
 impl Traffic {
-    fn and(&self, other: &Self) -> Self {
+    pub(crate) fn and(&self, other: &Self) -> Self {
         Self {
             requests: self.requests + other.requests,
             responses: self.responses + other.responses,

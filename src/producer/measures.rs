@@ -27,9 +27,11 @@ impl Producer {
         };
         let mut servers: Vec<(u32, ServerMetrics)> = Vec::new();
         for (_, broker) in self.control.brokers.current() {
-            let server = name(broker.server, Some(broker.id));
-            servers
-                .push((broker.server, ServerMetrics { server, traffic: self.control.servers[broker.server].traffic }));
+            if servers.iter().all(|(known, _)| *known != broker.server) {
+                let server = name(broker.server, Some(broker.id));
+                let traffic = self.control.servers[broker.server].traffic;
+                servers.push((broker.server, ServerMetrics { server, traffic }));
+            }
         }
         for (index, server) in self.control.servers.in_use() {
             if server.traffic.requests > 0 && !servers.iter().any(|(known, _)| *known == index) {
@@ -47,6 +49,7 @@ impl Producer {
             metadata_age: age.map(|at| now.saturating_since(at)),
             connections: self.sessions.connections.len(),
             servers: servers.into_iter().map(|(_, server)| server).collect(),
+            forgotten: self.control.servers.forgotten(),
             topics: topics.collect(),
             waits: Waits::default(),
         }

@@ -8,12 +8,14 @@ use crate::connection::{Connection, Entry, Role};
 use crate::error::{ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode};
 use crate::event::Event;
 use crate::ids::{ConnId, TopicIndex};
+use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::alarms::Subject;
 use crate::producer::delivery::idempotence::{Identity, Standing};
 use crate::producer::records::batches::State;
 use crate::time::Instant;
 use crate::why::{ServerName, Span};
+use crate::wire::Api;
 
 /// How long it may take until a new topic is there.
 const CREATION: Duration = Duration::from_secs(2);
@@ -27,15 +29,16 @@ impl Producer {
 
     /// A connection could not be made, or broke.
     pub(super) fn say_trouble(&mut self, now: Instant, connection: &Connection, error: &ConnectionError) {
-        if let Some(tally) = self.alarms.raise(now, Subject::Server(connection.server)) {
+        let serial = self.control.servers[connection.server].serial;
+        if let Some(tally) = self.alarms.raise(now, Subject::Server(serial)) {
             log::warn!("{}:{}: {error}{tally}", connection.host, connection.port);
         }
     }
 
     /// A server answered a request.
     pub(super) fn say_answered(&mut self, server: u32) {
-        if let Some(lasted) = self.alarms.lower(self.now, |subject| subject == Subject::Server(server)) {
-            let server = &self.control.servers[server];
+        let server = &self.control.servers[server];
+        if let Some(lasted) = self.alarms.lower(self.now, |subject, _| subject == Subject::Server(server.serial)) {
             log::info!("{}:{} answers again, after {lasted}", server.host, server.port);
         }
     }
@@ -44,7 +47,9 @@ impl Producer {
     pub(super) fn say_ready(&mut self, conn: ConnId) {
         let Some(connection) = self.sessions.connections.get(&conn) else { return };
         log::debug!("{}:{} is ready ({conn})", connection.host, connection.port);
-        self.alarms.lower(self.now, |subject| subject == Subject::Access);
+        if let Some(lasted) = self.alarms.lower(self.now, |subject, _| subject == Subject::Access) {
+            log::info!("this client is let in again, after {lasted}");
+        }
         if self.observed {
             let node = match connection.role {
                 Role::Broker(broker) => Some(self.control.brokers[broker].id),
@@ -62,12 +67,25 @@ impl Producer {
         }
     }
 
-    /// A broker asked for a pause.
-    pub(super) fn say_pause(&mut self, conn: ConnId, pause: Duration) {
+    /// A broker asked for a pause, in its answer to such a request.
+    pub(super) fn say_pause(&mut self, conn: ConnId, api: Api, pause: Duration) {
         let Some(connection) = self.sessions.connections.get(&conn) else { return };
-        if let Some(tally) = self.alarms.raise(self.now, Subject::Pause(connection.server)) {
+        let subject = Subject::Pause(self.control.servers[connection.server].serial);
+        if let Some(tally) = self.alarms.raise_at(self.now, subject, api as u32) {
             let (host, port) = (&connection.host, connection.port);
             log::warn!("{host}:{port} asks for a pause of {} (a quota){tally}", Span(pause));
+        }
+    }
+
+    /// A broker asked for none. Quotas differ by request, so that of another one is not over.
+    pub(super) fn say_no_pause(&mut self, conn: ConnId, api: Api) {
+        if self.alarms.is_empty() {
+            return;
+        }
+        let Some(connection) = self.sessions.connections.get(&conn) else { return };
+        let of_it = Subject::Pause(self.control.servers[connection.server].serial);
+        if let Some(lasted) = self.alarms.lower(self.now, |subject, by| subject == of_it && by == api as u32) {
+            log::info!("{}:{} asks for no more pauses, after {lasted}", connection.host, connection.port);
         }
     }
 
@@ -75,7 +93,7 @@ impl Producer {
     pub(super) fn say_producer_id(&mut self) {
         let Standing::Known(Identity { producer_id, epoch }) = self.identity.standing else { return };
         log::debug!("producer id {producer_id}, epoch {epoch}");
-        if let Some(lasted) = self.alarms.lower(self.now, |subject| subject == Subject::ProducerId) {
+        if let Some(lasted) = self.alarms.lower(self.now, |subject, _| subject == Subject::ProducerId) {
             log::info!("there is a producer id again, after {lasted}");
         }
         if self.observed {
@@ -99,13 +117,13 @@ impl Producer {
                 // A topic that is being created is unknown, or without leaders, for a moment.
                 let patience = if matches!(code.code(), 3 | 5) { CREATION } else { Duration::ZERO };
                 let subject = Subject::Topic(index, code.code());
-                if let Some(tally) = self.alarms.raise_after(patience, self.now, subject) {
+                if let Some(tally) = self.alarms.raise_after(patience, self.now, subject, 0) {
                     log::warn!("topic {}: {code}{tally}", topic.name);
                 }
             }
             None if self.alarms.is_empty() => {}
             None => {
-                let of_it = |subject| matches!(subject, Subject::Topic(topic, _) if topic == index);
+                let of_it = |subject, _| matches!(subject, Subject::Topic(topic, _) if topic == index);
                 if let Some(lasted) = self.alarms.lower(self.now, of_it) {
                     log::info!("topic {} is known, after {lasted}", topic.name);
                 }
@@ -122,10 +140,10 @@ impl Producer {
         if !matches!(batch.state, State::Waiting | State::Closed | State::Due) {
             return;
         }
-        let (attempt, records) = (batch.attempt, batch.records.count());
+        let (attempt, records, place) = (batch.attempt, batch.records.count(), batch.partition);
         // What is not answered is told by the server's trouble.
         if let Some(code) = code {
-            if let Some(tally) = self.alarms.raise(now, Subject::Answers(entry.topic, code.code())) {
+            if let Some(tally) = self.alarms.raise_at(now, Subject::Answers(entry.topic, code.code()), place) {
                 let name = &self.records.topics[entry.topic].name;
                 log::warn!("topic {name}, partition {}: {code}: sent again{tally}", entry.number);
             }
@@ -136,10 +154,13 @@ impl Producer {
         }
     }
 
-    /// Records of a topic were delivered.
-    pub(super) fn say_delivered(&mut self, index: u32) {
-        self.alarms.lower(self.now, |subject| subject == Subject::Failures(index));
-        let of_it = |subject| matches!(subject, Subject::Answers(topic, _) if topic == index);
+    /// Records of a partition were delivered. That says nothing of the topic's other partitions.
+    pub(super) fn say_delivered(&mut self, partition: u32) {
+        let index = self.records.partitions[partition].topic;
+        let of_topic =
+            |subject| matches!(subject, Subject::Answers(topic, _) | Subject::Failures(topic) if topic == index);
+        let here = |place| place == partition || planted("any-partition-is-the-topic");
+        let of_it = |subject, place| of_topic(subject) && here(place);
         if let Some(lasted) = self.alarms.lower(self.now, of_it) {
             log::info!("topic {}: records are delivered again, after {lasted}", self.records.topics[index].name);
         }
@@ -153,8 +174,9 @@ impl Producer {
             log::debug!("{records} records failed: {error}");
             return;
         }
-        let topic = self.records.partitions[batch.partition].topic;
-        if let Some(tally) = self.alarms.raise(self.now, Subject::Failures(topic)) {
+        let place = batch.partition;
+        let topic = self.records.partitions[place].topic;
+        if let Some(tally) = self.alarms.raise_at(self.now, Subject::Failures(topic), place) {
             log::warn!("{records} records failed: {error}{tally}");
         }
     }

@@ -198,3 +198,46 @@ fn who_does_not_measure_has_counters_all_the_same() {
     assert_eq!(metrics.topics[0].counts.records_delivered, 1);
     assert_eq!(metrics.distributions.record_latency.count(), 0);
 }
+
+#[test]
+fn counters_never_shrink_where_brokers_come_and_go() {
+    let mut script = Script::new(1, &[("metadata.max.age.ms", "5000")], Facts::usual);
+    script.facts.topic("t", 1, 1);
+    let mut before = BTreeMap::new();
+    let mut moved = 0;
+    for round in 0..6 {
+        // The leader is at another address each time, as a pod that is scheduled anew.
+        let (name, port) = (format!("pod{round}"), 9100 + round);
+        script.servers.retain(|server| server.node == 1);
+        script.servers.push(crate::script::Server::new(2, &name, port));
+        script.facts.brokers.retain(|(node, ..)| *node == 1);
+        script.facts.brokers.push((2, name, port));
+        script.facts.lead("t", 0, 2);
+        script.break_connections(2);
+        script.run(Duration::from_secs(10));
+        script.send(&Record::new("t").value("v"));
+        script.run(Duration::from_secs(5));
+        let metrics = metrics(&script);
+        let counters = ["request-total", "response-total", "outgoing-byte-total", "incoming-byte-total"];
+        let now = of_producer(&metrics);
+        for name in counters {
+            let was = before.insert(name, now[name]).unwrap_or(0.0);
+            assert!(now[name] > was, "{name}: {was}, then {}", now[name]);
+        }
+        assert_eq!(now["request-total"], script.asks().count() as f64, "round {round}");
+        moved += usize::from(metrics.servers.iter().any(|server| server.server.port == port));
+        assert!(metrics.servers.len() <= 4, "those that are gone are told together: {:?}", metrics.servers);
+    }
+    assert_eq!((moved, script.delivered()), (6, 6));
+}
+
+#[test]
+fn an_address_that_two_brokers_have_counts_once() {
+    let mut script = Script::new(1, &[], Facts::usual);
+    script.facts.brokers.push((2, script.facts.brokers[0].1.clone(), script.facts.brokers[0].2));
+    script.facts.topic("t", 1, 2).partitions[1].leader = 2;
+    script.send(&Record::new("t").value("v").partition(0));
+    script.run(Duration::from_secs(5));
+    let metrics = metrics(&script);
+    assert_eq!(metrics.traffic().requests, script.asks().count() as u64);
+}

@@ -120,6 +120,8 @@ pub(crate) enum May {
 pub(crate) struct Server {
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// No other server has this number, before or after.
+    pub(crate) serial: u32,
     pub(crate) attempts: Attempts,
     /// The connection for control requests.
     pub(crate) control: Option<ConnId>,
@@ -192,6 +194,10 @@ pub(crate) struct Servers {
     /// How many stand in `bootstrap.servers`: the first entries.
     bootstrap: u32,
     turns_lost: u64,
+    /// How many servers there were so far.
+    met: u32,
+    /// What was exchanged with those that are forgotten.
+    forgotten: Traffic,
     /// Spreads many producers over the servers.
     start: u32,
     /// Control requests that were not answered in time, in a row.
@@ -225,6 +231,8 @@ impl Servers {
             free: Vec::new(),
             bootstrap: 0,
             turns_lost: 0,
+            met: 0,
+            forgotten: Traffic::default(),
             start,
             unanswered: 0,
             trouble: None,
@@ -245,11 +253,11 @@ impl Servers {
             (None, None) => self.entries.len() as u32,
         };
         if index as usize == self.entries.len() {
-            let newcomer = self.newcomer(host, port);
+            let newcomer = self.newcomer(host, port, index);
             memory::push(&mut self.entries, newcomer);
         } else if self[index].users == 0 {
             self.free.pop();
-            self[index] = self.newcomer(host, port);
+            self[index] = self.newcomer(host, port, index);
         }
         self.by_address.insert(address, index);
         self[index].users += 1;
@@ -257,9 +265,11 @@ impl Servers {
     }
 
     /// It comes after all that wait for their turn: who names other addresses each time keeps none from being asked.
-    fn newcomer(&self, host: &str, port: u16) -> Server {
+    fn newcomer(&mut self, host: &str, port: u16, index: u32) -> Server {
         let lost_turn = if planted("newcomers-first") { [0; 2] } else { [self.turns_lost; 2] };
-        Server { lost_turn, ..Server::new(host, port) }
+        self.met = self.met.wrapping_add(1);
+        let serial = if planted("places-are-numbers") { index } else { self.met };
+        Server { lost_turn, serial, ..Server::new(host, port) }
     }
 
     /// Whether only other servers say that it is one: nobody configured it, and it has never answered.
@@ -273,6 +283,10 @@ impl Servers {
         server.users -= 1;
         if server.users == 0 {
             let address = (core::mem::take(&mut server.host), server.port);
+            let traffic = core::mem::take(&mut server.traffic);
+            if !planted("traffic-is-forgotten") {
+                self.forgotten = self.forgotten.and(&traffic);
+            }
             self.by_address.remove(&address);
             self.free.push(index);
         }
@@ -286,6 +300,11 @@ impl Servers {
     /// Whether nobody uses it but one connection.
     pub(crate) fn is_alone(&self, index: u32) -> bool {
         self[index].users == 1
+    }
+
+    /// What was exchanged with servers that nobody uses any more.
+    pub(crate) const fn forgotten(&self) -> Traffic {
+        self.forgotten
     }
 
     /// Those of `bootstrap.servers`.
@@ -407,6 +426,7 @@ impl Server {
         Self {
             host: host.to_string(),
             port,
+            serial: 0,
             attempts: Attempts::NONE,
             control: None,
             lost_turn: [0; 2],

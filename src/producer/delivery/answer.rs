@@ -564,8 +564,8 @@ impl Producer {
                 self.stats.records_delivered += count;
                 self.delivered_at = Some(self.now);
                 if !self.alarms.is_empty() {
-                    let topic = self.records.partitions[batch.partition].topic;
-                    self.say_delivered(topic);
+                    let partition = batch.partition;
+                    self.say_delivered(partition);
                 }
             }
             Err(_) => self.stats.records_failed += count,

@@ -197,7 +197,9 @@ impl Producer {
             }
             self.stats.connection_failures += 1;
             let (host, port) = (connection.host.clone(), connection.port);
-            self.control.servers.note_trouble(index, role == Role::Control, now, &error);
+            if !unused || planted("unused-is-trouble") {
+                self.control.servers.note_trouble(index, role == Role::Control, now, &error);
+            }
             self.outbox.event(Event::ConnectionFailed { conn, host, port, error: error.clone() });
         }
         if role == Role::Control && !requests.is_empty() {
@@ -452,6 +454,7 @@ impl Producer {
     /// The broker asks for a pause (KIP-219). It never gets shorter. In old versions of requests it has made the pause already.
     fn throttle(&mut self, conn: ConnId, api: Api, version: i16, millis: i32) {
         let Ok(millis @ 1..) = u64::try_from(millis) else {
+            self.say_no_pause(conn, api);
             return;
         };
         let pause = Duration::from_millis(millis);
@@ -473,7 +476,7 @@ impl Producer {
             (Role::Broker(index), None) => self.control.brokers[index].id,
             (Role::Control, _) => -1,
         };
-        self.say_pause(conn, pause);
+        self.say_pause(conn, api, pause);
         if let Some(measured) = &mut self.distributions {
             measured.throttle_time.record_span(pause, 1);
         }
