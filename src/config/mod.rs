@@ -146,6 +146,10 @@ pub struct Config {
     /// How tokens are fetched, if the options say so; or what is wrong with these, which a token provider of the application's
     /// makes good.
     #[cfg(feature = "oidc")]
+    #[cfg_attr(
+        not(any(feature = "threads", feature = "tokio", feature = "smol")),
+        allow(dead_code, reason = "it is the adapters that fetch tokens")
+    )]
     pub(crate) oidc: Option<Result<alloc::sync::Arc<oidc::Oidc>, ConfigError>>,
     /// What options call for that only the application has.
     pub(crate) parts: Vec<(Part, &'static str)>,
