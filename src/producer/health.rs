@@ -138,10 +138,12 @@ impl Producer {
 
     /// Why no server can be asked for what it knows.
     pub(crate) fn why_unasked(&self, now: Instant) -> Option<Why> {
-        if let Some(asking) = self.control.servers.trouble() {
-            let brokers = self.control.brokers.current();
-            let of_records = brokers.filter_map(|(_, broker)| self.control.servers[broker.server].trouble());
-            let newest = of_records.chain([asking]).max_by_key(|trouble| trouble.at).unwrap_or(asking);
+        let asking = self.control.servers.trouble();
+        // That of connections for records counts where nobody could be asked, or nobody can be reached at all.
+        let counts = asking.is_some() || !self.is_let_in();
+        let brokers = self.control.brokers.current().filter(|_| counts);
+        let of_records = brokers.filter_map(|(_, broker)| self.control.servers[broker.server].trouble());
+        if let Some(newest) = of_records.chain(asking).max_by_key(|trouble| trouble.at) {
             let index = self.control.servers.find(&newest.host, newest.port);
             let is_recent = match index {
                 Some(index) => self.is_recent(now, index, newest) && self.reached_since(index, newest.at).is_none(),
