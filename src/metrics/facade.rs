@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Group, Kind, Metrics, Sample};
+use super::{Kind, Metrics, Sample};
 
 impl Metrics {
     /// Gives everything to the recorder of the crate `metrics` (0.24), under the names that [`write_prometheus`](Self::write_prometheus) has:
@@ -16,25 +16,11 @@ impl Metrics {
         let own: Vec<(String, String)> = client.iter().chain(labels).map(owned).collect();
         self.samples(|sample| {
             let mut labels = own.clone();
-            match sample.group {
-                Group::Producer => {}
-                Group::Node { id, host, port } => {
-                    let id = id.map_or_else(|| "bootstrap".to_string(), |id| id.to_string());
-                    labels
-                        .extend([("node_id".to_string(), id), ("server".to_string(), alloc::format!("{host}:{port}"))]);
-                }
-                Group::Topic(topic) => labels.push(("topic".to_string(), topic.to_string())),
-            }
+            labels.extend(sample.group.labels().into_iter().map(|(name, value)| (name.to_string(), value)));
             let name = super::prometheus::family(&sample);
             tell(name, &labels, &sample);
         });
-        let measured = &self.distributions;
-        let times = [
-            ("kafka_producer_record_latency_seconds", &measured.record_latency),
-            ("kafka_producer_request_latency_seconds", &measured.request_latency),
-            ("kafka_producer_record_queue_time_seconds", &measured.queue_time),
-        ];
-        for (name, of) in times {
+        for (name, _, of) in self.distributions.times() {
             for quantile in [0.5, 0.9, 0.99] {
                 let mut labels = own.clone();
                 labels.push(("quantile".to_string(), quantile.to_string()));

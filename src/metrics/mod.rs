@@ -136,6 +136,21 @@ pub struct Waits {
     pub memory: Duration,
 }
 
+impl Distributions {
+    /// Those of times that systems for metrics are given: name, what it says, values in nanoseconds.
+    fn times(&self) -> [(&'static str, &'static str, &Histogram); 3] {
+        [
+            ("kafka_producer_record_latency_seconds", "From a send to its outcome, at most.", &self.record_latency),
+            ("kafka_producer_request_latency_seconds", "From a Produce request to its answer.", &self.request_latency),
+            (
+                "kafka_producer_record_queue_time_seconds",
+                "From the first record of a batch to its first request.",
+                &self.queue_time,
+            ),
+        ]
+    }
+}
+
 impl Metrics {
     /// The traffic of all servers together, also of those that are not used any more.
     pub fn traffic(&self) -> Traffic {

@@ -1,5 +1,7 @@
 //! Java's names for what is measured.
 
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Histogram, Metrics};
@@ -31,6 +33,18 @@ impl Group<'_> {
             Self::Producer => "producer-metrics",
             Self::Node { .. } => "producer-node-metrics",
             Self::Topic(_) => "producer-topic-metrics",
+        }
+    }
+
+    /// The labels that tell one of a group from another, for systems that have labels.
+    pub(super) fn labels(self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Producer => Vec::new(),
+            Self::Node { id, host, port } => {
+                let id = id.map_or_else(|| "bootstrap".to_string(), |id| id.to_string());
+                alloc::vec![("node_id", id), ("server", alloc::format!("{host}:{port}"))]
+            }
+            Self::Topic(topic) => alloc::vec![("topic", topic.to_string())],
         }
     }
 }

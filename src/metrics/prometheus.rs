@@ -51,13 +51,8 @@ impl Metrics {
             let kind = if sample.kind == Kind::Counter { "counter" } else { "gauge" };
             write!(out, "# HELP {name} {}\n# TYPE {name} {kind}\n{lines}", sample.help)?;
         }
-        let measured = &self.distributions;
-        let times = [
-            ("record_latency", "From a send to its outcome, at most.", &measured.record_latency),
-            ("request_latency", "From a Produce request to its answer.", &measured.request_latency),
-            ("record_queue_time", "From the first record of a batch to its first request.", &measured.queue_time),
-        ];
-        times.into_iter().try_for_each(|(name, help, of)| histogram(out, name, help, &own, of))
+        let mut times = self.distributions.times().into_iter();
+        times.try_for_each(|(name, help, of)| histogram(out, name, help, &own, of))
     }
 }
 
@@ -75,19 +70,13 @@ pub(super) fn family(sample: &Sample<'_>) -> String {
 
 fn line(out: &mut String, name: &str, own: &str, sample: &Sample<'_>) -> fmt::Result {
     let mut labels = String::from(own);
-    match sample.group {
-        Group::Producer => {}
-        Group::Node { id, host, port } => {
-            label(&mut labels, "node_id", &id.map_or_else(|| String::from("bootstrap"), |id| alloc::format!("{id}")))?;
-            label(&mut labels, "server", &alloc::format!("{host}:{port}"))?;
-        }
-        Group::Topic(topic) => label(&mut labels, "topic", topic)?,
+    for (name, value) in sample.group.labels() {
+        label(&mut labels, name, &value)?;
     }
     writeln!(out, "{name}{{{labels}}} {}", sample.value)
 }
 
 fn histogram(out: &mut impl Write, name: &str, help: &str, own: &str, of: &Histogram) -> fmt::Result {
-    let name = alloc::format!("kafka_producer_{name}_seconds");
     writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram")?;
     for (bound, nanos) in SECONDS {
         writeln!(out, "{name}_bucket{{{own},le=\"{bound}\"}} {}", of.count_up_to(nanos))?;
