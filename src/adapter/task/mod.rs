@@ -351,7 +351,7 @@ impl<R: Runtime> Producer<R> {
     /// [`Error::NoMetadata`] if none answers in time, with the reason.
     pub async fn ping(&self, timeout: Duration) -> Result<Duration, Error> {
         let mut waiting = Waiting::<R>::new(self.engine());
-        waiting.until = Some(self.engine().clock().now() + timeout);
+        waiting.until = Some(self.engine().clock().now() + timeout.min(FOR_EVER));
         loop {
             let asked = self.engine().ping()?;
             let waited = waiting.wait_for("", Wait::Asked(Arc::clone(&asked.waiter))).await;
