@@ -20,9 +20,6 @@ const PLENTY: usize = 64 << 10;
 /// The pieces in which what has to stay free is looked for, in bytes: what takes more at once asks for it by itself.
 const PIECE: usize = 256 + 64 * size_of::<usize>();
 
-/// What an address takes in the tables of servers, in bytes, besides its name.
-pub(crate) const SERVER: usize = 256 + 64 * size_of::<usize>();
-
 /// What a configuration and a producer that has done nothing yet take, in bytes, besides what options are long.
 pub(crate) const PRODUCER: usize = 512 + 128 * size_of::<usize>();
 

@@ -20,7 +20,7 @@ use crate::producer::control::brokers::Brokers;
 use crate::producer::control::producer_id::ProducerIdRequest;
 use crate::producer::control::refresh::Refresh;
 use crate::producer::control::requests::Question;
-use crate::producer::control::servers::Servers;
+use crate::producer::control::servers::{self, Servers};
 use crate::producer::delivery::idempotence::Standing;
 use crate::producer::lifecycle::{Flushes, Phase};
 use crate::producer::list::List;
@@ -229,7 +229,7 @@ impl Producer {
             compressed: config.compression != Compression::None,
         };
         // Without memory for what comes now it refuses whatever it is asked for.
-        let born = config.bootstrap_servers.iter().map(|(host, _)| memory::SERVER + 2 * host.len()).sum();
+        let born = config.bootstrap_servers.iter().map(|(host, _)| servers::MEMORY + 2 * host.len()).sum();
         let no_memory = (!memory::has_beside(0, born)).then_some(born);
         let servers = if no_memory.is_none() { &config.bootstrap_servers[..] } else { &[] };
         let round_robin = || Box::new(RoundRobinPartitioner::default()) as Box<dyn Partitioner>;

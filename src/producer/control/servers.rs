@@ -146,6 +146,9 @@ pub(crate) struct Server {
     users: u32,
 }
 
+/// What a server takes in the tables, in bytes, besides its name: a node of the tree has room for eleven, and the first takes all of it.
+pub(crate) const MEMORY: usize = size_of::<Server>() + 12 * size_of::<((String, u16), u32)>();
+
 /// What went wrong with a server, and when.
 #[derive(Clone, Debug)]
 pub(crate) struct Trouble {
@@ -226,7 +229,7 @@ impl Servers {
     /// `start` spreads many producers over the servers.
     pub(crate) fn new(bootstrap: &[(String, u16)], start: u32) -> Self {
         let mut servers = Self {
-            entries: Vec::new(),
+            entries: Vec::with_capacity(bootstrap.len()),
             by_address: BTreeMap::new(),
             free: Vec::new(),
             bootstrap: 0,
