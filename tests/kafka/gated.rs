@@ -88,7 +88,10 @@ fn stream(
             let (partition, value) = ((n % partitions) as i32, format!("{n:0>20}"));
             let taken = now();
             let record = Record::new(topic).value(&value).partition(partition);
-            let ack = producer.enqueue(&timestamp.map_or(record.clone(), |time| record.timestamp(time)));
+            let ack = producer.enqueue(&match timestamp {
+                None => record,
+                Some(time) => record.timestamp(time),
+            });
             let ack = ack.map_err(|error| format!("{value} was not taken: {error}"))?;
             let _ = acks.send((value, partition, taken, ack));
             n += 1;
