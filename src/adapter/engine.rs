@@ -4,7 +4,6 @@
 //! Senders call [`Engine::try_send`] and, where that says so, wait: for a topic (first come, first served), or for memory (see
 //! [`line`](super::line)). The driver calls [`Engine::input`] and [`Engine::drain`].
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 #[cfg(feature = "cluster")]
 use alloc::collections::VecDeque;
@@ -18,13 +17,14 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clock::{self, Clock};
-use super::completion::{Accepted, Callback, Completion, Delivered, Place, Resolved};
+use super::completion::Accepted;
 use super::effects::Effects;
 use super::error::Error;
 use super::holds::{Holds, LockHolds};
 use super::interceptor::Interceptors;
 use super::line::{Line, Sender, Ticket};
 use super::observer::{Observation, Observer};
+use super::reports::{Batch, ByAck, Report, Taken};
 use super::setup::{Setup, SetupError};
 use super::tokens::Tokens;
 use super::waiter::{Asked, Closing, Flush, Wait, Waiter};
@@ -88,8 +88,8 @@ impl core::fmt::Debug for Engine {
 
 struct State {
     producer: Producer,
-    /// By slot.
-    completions: Vec<Option<Arc<Completion>>>,
+    /// Who is told of open batches, by slot.
+    batches: Vec<Option<Batch>>,
     /// By topic index.
     names: Vec<Option<Arc<str>>>,
     topics: BTreeMap<TopicIndex, Vec<Arc<Waiter>>>,
@@ -174,8 +174,8 @@ impl DerefMut for Locked<'_> {
 }
 
 /// What became of an attempt to send.
-pub(super) enum Attempt {
-    Accepted(Accepted),
+pub(super) enum Attempt<T> {
+    Accepted(T),
     Wait(Wait),
 }
 
@@ -205,7 +205,7 @@ impl Engine {
         }
         let state = State {
             producer,
-            completions: Vec::new(),
+            batches: Vec::new(),
             names: Vec::new(),
             topics: BTreeMap::new(),
             listings: Vec::new(),
@@ -294,15 +294,15 @@ impl Engine {
         self.acks == Acks::None
     }
 
-    /// Hands a record to the machine. `waited`: what the caller waited for before, so that it keeps its place. `callback` is
+    /// Hands a record to the machine. `waited`: what the caller waited for before, so that it keeps its place. `report` is
     /// taken with the record.
-    pub(super) fn try_send(
+    pub(super) fn try_send<R: Report>(
         &self,
         sender: Sender,
         record: &Record<'_>,
         waited: Option<&Wait>,
-        callback: &mut Option<Callback>,
-    ) -> Result<Attempt, Error> {
+        report: &mut Option<R>,
+    ) -> Result<Attempt<R::Receipt>, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
         let ticket = waited.and_then(Wait::ticket);
@@ -313,7 +313,7 @@ impl Engine {
         if !state.memory.may_try(sender, ticket) {
             return Ok(Attempt::Wait(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
         }
-        let attempt = match state.send(now, record, || callback.take()) {
+        let attempt = match state.send(now, record, |taken| take(report).report(taken)) {
             Ok(accepted) => {
                 state.memory.sent(sender, || Producer::size_at_most(record));
                 Ok(Attempt::Accepted(accepted))
@@ -326,38 +326,34 @@ impl Engine {
         attempt
     }
 
-    /// Hands a record to the machine, or says why not now, and gives the callback back. Interceptors see it.
-    pub(super) fn send_now<F>(
+    /// Hands a record to the machine, or says why not now, and gives the report back. Interceptors see it.
+    pub(super) fn send_now<R: Report>(
         &self,
         sender: Sender,
         record: &Record<'_>,
-        callback: Option<F>,
-    ) -> Result<Accepted, (Error, Option<F>)>
-    where
-        F: FnOnce(Result<Delivered, Error>) + Send + 'static,
-    {
-        let mut callback = callback;
-        let mut boxed = || callback.take().map(|callback| Box::new(callback) as Callback);
-        let taken = if self.interceptors.are_there() {
-            let boxed = || self.interceptors.before(boxed());
-            let taken = match self.interceptors.on_send(record) {
-                None => self.take_now(sender, record, boxed),
-                Some(other) => self.take_now(sender, &other.record(&other.headers()), boxed),
-            };
-            self.interceptors.refused(&taken);
-            taken
-        } else {
-            self.take_now(sender, record, boxed)
+        report: R,
+    ) -> Result<R::Receipt, (Error, R)> {
+        if !self.interceptors.are_there() {
+            let mut report = Some(report);
+            let taken = self.take_now(sender, record, |taken| take(&mut report).report(taken));
+            return taken.map_err(|error| (error, take(&mut report)));
+        }
+        let mut report = Some(self.interceptors.before(report));
+        let with_report = |taken: Taken<'_>| take(&mut report).report(taken);
+        let taken = match self.interceptors.on_send(record) {
+            None => self.take_now(sender, record, with_report),
+            Some(other) => self.take_now(sender, &other.record(&other.headers()), with_report),
         };
-        taken.map_err(|error| (error, callback))
+        self.interceptors.refused(&taken);
+        taken.map_err(|error| (error, take(&mut report).report))
     }
 
-    fn take_now(
+    fn take_now<T>(
         &self,
         sender: Sender,
         record: &Record<'_>,
-        callback: impl FnOnce() -> Option<Callback>,
-    ) -> Result<Accepted, Error> {
+        report: impl FnOnce(Taken<'_>) -> T,
+    ) -> Result<T, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
         #[cfg(feature = "cluster")]
@@ -368,7 +364,7 @@ impl Engine {
         if !state.memory.may_try(sender, ticket.as_ref()) {
             return Err(Error::Send(SendError::BufferFull { needed: Producer::size_at_most(record) }));
         }
-        let result = state.send(now, record, callback).map_err(|error| state.error(error));
+        let result = state.send(now, record, report).map_err(|error| state.error(error));
         let (released, wake) = if result.is_ok() {
             state.memory.sent(sender, || Producer::size_at_most(record));
             state.memory.forget_kept(sender);
@@ -460,7 +456,7 @@ impl Engine {
                 outcome = Ok(Some(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
                 break;
             }
-            match state.send(now, record, || None) {
+            match state.send(now, record, |taken| ByAck.report(taken)) {
                 Ok(sent) => {
                     state.memory.sent(sender, || Producer::size_at_most(record));
                     accepted(sent);
@@ -834,7 +830,7 @@ impl Engine {
         let mut effects = Effects::default();
         let mut state = self.lock();
         // Nothing more will be heard of any batch, whatever has become of the machine.
-        effects.abandoned.extend(state.completions.drain(..).flatten());
+        effects.abandoned.extend(state.batches.drain(..).flatten());
         drop(state);
         effects.run();
         self.say_that_it_has_ended();
@@ -891,6 +887,11 @@ fn only(partitions: usize) -> String {
     std::format!("it has {partitions} partitions, and none of the number that the record names")
 }
 
+/// What a sender wants to know is taken with its record, once.
+fn take<R>(report: &mut Option<R>) -> R {
+    report.take().expect("a report is taken with its record alone")
+}
+
 fn finish(released: Vec<Arc<Ticket>>, wake: Option<Waker>) {
     if let Some(waker) = wake {
         waker.wake();
@@ -914,29 +915,26 @@ impl Staged {
 }
 
 impl State {
-    fn send(
+    /// `report` is called if the record is taken.
+    fn send<T>(
         &mut self,
         now: Instant,
         record: &Record<'_>,
-        callback: impl FnOnce() -> Option<Callback>,
-    ) -> Result<Accepted, SendError> {
+        report: impl FnOnce(Taken<'_>) -> T,
+    ) -> Result<T, SendError> {
         let sent = self.producer.send(now, record)?;
         let slot = sent.id.batch.slot();
         if sent.id.index == 0 {
-            if self.completions.len() <= slot {
-                self.completions.resize(slot + 1, None);
+            if self.batches.len() <= slot {
+                self.batches.resize_with(slot + 1, || None);
             }
-            self.completions[slot] = Some(Arc::new(Completion::default()));
+            let topic = self.name(sent.topic);
+            self.batches[slot] = Some(Batch::new(topic, sent.partition));
         }
-        let completion = self.completions[slot].as_ref().map(Arc::clone);
-        let completion =
-            completion.expect("a batch's first record makes its completion, and only its last delivery takes it");
-        let topic = self.name(sent.topic);
-        let place = Place { topic, partition: sent.partition, timestamp: sent.timestamp };
-        if let Some(callback) = callback() {
-            completion.call(sent.id.index, place.clone(), callback);
-        }
-        Ok(Accepted { completion, index: sent.id.index, place })
+        let batch = self.batches[slot].as_mut();
+        let batch =
+            batch.expect("a batch's first record makes its entry, and only the next batch of the slot takes it");
+        Ok(report(Taken { batch, index: sent.id.index, timestamp: sent.timestamp }))
     }
 
     fn name(&mut self, topic: TopicIndex) -> Arc<str> {
@@ -1059,9 +1057,8 @@ impl State {
                     let records = delivery.records.len() as u32;
                     self.observed(Observation::NotDelivered { records, error: error.clone() }, effects);
                 }
-                if let Some(Some(completion)) = self.completions.get(delivery.batch.slot()) {
-                    let (completion, records, outcome) = (Arc::clone(completion), delivery.records, delivery.outcome);
-                    effects.resolved.push(Resolved { completion, records, outcome });
+                if let Some(Some(batch)) = self.batches.get_mut(delivery.batch.slot()) {
+                    effects.resolved.push(batch.resolve(delivery.records, delivery.outcome));
                 }
             }
             Event::Flushed { id, failed } => {
