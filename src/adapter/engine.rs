@@ -320,9 +320,9 @@ impl Engine {
             }
             Err(error) => state.wait_for(sender, ticket, error).map(Attempt::Wait),
         };
-        let (released, wake) = state.after_sending(now, ticket, matches!(attempt, Ok(Attempt::Wait(Wait::Memory(_)))));
+        let calls = state.after_sending(now, ticket, matches!(attempt, Ok(Attempt::Wait(Wait::Memory(_)))));
         drop(state);
-        finish(released, wake);
+        make(calls);
         attempt
     }
 
@@ -365,15 +365,15 @@ impl Engine {
             return Err(Error::Send(SendError::BufferFull { needed: Producer::size_at_most(record) }));
         }
         let result = state.send(now, record, report).map_err(|error| state.error(error));
-        let (released, wake) = if result.is_ok() {
+        let calls = if result.is_ok() {
             state.memory.sent(sender, || Producer::size_at_most(record));
             state.memory.forget_kept(sender);
             state.after_sending(now, ticket.as_ref(), false)
         } else {
-            (Vec::new(), state.wake(now))
+            state.wake(now)
         };
         drop(state);
-        finish(released, wake);
+        make(calls);
         result
     }
 
@@ -418,9 +418,9 @@ impl Engine {
             return None;
         }
         let wait = state.wait_for_memory(sender, kept.as_ref(), needed);
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
         Some(wait)
     }
 
@@ -469,9 +469,9 @@ impl Engine {
         }
         let again =
             matches!((&outcome, ticket), (Ok(Some(Wait::Memory(other))), Some(ticket)) if Arc::ptr_eq(other, ticket));
-        let (released, wake) = state.after_sending(now, ticket, again);
+        let calls = state.after_sending(now, ticket, again);
         drop(state);
-        finish(released, wake);
+        make(calls);
         outcome
     }
 
@@ -479,22 +479,22 @@ impl Engine {
     pub(super) fn give_up(&self, wait: &Wait) {
         let now = self.clock.now();
         let mut state = self.lock();
-        let (released, wake) = match wait {
+        let calls = match wait {
             Wait::Memory(ticket) => state.after_sending(now, Some(ticket), false),
             Wait::Asked(waiter) => {
                 state.listings.retain(|other| !Arc::ptr_eq(&other.waiter, waiter));
                 state.pings.retain(|other| !Arc::ptr_eq(&other.waiter, waiter));
-                (Vec::new(), None)
+                None
             }
             Wait::Topic(topic, waiter) => {
                 if let Some(waiters) = state.topics.get_mut(topic) {
                     waiters.retain(|other| !Arc::ptr_eq(other, waiter));
                 }
-                (Vec::new(), None)
+                None
             }
         };
         drop(state);
-        finish(released, wake);
+        make(calls);
     }
 
     /// The error for a wait that took all of `max.block.ms`.
@@ -537,9 +537,9 @@ impl Engine {
         }
         let index = state.producer.want_topic(now, topic).map_err(|error| state.error(error))?;
         let wait = state.wait_for_topic(index);
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
         Ok(Err(wait))
     }
 
@@ -563,9 +563,9 @@ impl Engine {
         what(&mut state.producer, now).map_err(|error| state.error(error))?;
         let asked = Arc::new(Asked::default());
         who(&mut state).push(Arc::clone(&asked));
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
         Ok(asked)
     }
 
@@ -591,9 +591,9 @@ impl Engine {
             state.flushes.insert(id, Arc::clone(&flush));
         }
         state.wake(now);
-        let wake = state.driver.clone(); // even if the machine has nothing new to say: a mock does more in a flush
+        let calls = state.driver(); // even if the machine has nothing new to say: a mock does more in a flush
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
         if over {
             flush.end(0);
         }
@@ -612,9 +612,9 @@ impl Engine {
         if !over {
             state.closing.push(Arc::clone(&waiter));
         }
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
         if over {
             waiter.raise();
         }
@@ -632,9 +632,9 @@ impl Engine {
         state.hurry = true;
         state.producer.abort(now);
         state.wake(now);
-        let wake = state.driver.clone();
+        let calls = state.driver();
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
     }
 
     /// How a close went.
@@ -734,9 +734,9 @@ impl Engine {
         let now = self.clock.now();
         let mut state = self.lock();
         state.producer.handle_input(now, input);
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
     }
 
     /// The TLS configuration for the next connection.
@@ -777,10 +777,10 @@ impl Engine {
         }
         state.producer.security_renewed(now);
         let over = state.producer.take_over();
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
         drop(over); // without the lock: it is the application's
-        finish(Vec::new(), wake);
+        make(calls);
         Ok(())
     }
 
@@ -892,8 +892,17 @@ fn take<R>(report: &mut Option<R>) -> R {
     report.take().expect("a report is taken with its record alone")
 }
 
-fn finish(released: Vec<Arc<Ticket>>, wake: Option<Waker>) {
-    if let Some(waker) = wake {
+/// Who is to be called once the lock is released: mostly nobody.
+struct Calls {
+    driver: Option<Waker>,
+    released: Vec<Arc<Ticket>>,
+}
+
+/// Not to be called with the lock held.
+#[inline]
+fn make(calls: Option<Calls>) {
+    let Some(Calls { driver, released }) = calls else { return };
+    if let Some(waker) = driver {
         waker.wake();
     }
     for ticket in released {
@@ -946,12 +955,18 @@ impl State {
         Arc::clone(self.names[index].get_or_insert_with(|| Arc::from(producer.topic_name(topic))))
     }
 
-    fn wake(&mut self, now: Instant) -> Option<Waker> {
+    /// The driver, if it is wanted and does not know yet.
+    #[inline]
+    fn wake(&mut self, now: Instant) -> Option<Calls> {
         if !self.producer.take_wake() {
             return None;
         }
         self.wanted_since.get_or_insert(now);
-        self.driver.clone()
+        self.driver()
+    }
+
+    fn driver(&self) -> Option<Calls> {
+        Some(Calls { driver: self.driver.clone(), released: Vec::new() })
     }
 
     fn has_ended(&self) -> bool {
@@ -1001,22 +1016,23 @@ impl State {
     }
 
     /// After an attempt to send, or in its place: unless the caller waits on (`again`), it leaves the line for memory.
-    fn after_sending(
-        &mut self,
-        now: Instant,
-        ticket: Option<&Arc<Ticket>>,
-        again: bool,
-    ) -> (Vec<Arc<Ticket>>, Option<Waker>) {
-        let mut released = Vec::new();
-        let mut wake = self.wake(now);
-        if ticket.is_some_and(|ticket| !again && self.memory.leave(ticket)) {
-            self.memory_back = true;
-            self.let_go(now, &mut released);
-            if self.memory.look_again().is_some() {
-                wake = self.driver.clone(); // it has to look again in time, whether some were let go or not
-            }
+    #[inline]
+    fn after_sending(&mut self, now: Instant, ticket: Option<&Arc<Ticket>>, again: bool) -> Option<Calls> {
+        let calls = self.wake(now);
+        match ticket {
+            Some(ticket) if !again && self.memory.leave(ticket) => Some(self.left_the_line(now, calls)),
+            _ => calls,
         }
-        (released, wake)
+    }
+
+    fn left_the_line(&mut self, now: Instant, calls: Option<Calls>) -> Calls {
+        let mut calls = calls.unwrap_or(Calls { driver: None, released: Vec::new() });
+        self.memory_back = true;
+        self.let_go(now, &mut calls.released);
+        if self.memory.look_again().is_some() {
+            calls.driver = self.driver.clone(); // it has to look again in time, whether some were let go or not
+        }
+        calls
     }
 
     /// Lets those go who wait for memory, if some came back.
