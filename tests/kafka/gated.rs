@@ -177,7 +177,8 @@ fn only_replica_once(
     let lost_before = kafka.gate(0).lost_answers();
     let (sent, up) = while_streaming(&producer, topic, 1, 4000, timestamp, || {
         std::thread::sleep(Duration::from_secs(1));
-        kafka.gate(0).hold_answers(Duration::from_millis(400));
+        // Longer than the node's end takes on any machine.
+        kafka.gate(0).hold_answers(Duration::from_secs(20));
         std::thread::sleep(Duration::from_secs(1));
         for _ in 0..5000 {
             if kafka.gate(0).held_answers() == 5 {
