@@ -18,9 +18,8 @@ pub(super) fn of_all(client_id: &str, labels: &[(&str, &str)]) -> Vec<(String, S
     let mut all = alloc::vec![("client_id".to_string(), client_id.to_string())];
     for (name, value) in labels {
         let mut name = legal(name);
-        let is_taken = |name: &str| {
-            OURS.contains(&name) || name.starts_with("__") || all.iter().any(|(other, _)| other == name)
-        };
+        let is_taken =
+            |name: &str| OURS.contains(&name) || name.starts_with("__") || all.iter().any(|(other, _)| other == name);
         while is_taken(&name) && !planted("labels-clash") {
             name.insert_str(0, EXPORTED);
         }

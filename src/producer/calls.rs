@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::config::{Config, Sasl};
-use crate::connection::{Phase as ConnectionPhase, RequestKind};
 use crate::connection::sasl::SaslMechanism;
+use crate::connection::{Phase as ConnectionPhase, RequestKind};
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Delivery, Event, Input, Output, PartitionInfo, Sent};
 use crate::ids::{ConnId, FlushId, TopicIndex};

@@ -162,6 +162,24 @@ fn who_gives_no_producer_id_is_named() {
 }
 
 #[test]
+fn a_producer_is_well_while_a_broker_may_be_there() {
+    let mut script = Script::new(2, &SHORT, Facts::usual);
+    script.facts.topic("t", 1, 1);
+    send(&mut script, 0);
+    script.run(seconds(1));
+    (1..=2).for_each(|node| script.take_down(node));
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(millis(500));
+    let now = status(&script);
+    assert!(!now.is_healthy(seconds(1)) && now.open_records == 0, "{now:?}");
+    script.server(1).door = Door::Open;
+    script.run(seconds(2));
+    let now = status(&script);
+    let is_down = |node: i32| matches!(server(&now, node).state, ServerState::Down { .. });
+    assert!(!is_down(1) && is_down(2) && now.is_healthy(seconds(1)), "{now:?}");
+}
+
+#[test]
 fn a_trouble_of_yesterday_is_not_told() {
     let mut script = warm(&[("delivery.timeout.ms", "5000"), ("request.timeout.ms", "4000")]);
     script.break_connections(2);
@@ -254,6 +272,29 @@ fn after_a_ping_that_was_given_up_another_server_is_asked() {
     script.run(millis(500));
     assert_eq!(pongs(&script), 1);
     assert_eq!(script.producer.stats().connection_failures, 0);
+}
+
+#[test]
+fn a_server_that_failed_before_is_asked_rather_than_one_that_owes_an_answer() {
+    let mut script = Script::new(2, &[], Facts::usual);
+    (1..=2).for_each(|node| script.take_down(node));
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(seconds(2));
+    (1..=2).for_each(|node| script.server(node).door = Door::Open);
+    script.run(seconds(5));
+    assert_eq!(pongs(&script), 1);
+    let silent = pings(&script)[0].node;
+    script.answer(move |facts, asked| match &asked.ask {
+        Ask::ApiVersions(_) if asked.node == silent => Reply::Hold,
+        _ => facts.usual(asked),
+    });
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(millis(500));
+    assert_eq!((pings(&script).last().map(|asked| asked.node), pongs(&script)), (Some(silent), 1));
+    script.tell(|producer, now| producer.cancel_ping(now));
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(millis(500));
+    assert_eq!((pings(&script).last().map(|asked| asked.node), pongs(&script)), (Some(3 - silent), 2));
 }
 
 /// The answer that a request should have had, by now.

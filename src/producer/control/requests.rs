@@ -169,7 +169,7 @@ impl Producer {
         };
         // One that has failed is not waited for while another can be asked.
         let failing = self.control.servers[server].attempts.failures > 0;
-        let ready = choice.ready.map(|(_, conn)| conn);
+        let ready = choice.ready.map(|(_, conn)| conn).filter(|conn| self.asks_anything_of(*conn));
         match way {
             Way::Ready(conn) => self.send_control(conn),
             Way::Connect if choice.patient_until.is_none() && choice.opening < MOST_OPENING => {
@@ -194,6 +194,17 @@ impl Producer {
             },
         }
         true
+    }
+
+    /// Whether anything would be sent there: not if it owes an answer to all that is due.
+    fn asks_anything_of(&self, conn: ConnId) -> bool {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
+        let owes = |kind: RequestKind| self.sessions.connections.get(&conn).is_some_and(|it| it.awaits(kind));
+        planted("who-owes-is-ready")
+            || self.metadata_is_due()
+            || is_due(self.producer_id_due())
+            || (is_due(self.control.listing.due()) && !owes(RequestKind::TopicList))
+            || (is_due(self.control.ping.due()) && !owes(RequestKind::Ping))
     }
 
     /// Looks for the server to be asked.
