@@ -2,6 +2,8 @@
 //! 9098). `cargo run --manifest-path examples/msk-iam/Cargo.toml -- BOOTSTRAP_SERVERS REGION TOPIC` sends one record, with the
 //! credentials of the environment variables that AWS's own tools read.
 
+#![allow(clippy::disallowed_methods, reason = "a program has a clock")]
+
 mod signer;
 
 use std::error::Error;
