@@ -1,13 +1,13 @@
 //! Looking at every record on its way in, and at what became of it (Java's `ProducerInterceptor`).
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::panic::AssertUnwindSafe;
 
-use super::completion::{Accepted, Callback, Delivered};
+use super::completion::Delivered;
 use super::error::Error;
+use super::reports::{Report, Taken};
 use crate::record::{Record, RecordBuf};
 
 /// Looks at records and outcomes. Several are called in the order in which they were given to the
@@ -40,26 +40,6 @@ impl Interceptors {
         !self.0.is_empty()
     }
 
-    /// Takes the record, or what they make of it, and tells them what becomes of it.
-    #[cfg(feature = "threads")]
-    pub(super) fn around(
-        &self,
-        record: &Record<'_>,
-        callback: Option<Callback>,
-        take: impl FnOnce(&Record<'_>, Option<Callback>) -> Result<Accepted, Error>,
-    ) -> Result<Accepted, Error> {
-        if !self.are_there() {
-            return take(record, callback);
-        }
-        let callback = self.before(callback);
-        let taken = match self.on_send(record) {
-            None => take(record, callback),
-            Some(other) => take(&other.record(&other.headers()), callback),
-        };
-        self.refused(&taken);
-        taken
-    }
-
     /// The record to take instead, if one of them wants that.
     pub(super) fn on_send(&self, record: &Record<'_>) -> Option<RecordBuf> {
         let mut replaced: Option<RecordBuf> = None;
@@ -73,19 +53,13 @@ impl Interceptors {
         replaced
     }
 
-    /// A callback that tells them first, as Java does.
-    pub(super) fn before(&self, callback: Option<Callback>) -> Option<Callback> {
-        let them = self.clone();
-        Some(Box::new(move |outcome| {
-            them.tell(&outcome);
-            if let Some(callback) = callback {
-                callback(outcome);
-            }
-        }))
+    /// What tells them first, as Java does.
+    pub(super) fn before<R: Report>(&self, report: R) -> Intercepted<R> {
+        Intercepted { them: self.clone(), report }
     }
 
     /// If the record was not taken, they hear of that.
-    pub(super) fn refused(&self, taken: &Result<Accepted, Error>) {
+    pub(super) fn refused<T>(&self, taken: &Result<T, Error>) {
         if let Err(error) = taken {
             self.tell(&Err(error.clone()));
         }
@@ -101,6 +75,22 @@ impl Interceptors {
         for interceptor in self.0.iter() {
             guarded(|| interceptor.on_acknowledgement(outcome));
         }
+    }
+}
+
+/// Interceptors hear of it, then whoever sent it.
+pub(super) struct Intercepted<R> {
+    them: Interceptors,
+    pub(super) report: R,
+}
+
+impl<R: Report> Report for Intercepted<R> {
+    type Receipt = R::Receipt;
+
+    fn report(self, mut taken: Taken<'_>) -> R::Receipt {
+        let Self { them, report } = self;
+        taken.call(move |outcome| them.tell(&outcome));
+        report.report(taken)
     }
 }
 
