@@ -44,9 +44,11 @@ pub(crate) struct Window {
     /// In microseconds, the newest last.
     services: Samples<SERVICES>,
     cycles: Samples<CYCLES>,
+    /// Round trips of requests that nothing was in front of.
+    alone: Samples<CYCLES>,
     /// The service on average, in microseconds.
     service: u64,
-    /// When something last waited for the window, the answer was the last one.
+    /// Something waited for the window when the last answer came.
     waited: bool,
     answers: usize,
 }
@@ -114,6 +116,7 @@ impl Window {
             patience: FIRST_LOOK,
             services: Samples::NONE,
             cycles: Samples::NONE,
+            alone: Samples::NONE,
             service: 0,
             waited: false,
             answers: 0,
@@ -137,13 +140,21 @@ impl Window {
         let Answer { now, written, previous, unanswered, waiting } = answer;
         let together = written < previous;
         let since_previous = (now.saturating_since(previous).as_micros() as u64).max(1);
+        // It was there for twice as long as it would have taken alone, and something before it was still not answered. (Once as long
+        // it seems to be where answers are read late, because much is done here.)
+        let micros = |span: Duration| span.as_micros() as u64;
+        let in_vain = micros(previous.saturating_since(written));
+        let queued = together && self.alone.low(0).is_some_and(|alone| in_vain >= 2 * alone);
         if together {
             self.services.note(since_previous);
             if self.look == Look::Service {
                 self.look = Look::No;
             }
-        } else if self.waited {
-            self.cycles.note(since_previous);
+        } else {
+            self.alone.note(micros(now.saturating_since(written)).max(1));
+            if self.waited {
+                self.cycles.note(since_previous);
+            }
             if let Look::Cycles(more) = self.look {
                 self.look = if more > 1 { Look::Cycles(more - 1) } else { Look::No };
             }
@@ -153,14 +164,16 @@ impl Window {
             Some(rest) => since_previous.saturating_sub(rest).max(1),
             None => 0,
         };
-        // Only where something waits for the window its size tells anything.
+        // Only where something waits, here for the window or at the broker for its turn, a change makes a difference.
         let held_back = waiting && unanswered >= self.limit();
-        if held_back && self.waited && sample > 0 {
+        if (held_back && self.waited || queued) && sample > 0 {
             self.service = if self.service == 0 { sample } else { (7 * self.service + sample) / 8 };
             self.adjust();
+        } else {
+            self.answers = 0; // a queue that comes and goes is none to be rid of
         }
         self.waited = held_back;
-        if held_back {
+        if held_back || queued {
             self.look_again(now);
         } else if self.look == Look::No {
             self.next_look = None;
@@ -170,7 +183,9 @@ impl Window {
     /// What is not the broker's service in a cycle, in microseconds.
     fn rest(&self) -> Option<u64> {
         // A quarter of the services: where the way is long, one in each round is not the service but the rest of the way.
-        Some(self.cycles.low(CYCLES / 4)?.saturating_sub(self.services.low(SERVICES / 4)?))
+        // What is done here in between is seen only where something waited.
+        let cycle = self.cycles.low(CYCLES / 4).or(self.alone.low(CYCLES / 4))?;
+        Some(cycle.saturating_sub(self.services.low(SERVICES / 4)?))
     }
 
     fn adjust(&mut self) {
@@ -246,9 +261,8 @@ mod tests {
                 let (written, answered) = unanswered.pop_front().expect("at least one");
                 now = now.max(answered);
                 let at = |micros: u64| Instant::from_nanos(micros * 1000);
-                let (now_at, written, previous_at) = (at(now), at(written), at(previous));
-                let (previous_at, unanswered) = (previous_at, count);
-                window.answered(Answer { now: now_at, written, previous: previous_at, unanswered, waiting: true });
+                let (written, last) = (at(written), at(previous));
+                window.answered(Answer { now: at(now), written, previous: last, unanswered: count, waiting: true });
                 previous = now;
                 if n == requests / 2 {
                     half_at = now;
