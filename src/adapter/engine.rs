@@ -27,6 +27,7 @@ use super::line::{Line, Sender, Ticket};
 use super::observer::{Observation, Observer};
 use super::setup::{Setup, SetupError};
 use super::tokens::Tokens;
+use super::traces;
 use super::waiter::{Asked, Closing, Flush, Wait, Waiter};
 use crate::config::{Acks, SecurityProtocol};
 #[cfg(feature = "cluster")]
@@ -187,6 +188,13 @@ impl Engine {
         let tls = Mutex::new(setup.tls_config()?);
         #[cfg(not(feature = "tls"))]
         setup.check_tls()?;
+        #[cfg(feature = "tracing")]
+        let sends = {
+            setup.observer = traces::observer(setup.traces, &setup.config, setup.observer);
+            traces::Sends::new(setup.traces, &setup.config)
+        };
+        #[cfg(not(feature = "tracing"))]
+        let sends = traces::Sends;
         let Setup { mut config, partitioner, mechanism, interceptors, observer, measure_lock, .. } = setup;
         let clock = Clock::start();
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -237,7 +245,7 @@ impl Engine {
             #[cfg(any(feature = "tokio", feature = "smol"))]
             mock: false,
             tokens: Tokens::new(tokens),
-            interceptors: Interceptors::new(interceptors),
+            interceptors: Interceptors::new(interceptors, sends),
             holds: measure_lock.then(Holds::new),
             #[cfg(feature = "tls")]
             tls,
@@ -338,16 +346,18 @@ impl Engine {
     {
         let mut callback = callback;
         let mut boxed = || callback.take().map(|callback| Box::new(callback) as Callback);
-        let taken = if self.interceptors.are_there() {
-            let boxed = || self.interceptors.before(boxed());
-            let taken = match self.interceptors.on_send(record) {
-                None => self.take_now(sender, record, boxed),
-                Some(other) => self.take_now(sender, &other.record(&other.headers()), boxed),
-            };
-            self.interceptors.refused(&taken);
-            taken
-        } else {
-            self.take_now(sender, record, boxed)
+        let taken = match self.interceptors.begin(record) {
+            None => self.take_now(sender, record, boxed),
+            Some(passage) => {
+                let mut watch = passage.watch();
+                let boxed = || watch.take().map(|watch| watch.before(boxed()));
+                let taken = match passage.replaced() {
+                    None => self.take_now(sender, record, boxed),
+                    Some(other) => self.take_now(sender, &other.record(&other.headers()), boxed),
+                };
+                passage.end(&taken);
+                taken
+            }
         };
         taken.map_err(|error| (error, callback))
     }

@@ -8,6 +8,7 @@ use core::panic::AssertUnwindSafe;
 
 use super::completion::{Accepted, Callback, Delivered};
 use super::error::Error;
+use super::traces::{Sends, SharedSpan};
 use crate::record::{Record, RecordBuf};
 
 /// Looks at records and outcomes. Several are called in the order in which they were given to the
@@ -27,43 +28,40 @@ pub trait Interceptor: Debug + Send + Sync {
     }
 }
 
-/// Those of one producer.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Interceptors(Arc<Vec<Arc<dyn Interceptor>>>);
+/// Who looks at the records of one producer: interceptors, and spans if they were asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Interceptors {
+    list: Arc<Vec<Arc<dyn Interceptor>>>,
+    sends: Sends,
+}
 
 impl Interceptors {
-    pub(super) fn new(list: Vec<Arc<dyn Interceptor>>) -> Self {
-        Self(Arc::new(list))
+    pub(super) fn new(list: Vec<Arc<dyn Interceptor>>, sends: Sends) -> Self {
+        Self { list: Arc::new(list), sends }
     }
 
+    /// Whether each record has to come by.
     pub(super) fn are_there(&self) -> bool {
-        !self.0.is_empty()
+        !self.list.is_empty() || self.sends.are_wanted()
     }
 
-    /// Takes the record, or what they make of it, and tells them what becomes of it.
-    #[cfg(feature = "threads")]
-    pub(super) fn around(
-        &self,
-        record: &Record<'_>,
-        callback: Option<Callback>,
-        take: impl FnOnce(&Record<'_>, Option<Callback>) -> Result<Accepted, Error>,
-    ) -> Result<Accepted, Error> {
-        if !self.are_there() {
-            return take(record, callback);
+    /// A record is about to be taken. `None` if nobody looks at it.
+    pub(super) fn begin(&self, record: &Record<'_>) -> Option<Passage> {
+        let span = self.sends.span(record);
+        if self.list.is_empty() && span.is_none() {
+            return None;
         }
-        let callback = self.before(callback);
-        let taken = match self.on_send(record) {
-            None => take(record, callback),
-            Some(other) => take(&other.record(&other.headers()), callback),
-        };
-        self.refused(&taken);
-        taken
+        let replaced = span.within(|| self.on_send(record));
+        if let Some(other) = replaced.as_ref().filter(|other| other.topic != record.topic) {
+            span.goes_to(&other.topic);
+        }
+        Some(Passage { watch: Some(Watch { list: Arc::clone(&self.list), span: span.shared() }), replaced })
     }
 
     /// The record to take instead, if one of them wants that.
-    pub(super) fn on_send(&self, record: &Record<'_>) -> Option<RecordBuf> {
+    fn on_send(&self, record: &Record<'_>) -> Option<RecordBuf> {
         let mut replaced: Option<RecordBuf> = None;
-        for interceptor in self.0.iter() {
+        for interceptor in self.list.iter() {
             let next = guarded(|| match &replaced {
                 None => interceptor.on_send(record),
                 Some(buf) => interceptor.on_send(&buf.record(&buf.headers())),
@@ -72,55 +70,63 @@ impl Interceptors {
         }
         replaced
     }
+}
 
+/// A record on its way in. Dropped before it has [ended](Self::end), it tells that the send was given up.
+pub(super) struct Passage {
+    watch: Option<Watch>,
+    replaced: Option<RecordBuf>,
+}
+
+impl Passage {
+    /// The record to take instead.
+    pub(super) fn replaced(&self) -> Option<&RecordBuf> {
+        self.replaced.as_ref()
+    }
+
+    /// Who waits for the outcome. Cloned and dropped without the machine's lock: spans are a subscriber's.
+    pub(super) fn watch(&self) -> Option<Watch> {
+        self.watch.clone()
+    }
+
+    /// The record was taken, or refused: then they hear of that.
+    pub(super) fn end(mut self, taken: &Result<Accepted, Error>) {
+        if let (Some(watch), Err(error)) = (self.watch.take(), taken) {
+            watch.tell(&Err(error.clone()));
+        }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.tell(&Err(Error::Cancelled));
+        }
+    }
+}
+
+/// Who waits for the outcome of one record.
+#[derive(Clone)]
+pub(super) struct Watch {
+    list: Arc<Vec<Arc<dyn Interceptor>>>,
+    span: SharedSpan,
+}
+
+impl Watch {
     /// A callback that tells them first, as Java does.
-    pub(super) fn before(&self, callback: Option<Callback>) -> Option<Callback> {
-        let them = self.clone();
-        Some(Box::new(move |outcome| {
-            them.tell(&outcome);
+    pub(super) fn before(self, callback: Option<Callback>) -> Callback {
+        Box::new(move |outcome| {
+            self.tell(&outcome);
             if let Some(callback) = callback {
                 callback(outcome);
             }
-        }))
+        })
     }
 
-    /// If the record was not taken, they hear of that.
-    pub(super) fn refused(&self, taken: &Result<Accepted, Error>) {
-        if let Err(error) = taken {
-            self.tell(&Err(error.clone()));
-        }
-    }
-
-    /// Tells them, if it is dropped, that the record was given up.
-    #[cfg(any(feature = "tokio", feature = "smol"))]
-    pub(super) fn if_dropped(&self) -> IfDropped<'_> {
-        IfDropped(Some(self))
-    }
-
-    fn tell(&self, outcome: &Result<Delivered, Error>) {
-        for interceptor in self.0.iter() {
+    fn tell(self, outcome: &Result<Delivered, Error>) {
+        self.span.end(outcome);
+        for interceptor in self.list.iter() {
             guarded(|| interceptor.on_acknowledgement(outcome));
-        }
-    }
-}
-
-/// A send on its way.
-#[cfg(any(feature = "tokio", feature = "smol"))]
-pub(super) struct IfDropped<'a>(Option<&'a Interceptors>);
-
-#[cfg(any(feature = "tokio", feature = "smol"))]
-impl IfDropped<'_> {
-    /// It has arrived, one way or the other.
-    pub(super) fn not(mut self) {
-        self.0 = None;
-    }
-}
-
-#[cfg(any(feature = "tokio", feature = "smol"))]
-impl Drop for IfDropped<'_> {
-    fn drop(&mut self) {
-        if let Some(interceptors) = self.0 {
-            interceptors.tell(&Err(Error::Cancelled));
         }
     }
 }

@@ -394,8 +394,16 @@ impl Producer {
     }
 
     fn accept(&self, record: &Record<'_>, callback: Option<Callback>) -> Result<Accepted, Error> {
-        let take = |record: &Record<'_>, callback| self.accept_as_it_is(record, callback);
-        self.engine().interceptors().around(record, callback, take)
+        let Some(passage) = self.engine().interceptors().begin(record) else {
+            return self.accept_as_it_is(record, callback);
+        };
+        let callback = passage.watch().map(|watch| watch.before(callback));
+        let taken = match passage.replaced() {
+            None => self.accept_as_it_is(record, callback),
+            Some(other) => self.accept_as_it_is(&other.record(&other.headers()), callback),
+        };
+        passage.end(&taken);
+        taken
     }
 
     fn accept_as_it_is(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, Error> {

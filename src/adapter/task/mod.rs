@@ -404,18 +404,15 @@ impl<R: Runtime> Producer<R> {
     }
 
     async fn accept(&self, record: &Record<'_>, callback: Option<Callback>) -> Result<Accepted, Error> {
-        let interceptors = self.engine().interceptors();
-        if !interceptors.are_there() {
+        let Some(passage) = self.engine().interceptors().begin(record) else {
             return self.accept_as_it_is(record, callback).await;
-        }
-        let callback = interceptors.before(callback);
-        let dropped = interceptors.if_dropped();
-        let taken = match interceptors.on_send(record) {
+        };
+        let callback = passage.watch().map(|watch| watch.before(callback));
+        let taken = match passage.replaced() {
             None => self.accept_as_it_is(record, callback).await,
             Some(other) => self.accept_as_it_is(&other.record(&other.headers()), callback).await,
         };
-        dropped.not();
-        interceptors.refused(&taken);
+        passage.end(&taken);
         taken
     }
 
