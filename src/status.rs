@@ -44,13 +44,16 @@ impl Status {
     /// A producer that has nothing to send tells nothing of a cluster that went away meanwhile: for that ask a server (`ping` of the
     /// adapters).
     pub fn is_healthy(&self, max_age: Duration) -> bool {
-        let down = |server: &ServerStatus| matches!(server.state, ServerState::Down { .. });
-        !self.closing
-            && self.fatal.is_none()
-            && self.denied.is_none()
-            && self.oldest_record.is_none_or(|age| age <= max_age)
-            && (self.servers.is_empty() || !self.servers.iter().all(down))
+        let is_down = |server: &ServerStatus| matches!(server.state, ServerState::Down { .. });
+        let works = !self.closing && self.fatal.is_none() && self.denied.is_none();
+        works && gets_through(self.oldest_record, max_age, self.servers.iter().map(is_down))
     }
+}
+
+/// Whether records don't wait for too long, and of the servers (whether each is down) not all are down.
+pub(crate) fn gets_through(oldest: Option<Duration>, max_age: Duration, down: impl Iterator<Item = bool>) -> bool {
+    let mut down = down.peekable();
+    oldest.is_none_or(|age| age <= max_age) && (down.peek().is_none() || !down.all(|is_down| is_down))
 }
 
 /// How it stands with a server.
