@@ -132,7 +132,7 @@ static void complain(void) {
     if (health.closing && (health.open_records == 0 || health.oldest_record <= PATIENCE)) return;
     next = time + 2 * PATIENCE;
     must(milena_why(producer, time, NULL, 0, why, sizeof why, NULL), "why");
-    fprintf(stderr, "%u records wait: %s\n", (unsigned)health.open_records, why);
+    fprintf(stderr, "nothing is sent, %u records wait: %s\n", (unsigned)health.open_records, why);
     for (uint32_t at = 0; milena_get_server(producer, time, at, &server) == MILENA_OK; at++)
         fprintf(stderr, "  %.*s:%u: %s, for %u s: %.*s\n", (int)server.host.len, (const char *)server.host.data, server.port,
                 states[server.state], (unsigned)(server.lasts / 1000000000u), (int)server.text.len,

@@ -312,9 +312,12 @@ mod tests {
         }
     }
 
+    /// An event's level, target and fields.
+    type Told = (Level, &'static str, Fields);
+
     /// Keeps events.
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<(Level, &'static str, Fields)>>>);
+    struct Kept(Arc<Mutex<Vec<Told>>>);
 
     impl Subscriber for Kept {
         fn enabled(&self, _: &Metadata<'_>) -> bool {
