@@ -1,7 +1,10 @@
 //! Instructions a record, counted by callgrind: `cargo bench --features cluster --bench instructions`.
 //!
 //! Only the machine's own calls are counted (send, drain, transmit, written, answers read), as the difference between a
-//! longer and a shorter run, so that what happens once is left out. The budgets are those of docs/design.md.
+//! longer and a shorter run, so that what happens once is left out. The budgets are those of docs/design.md. "measured" is the same
+//! with [`Producer::measure`], as adapters have it.
+//!
+//! [`Producer::measure`]: milena::Producer::measure
 
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 
@@ -33,6 +36,7 @@ fn main() {
         let number = |n: usize| arguments[place + n].parse::<usize>().expect("a number");
         let (size, keyed, partitions, records) = (number(1), number(2) == 1, number(3) as i32, number(4));
         let mut host = Host::new(partitions, &[("buffer.memory", "268435456"), ("linger.ms", "10000")]);
+        host.producer.measure(number(5) == 1);
         if partitions > 1000 {
             // Batches as full as elsewhere: each partition gets as many bytes before the count begins.
             host.load(partitions as usize * 100, size, keyed);
@@ -42,25 +46,30 @@ fn main() {
         assert!(host.delivered >= records as u64);
         return;
     }
-    println!("{:>6} {:>6} {:>10} {:>14} {:>8}", "bytes", "keyed", "partitions", "instructions", "budget");
+    let heads = ["bytes", "keyed", "partitions", "instructions", "measured", "budget"];
+    println!("{:>6} {:>6} {:>10} {:>14} {:>16} {:>8}", heads[0], heads[1], heads[2], heads[3], heads[4], heads[5]);
     for (size, keyed, partitions, budget) in CASES {
-        let [short, long] = RUNS.map(|records| count(*size, *keyed, *partitions, records));
-        let each = (long - short) as f64 / (RUNS[1] - RUNS[0]) as f64;
+        let [each, measured] = [false, true].map(|measured| {
+            let [short, long] = RUNS.map(|records| count(*size, *keyed, *partitions, records, measured));
+            (long - short) as f64 / (RUNS[1] - RUNS[0]) as f64
+        });
         let budget =
             budget.map_or(String::new(), |budget| format!("{budget:.0}{}", if each > budget { " OVER" } else { "" }));
-        println!("{size:>6} {keyed:>6} {partitions:>10} {each:>14.0} {budget:>8}");
+        let more = 100.0 * (measured / each - 1.0);
+        println!("{size:>6} {keyed:>6} {partitions:>10} {each:>14.0} {measured:>8.0} {more:>+5.1} % {budget:>8}");
     }
 }
 
 /// Instructions of the machine's calls in one run.
-fn count(size: usize, keyed: bool, partitions: i32, records: usize) -> u64 {
+fn count(size: usize, keyed: bool, partitions: i32, records: usize, measured: bool) -> u64 {
     let program = std::env::current_exe().expect("this program");
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"]);
     for call in ["send", "input", "poll", "transmit", "written"] {
         valgrind.arg(format!("--toggle-collect=*host::core_{call}"));
     }
-    let arguments = [size, usize::from(keyed), partitions as usize, records].map(|number| number.to_string());
+    let arguments = [size, usize::from(keyed), partitions as usize, records, usize::from(measured)]
+        .map(|number| number.to_string());
     let output = valgrind.arg(program).arg("--count").args(arguments).output().expect("valgrind is installed");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");

@@ -93,6 +93,10 @@ impl<'a> Record<'a> {
     }
 
     /// Sets the creation time, in milliseconds since the Unix epoch.
+    ///
+    /// Brokers forget a producer whose records are more than a day old (`producer.id.expiration.ms`) when they start again, and
+    /// every ten minutes: what is sent again then may be stored twice, whatever the client, unless the topic has
+    /// `message.timestamp.type=LogAppendTime`.
     #[must_use]
     pub const fn timestamp(mut self, millis: i64) -> Self {
         self.timestamp = Some(millis);
@@ -189,7 +193,7 @@ impl RecordBuf {
         self
     }
 
-    /// Sets the creation time, in milliseconds since the Unix epoch.
+    /// Sets the creation time, in milliseconds since the Unix epoch. Mind what [`Record::timestamp`] says of old records.
     #[must_use]
     pub fn timestamp(mut self, millis: i64) -> Self {
         self.timestamp = Some(millis);

@@ -759,8 +759,13 @@ fn waiting_for_all_records_of_a_batch_is_linear() {
             let cluster = huge_batches();
             adapter.run(config(&cluster, &HUGE), async |producer: Producer, _: Tasks| {
                 let mut best = [Duration::MAX; 2];
-                // The best of a few runs: other programs may be in the way.
-                for _ in 0..3 {
+                // 32 is linear, 1,024 is quadratic.
+                let is_linear = |best: &[Duration; 2]| best[1] < best[0] * 200;
+                // The best of a few runs, and of more where other programs are in the way.
+                for round in 0..30 {
+                    if round >= 3 && is_linear(&best) {
+                        break;
+                    }
                     for (best, records) in best.iter_mut().zip([2_000, 64_000]) {
                         let mut acks = one_batch(&producer, records).await;
                         let waker = Waker::from(Arc::new(CountingWaker::default()));
@@ -776,8 +781,7 @@ fn waiting_for_all_records_of_a_batch_is_linear() {
                     }
                 }
                 println!("{adapter:?}: {best:?} for 2,000 and 64,000");
-                // 32 is linear, 1,024 is quadratic.
-                assert!(best[1] < best[0] * 200, "{adapter:?}: {best:?} for 2,000 and 64,000");
+                assert!(is_linear(&best), "{adapter:?}: {best:?} for 2,000 and 64,000");
             });
         };
         guarded(PATIENCE, move || format!("{adapter:?}"), run);

@@ -1,7 +1,6 @@
-//! Who waits for the records of one batch. One object a batch, made when its first record is sent; an acknowledgement is
+//! Who waits for the records of one batch. One object a batch, made for the first that wants to wait; an acknowledgement is
 //! that object and an index, so a record costs no allocation.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -11,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use smallvec::SmallVec;
 
 use super::error::Error;
-use crate::error::{DeliveryError, DeliveryErrorKind};
+use crate::error::DeliveryError;
 use crate::event::Written;
 
 /// Where a record stands.
@@ -33,35 +32,35 @@ pub struct Delivered {
 pub(super) struct Accepted {
     pub(super) completion: Arc<Completion>,
     pub(super) index: u32,
-    pub(super) place: Place,
-}
-
-/// Where a record goes.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) topic: Arc<str>,
-    pub(super) partition: i32,
     pub(super) timestamp: i64,
 }
 
-impl Place {
+impl Accepted {
     /// The record's outcome, as the application sees it.
     pub(super) fn delivered(&self, outcome: Outcome) -> Result<Delivered, Error> {
-        let Written { base_offset, log_append_time } = outcome?;
-        let (topic, partition) = (Arc::clone(&self.topic), self.partition);
-        Ok(Delivered { topic, partition, offset: base_offset, timestamp: log_append_time.unwrap_or(self.timestamp) })
+        delivered(&self.completion.topic, self.completion.partition, self.timestamp, outcome)
     }
+}
+
+/// A record's outcome, as the application sees it.
+pub(super) fn delivered(
+    topic: &Arc<str>,
+    partition: i32,
+    timestamp: i64,
+    outcome: Outcome,
+) -> Result<Delivered, Error> {
+    let Written { base_offset, log_append_time } = outcome?;
+    let (topic, timestamp) = (Arc::clone(topic), log_append_time.unwrap_or(timestamp));
+    Ok(Delivered { topic, partition, offset: base_offset, timestamp })
 }
 
 /// What became of a record, as the machine tells it.
 pub(super) type Outcome = Result<Written, DeliveryError>;
 
-/// What is called with a record's outcome.
-pub(super) type Callback = Box<dyn FnOnce(Result<Delivered, Error>) + Send>;
-
 /// Those who wait for one batch.
-#[derive(Default)]
 pub(super) struct Completion {
+    topic: Arc<str>,
+    pub(super) partition: i32,
     state: Mutex<State>,
     done: Condvar,
 }
@@ -78,54 +77,20 @@ struct State {
     outcomes: SmallVec<[(Range<u32>, Outcome); 1]>,
     /// Tasks that wait, by record.
     tasks: Vec<Option<Waker>>,
-    /// In the order of the records.
-    callbacks: Vec<(u32, Place, Callback)>,
     threads: bool,
 }
 
-/// What became of some records of a batch, before anybody was told.
-pub(super) struct Resolved {
-    pub(super) completion: Arc<Completion>,
-    pub(super) records: Range<u32>,
-    pub(super) outcome: Outcome,
-}
-
-impl Resolved {
-    /// Tells everybody: callbacks and interceptors first, in the order of the records, then whoever waits for a record. Not to
-    /// be called with the machine's lock held, for all of them may do anything.
-    pub(super) fn tell(self) {
-        let Self { completion, records, outcome } = self;
-        for (index, place, callback) in completion.take_callbacks(&records) {
-            let outcome = place.delivered(of_record(&outcome, index - records.start));
-            // A callback's panic is its own affair.
-            let call = core::panic::AssertUnwindSafe(move || callback(outcome));
-            if std::panic::catch_unwind(call).is_err() {
-                log::error!("a delivery callback panicked");
-            }
-        }
-        completion.publish(records, outcome);
-    }
-}
-
 impl Completion {
+    pub(super) fn new(topic: Arc<str>, partition: i32) -> Self {
+        Self { topic, partition, state: Mutex::default(), done: Condvar::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_callbacks(&self, records: &Range<u32>) -> Vec<(u32, Place, Callback)> {
-        let mut state = self.lock();
-        if state.callbacks.first().is_some_and(|(index, ..)| *index >= records.start)
-            && state.callbacks.last().is_some_and(|(index, ..)| *index < records.end)
-        {
-            return core::mem::take(&mut state.callbacks);
-        }
-        let before = |end: u32| state.callbacks.partition_point(|(index, ..)| *index < end);
-        let named = before(records.start)..before(records.end);
-        state.callbacks.drain(named).collect()
-    }
-
     /// The outcome of some of the records may be seen from now on.
-    fn publish(&self, records: Range<u32>, outcome: Outcome) {
+    pub(super) fn publish(&self, records: Range<u32>, outcome: Outcome) {
         let mut state = self.lock();
         let waiting = state.tasks.len();
         let named = (records.start as usize).min(waiting)..(records.end as usize).min(waiting);
@@ -148,20 +113,12 @@ impl Completion {
         }
     }
 
-    /// The driver is gone: what has no outcome yet will have none from the machine.
-    pub(super) fn abandon(self: &Arc<Self>) {
-        let kind = DeliveryErrorKind::Aborted;
-        let error = DeliveryError { possibly_written: true, ..DeliveryError::new(kind) };
+    /// What has no outcome yet fails with this.
+    pub(super) fn abandon(&self, error: &DeliveryError) {
         let gaps = self.lock().gaps();
         for records in gaps {
-            Resolved { completion: Arc::clone(self), records, outcome: Err(error.clone()) }.tell();
+            self.publish(records, Err(error.clone()));
         }
-    }
-
-    /// Calls `callback` with the record's outcome, when it is known. To be asked for with the machine's lock held since the
-    /// record was taken: then it can't be known yet, and callbacks come in the order of the records.
-    pub(super) fn call(&self, index: u32, place: Place, callback: Callback) {
-        self.lock().callbacks.push((index, place, callback));
     }
 
     /// The record's outcome, if it is known.
@@ -239,7 +196,7 @@ impl State {
 }
 
 /// The outcome of the record at `place` in a range that has this one.
-fn of_record(range: &Outcome, place: u32) -> Outcome {
+pub(super) fn of_record(range: &Outcome, place: u32) -> Outcome {
     let written = range.as_ref().map_err(DeliveryError::clone)?;
     let base_offset = written.base_offset.and_then(|base| base.checked_add(i64::from(place)));
     Ok(Written { base_offset, ..*written })

@@ -5,9 +5,9 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::completion::{Completion, Resolved};
 use super::line::Ticket;
 use super::observer::Observations;
+use super::reports::{Batch, Resolved};
 use super::waiter::{Flush, Waiter};
 use crate::planted::planted;
 use crate::producer::Over;
@@ -18,7 +18,7 @@ pub(super) struct Effects {
     pub(super) observations: Observations,
     pub(super) resolved: Vec<Resolved>,
     /// Batches of which nothing more will be heard.
-    pub(super) abandoned: Vec<Arc<Completion>>,
+    pub(super) abandoned: Vec<Batch>,
     /// With the number of records that failed.
     pub(super) flushes: Vec<(Arc<Flush>, u64)>,
     pub(super) waiters: Vec<Arc<Waiter>>,
@@ -36,8 +36,8 @@ impl Effects {
         for resolved in self.resolved.drain(..) {
             resolved.tell();
         }
-        for completion in self.abandoned.drain(..) {
-            completion.abandon();
+        for batch in self.abandoned.drain(..) {
+            batch.abandon();
         }
         for (flush, failed) in self.flushes.drain(..) {
             flush.end(failed);

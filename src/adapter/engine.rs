@@ -4,7 +4,6 @@
 //! Senders call [`Engine::try_send`] and, where that says so, wait: for a topic (first come, first served), or for memory (see
 //! [`line`](super::line)). The driver calls [`Engine::input`] and [`Engine::drain`].
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 #[cfg(feature = "cluster")]
 use alloc::collections::VecDeque;
@@ -18,13 +17,14 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clock::{self, Clock};
-use super::completion::{Accepted, Callback, Completion, Delivered, Place, Resolved};
+use super::completion::Accepted;
 use super::effects::Effects;
 use super::error::Error;
 use super::holds::{Holds, LockHolds};
 use super::interceptor::Interceptors;
 use super::line::{Line, Sender, Ticket};
 use super::observer::{Observation, Observer};
+use super::reports::{Batch, ByAck, Report, Taken};
 use super::setup::{Setup, SetupError};
 use super::tokens::Tokens;
 use super::traces;
@@ -89,8 +89,8 @@ impl core::fmt::Debug for Engine {
 
 struct State {
     producer: Producer,
-    /// By slot.
-    completions: Vec<Option<Arc<Completion>>>,
+    /// Who is told of open batches, by slot.
+    batches: Vec<Option<Batch>>,
     /// By topic index.
     names: Vec<Option<Arc<str>>>,
     topics: BTreeMap<TopicIndex, Vec<Arc<Waiter>>>,
@@ -175,8 +175,8 @@ impl DerefMut for Locked<'_> {
 }
 
 /// What became of an attempt to send.
-pub(super) enum Attempt {
-    Accepted(Accepted),
+pub(super) enum Attempt<T> {
+    Accepted(T),
     Wait(Wait),
 }
 
@@ -213,7 +213,7 @@ impl Engine {
         }
         let state = State {
             producer,
-            completions: Vec::new(),
+            batches: Vec::new(),
             names: Vec::new(),
             topics: BTreeMap::new(),
             listings: Vec::new(),
@@ -302,15 +302,15 @@ impl Engine {
         self.acks == Acks::None
     }
 
-    /// Hands a record to the machine. `waited`: what the caller waited for before, so that it keeps its place. `callback` is
+    /// Hands a record to the machine. `waited`: what the caller waited for before, so that it keeps its place. `report` is
     /// taken with the record.
-    pub(super) fn try_send(
+    pub(super) fn try_send<R: Report>(
         &self,
         sender: Sender,
         record: &Record<'_>,
         waited: Option<&Wait>,
-        callback: &mut Option<Callback>,
-    ) -> Result<Attempt, Error> {
+        report: &mut Option<R>,
+    ) -> Result<Attempt<R::Receipt>, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
         let ticket = waited.and_then(Wait::ticket);
@@ -321,53 +321,47 @@ impl Engine {
         if !state.memory.may_try(sender, ticket) {
             return Ok(Attempt::Wait(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
         }
-        let attempt = match state.send(now, record, || callback.take()) {
+        let attempt = match state.send(now, record, |taken| take(report).report(taken)) {
             Ok(accepted) => {
                 state.memory.sent(sender, || Producer::size_at_most(record));
                 Ok(Attempt::Accepted(accepted))
             }
             Err(error) => state.wait_for(sender, ticket, error).map(Attempt::Wait),
         };
-        let (released, wake) = state.after_sending(now, ticket, matches!(attempt, Ok(Attempt::Wait(Wait::Memory(_)))));
+        let calls = state.after_sending(now, ticket, matches!(attempt, Ok(Attempt::Wait(Wait::Memory(_)))));
         drop(state);
-        finish(released, wake);
+        make(calls);
         attempt
     }
 
-    /// Hands a record to the machine, or says why not now, and gives the callback back. Interceptors see it.
-    pub(super) fn send_now<F>(
+    /// Hands a record to the machine, or says why not now, and gives the report back. Interceptors see it.
+    pub(super) fn send_now<R: Report>(
         &self,
         sender: Sender,
         record: &Record<'_>,
-        callback: Option<F>,
-    ) -> Result<Accepted, (Error, Option<F>)>
-    where
-        F: FnOnce(Result<Delivered, Error>) + Send + 'static,
-    {
-        let mut callback = callback;
-        let mut boxed = || callback.take().map(|callback| Box::new(callback) as Callback);
-        let taken = match self.interceptors.begin(record) {
-            None => self.take_now(sender, record, boxed),
-            Some(passage) => {
-                let mut watch = passage.watch();
-                let boxed = || watch.take().map(|watch| watch.before(boxed()));
-                let taken = match passage.replaced() {
-                    None => self.take_now(sender, record, boxed),
-                    Some(other) => self.take_now(sender, &other.record(&other.headers()), boxed),
-                };
-                passage.end(&taken);
-                taken
-            }
+        report: R,
+    ) -> Result<R::Receipt, (Error, R)> {
+        let Some(passage) = self.interceptors.begin(record) else {
+            let mut report = Some(report);
+            let taken = self.take_now(sender, record, |taken| take(&mut report).report(taken));
+            return taken.map_err(|error| (error, take(&mut report)));
         };
-        taken.map_err(|error| (error, callback))
+        let mut report = Some(passage.before(report));
+        let with_report = |taken: Taken<'_>| take(&mut report).report(taken);
+        let taken = match passage.replaced() {
+            None => self.take_now(sender, record, with_report),
+            Some(other) => self.take_now(sender, &other.record(&other.headers()), with_report),
+        };
+        passage.end(&taken);
+        taken.map_err(|error| (error, take(&mut report).report))
     }
 
-    fn take_now(
+    fn take_now<T>(
         &self,
         sender: Sender,
         record: &Record<'_>,
-        callback: impl FnOnce() -> Option<Callback>,
-    ) -> Result<Accepted, Error> {
+        report: impl FnOnce(Taken<'_>) -> T,
+    ) -> Result<T, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
         #[cfg(feature = "cluster")]
@@ -378,16 +372,16 @@ impl Engine {
         if !state.memory.may_try(sender, ticket.as_ref()) {
             return Err(Error::Send(SendError::BufferFull { needed: Producer::size_at_most(record) }));
         }
-        let result = state.send(now, record, callback).map_err(|error| state.error(error));
-        let (released, wake) = if result.is_ok() {
+        let result = state.send(now, record, report).map_err(|error| state.error(error));
+        let calls = if result.is_ok() {
             state.memory.sent(sender, || Producer::size_at_most(record));
             state.memory.forget_kept(sender);
             state.after_sending(now, ticket.as_ref(), false)
         } else {
-            (Vec::new(), state.wake(now))
+            state.wake(now)
         };
         drop(state);
-        finish(released, wake);
+        make(calls);
         result
     }
 
@@ -432,9 +426,9 @@ impl Engine {
             return None;
         }
         let wait = state.wait_for_memory(sender, kept.as_ref(), needed);
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
         Some(wait)
     }
 
@@ -470,7 +464,7 @@ impl Engine {
                 outcome = Ok(Some(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
                 break;
             }
-            match state.send(now, record, || None) {
+            match state.send(now, record, |taken| ByAck.report(taken)) {
                 Ok(sent) => {
                     state.memory.sent(sender, || Producer::size_at_most(record));
                     accepted(sent);
@@ -483,9 +477,9 @@ impl Engine {
         }
         let again =
             matches!((&outcome, ticket), (Ok(Some(Wait::Memory(other))), Some(ticket)) if Arc::ptr_eq(other, ticket));
-        let (released, wake) = state.after_sending(now, ticket, again);
+        let calls = state.after_sending(now, ticket, again);
         drop(state);
-        finish(released, wake);
+        make(calls);
         outcome
     }
 
@@ -493,22 +487,22 @@ impl Engine {
     pub(super) fn give_up(&self, wait: &Wait) {
         let now = self.clock.now();
         let mut state = self.lock();
-        let (released, wake) = match wait {
+        let calls = match wait {
             Wait::Memory(ticket) => state.after_sending(now, Some(ticket), false),
             Wait::Asked(waiter) => {
                 state.listings.retain(|other| !Arc::ptr_eq(&other.waiter, waiter));
                 state.pings.retain(|other| !Arc::ptr_eq(&other.waiter, waiter));
-                (Vec::new(), None)
+                None
             }
             Wait::Topic(topic, waiter) => {
                 if let Some(waiters) = state.topics.get_mut(topic) {
                     waiters.retain(|other| !Arc::ptr_eq(other, waiter));
                 }
-                (Vec::new(), None)
+                None
             }
         };
         drop(state);
-        finish(released, wake);
+        make(calls);
     }
 
     /// The error for a wait that took all of `max.block.ms`.
@@ -551,9 +545,9 @@ impl Engine {
         }
         let index = state.producer.want_topic(now, topic).map_err(|error| state.error(error))?;
         let wait = state.wait_for_topic(index);
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
         Ok(Err(wait))
     }
 
@@ -577,9 +571,9 @@ impl Engine {
         what(&mut state.producer, now).map_err(|error| state.error(error))?;
         let asked = Arc::new(Asked::default());
         who(&mut state).push(Arc::clone(&asked));
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
         Ok(asked)
     }
 
@@ -605,9 +599,9 @@ impl Engine {
             state.flushes.insert(id, Arc::clone(&flush));
         }
         state.wake(now);
-        let wake = state.driver.clone(); // even if the machine has nothing new to say: a mock does more in a flush
+        let calls = state.driver(); // even if the machine has nothing new to say: a mock does more in a flush
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
         if over {
             flush.end(0);
         }
@@ -626,9 +620,9 @@ impl Engine {
         if !over {
             state.closing.push(Arc::clone(&waiter));
         }
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
         if over {
             waiter.raise();
         }
@@ -646,9 +640,9 @@ impl Engine {
         state.hurry = true;
         state.producer.abort(now);
         state.wake(now);
-        let wake = state.driver.clone();
+        let calls = state.driver();
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
     }
 
     /// How a close went.
@@ -748,9 +742,9 @@ impl Engine {
         let now = self.clock.now();
         let mut state = self.lock();
         state.producer.handle_input(now, input);
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
-        finish(Vec::new(), wake);
+        make(calls);
     }
 
     /// The TLS configuration for the next connection.
@@ -791,10 +785,10 @@ impl Engine {
         }
         state.producer.security_renewed(now);
         let over = state.producer.take_over();
-        let wake = state.wake(now);
+        let calls = state.wake(now);
         drop(state);
         drop(over); // without the lock: it is the application's
-        finish(Vec::new(), wake);
+        make(calls);
         Ok(())
     }
 
@@ -844,7 +838,7 @@ impl Engine {
         let mut effects = Effects::default();
         let mut state = self.lock();
         // Nothing more will be heard of any batch, whatever has become of the machine.
-        effects.abandoned.extend(state.completions.drain(..).flatten());
+        effects.abandoned.extend(state.batches.drain(..).flatten());
         drop(state);
         effects.run();
         self.say_that_it_has_ended();
@@ -901,8 +895,22 @@ fn only(partitions: usize) -> String {
     std::format!("it has {partitions} partitions, and none of the number that the record names")
 }
 
-fn finish(released: Vec<Arc<Ticket>>, wake: Option<Waker>) {
-    if let Some(waker) = wake {
+/// What a sender wants to know is taken with its record, once.
+fn take<R>(report: &mut Option<R>) -> R {
+    report.take().expect("a report is taken with its record alone")
+}
+
+/// Who is to be called once the lock is released: mostly nobody.
+struct Calls {
+    driver: Option<Waker>,
+    released: Vec<Arc<Ticket>>,
+}
+
+/// Not to be called with the lock held.
+#[inline]
+fn make(calls: Option<Calls>) {
+    let Some(Calls { driver, released }) = calls else { return };
+    if let Some(waker) = driver {
         waker.wake();
     }
     for ticket in released {
@@ -924,29 +932,26 @@ impl Staged {
 }
 
 impl State {
-    fn send(
+    /// `report` is called if the record is taken.
+    fn send<T>(
         &mut self,
         now: Instant,
         record: &Record<'_>,
-        callback: impl FnOnce() -> Option<Callback>,
-    ) -> Result<Accepted, SendError> {
+        report: impl FnOnce(Taken<'_>) -> T,
+    ) -> Result<T, SendError> {
         let sent = self.producer.send(now, record)?;
         let slot = sent.id.batch.slot();
         if sent.id.index == 0 {
-            if self.completions.len() <= slot {
-                self.completions.resize(slot + 1, None);
+            if self.batches.len() <= slot {
+                self.batches.resize_with(slot + 1, || None);
             }
-            self.completions[slot] = Some(Arc::new(Completion::default()));
+            let topic = self.name(sent.topic);
+            self.batches[slot] = Some(Batch::new(topic, sent.partition));
         }
-        let completion = self.completions[slot].as_ref().map(Arc::clone);
-        let completion =
-            completion.expect("a batch's first record makes its completion, and only its last delivery takes it");
-        let topic = self.name(sent.topic);
-        let place = Place { topic, partition: sent.partition, timestamp: sent.timestamp };
-        if let Some(callback) = callback() {
-            completion.call(sent.id.index, place.clone(), callback);
-        }
-        Ok(Accepted { completion, index: sent.id.index, place })
+        let batch = self.batches[slot].as_mut();
+        let batch =
+            batch.expect("a batch's first record makes its entry, and only the next batch of the slot takes it");
+        Ok(report(Taken { batch, index: sent.id.index, timestamp: sent.timestamp }))
     }
 
     fn name(&mut self, topic: TopicIndex) -> Arc<str> {
@@ -958,12 +963,18 @@ impl State {
         Arc::clone(self.names[index].get_or_insert_with(|| Arc::from(producer.topic_name(topic))))
     }
 
-    fn wake(&mut self, now: Instant) -> Option<Waker> {
+    /// The driver, if it is wanted and does not know yet.
+    #[inline]
+    fn wake(&mut self, now: Instant) -> Option<Calls> {
         if !self.producer.take_wake() {
             return None;
         }
         self.wanted_since.get_or_insert(now);
-        self.driver.clone()
+        self.driver()
+    }
+
+    fn driver(&self) -> Option<Calls> {
+        Some(Calls { driver: self.driver.clone(), released: Vec::new() })
     }
 
     fn has_ended(&self) -> bool {
@@ -1013,22 +1024,23 @@ impl State {
     }
 
     /// After an attempt to send, or in its place: unless the caller waits on (`again`), it leaves the line for memory.
-    fn after_sending(
-        &mut self,
-        now: Instant,
-        ticket: Option<&Arc<Ticket>>,
-        again: bool,
-    ) -> (Vec<Arc<Ticket>>, Option<Waker>) {
-        let mut released = Vec::new();
-        let mut wake = self.wake(now);
-        if ticket.is_some_and(|ticket| !again && self.memory.leave(ticket)) {
-            self.memory_back = true;
-            self.let_go(now, &mut released);
-            if self.memory.look_again().is_some() {
-                wake = self.driver.clone(); // it has to look again in time, whether some were let go or not
-            }
+    #[inline]
+    fn after_sending(&mut self, now: Instant, ticket: Option<&Arc<Ticket>>, again: bool) -> Option<Calls> {
+        let calls = self.wake(now);
+        match ticket {
+            Some(ticket) if !again && self.memory.leave(ticket) => Some(self.left_the_line(now, calls)),
+            _ => calls,
         }
-        (released, wake)
+    }
+
+    fn left_the_line(&mut self, now: Instant, calls: Option<Calls>) -> Calls {
+        let mut calls = calls.unwrap_or(Calls { driver: None, released: Vec::new() });
+        self.memory_back = true;
+        self.let_go(now, &mut calls.released);
+        if self.memory.look_again().is_some() {
+            calls.driver = self.driver.clone(); // it has to look again in time, whether some were let go or not
+        }
+        calls
     }
 
     /// Lets those go who wait for memory, if some came back.
@@ -1069,9 +1081,8 @@ impl State {
                     let records = delivery.records.len() as u32;
                     self.observed(Observation::NotDelivered { records, error: error.clone() }, effects);
                 }
-                if let Some(Some(completion)) = self.completions.get(delivery.batch.slot()) {
-                    let (completion, records, outcome) = (Arc::clone(completion), delivery.records, delivery.outcome);
-                    effects.resolved.push(Resolved { completion, records, outcome });
+                if let Some(Some(batch)) = self.batches.get_mut(delivery.batch.slot()) {
+                    effects.resolved.push(batch.resolve(delivery.records, delivery.outcome));
                 }
             }
             Event::Flushed { id, failed } => {

@@ -1,13 +1,13 @@
 //! Looking at every record on its way in, and at what became of it (Java's `ProducerInterceptor`).
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::panic::AssertUnwindSafe;
 
-use super::completion::{Accepted, Callback, Delivered};
+use super::completion::Delivered;
 use super::error::Error;
+use super::reports::{Report, Taken};
 use super::traces::{Sends, SharedSpan};
 use crate::record::{Record, RecordBuf};
 
@@ -55,7 +55,8 @@ impl Interceptors {
         if let Some(other) = replaced.as_ref().filter(|other| other.topic != record.topic) {
             span.goes_to(&other.topic);
         }
-        Some(Passage { watch: Some(Watch { list: Arc::clone(&self.list), span: span.shared() }), replaced })
+        let watch = Watch { list: Arc::clone(&self.list), span: span.shared() };
+        Some(Passage { watch, replaced, open: true })
     }
 
     /// The record to take instead, if one of them wants that.
@@ -74,8 +75,9 @@ impl Interceptors {
 
 /// A record on its way in. Dropped before it has [ended](Self::end), it tells that the send was given up.
 pub(super) struct Passage {
-    watch: Option<Watch>,
+    watch: Watch,
     replaced: Option<RecordBuf>,
+    open: bool,
 }
 
 impl Passage {
@@ -84,50 +86,57 @@ impl Passage {
         self.replaced.as_ref()
     }
 
-    /// Who waits for the outcome. Cloned and dropped without the machine's lock: spans are a subscriber's.
-    pub(super) fn watch(&self) -> Option<Watch> {
-        self.watch.clone()
+    /// What tells them first, as Java does.
+    pub(super) fn before<R: Report>(&self, report: R) -> Watched<R> {
+        Watched { watch: self.watch.clone(), report }
     }
 
     /// The record was taken, or refused: then they hear of that.
-    pub(super) fn end(mut self, taken: &Result<Accepted, Error>) {
-        if let (Some(watch), Err(error)) = (self.watch.take(), taken) {
-            watch.tell(&Err(error.clone()));
+    pub(super) fn end<T>(mut self, taken: &Result<T, Error>) {
+        self.open = false;
+        if let Err(error) = taken {
+            self.watch.tell(&Err(error.clone()));
         }
     }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        if let Some(watch) = self.watch.take() {
-            watch.tell(&Err(Error::Cancelled));
+        if self.open {
+            self.watch.tell(&Err(Error::Cancelled));
         }
     }
 }
 
-/// Who waits for the outcome of one record.
+/// Who hears of the outcome of one record.
 #[derive(Clone)]
-pub(super) struct Watch {
+struct Watch {
     list: Arc<Vec<Arc<dyn Interceptor>>>,
     span: SharedSpan,
 }
 
 impl Watch {
-    /// A callback that tells them first, as Java does.
-    pub(super) fn before(self, callback: Option<Callback>) -> Callback {
-        Box::new(move |outcome| {
-            self.tell(&outcome);
-            if let Some(callback) = callback {
-                callback(outcome);
-            }
-        })
-    }
-
-    fn tell(self, outcome: &Result<Delivered, Error>) {
+    fn tell(&self, outcome: &Result<Delivered, Error>) {
         self.span.end(outcome);
         for interceptor in self.list.iter() {
             guarded(|| interceptor.on_acknowledgement(outcome));
         }
+    }
+}
+
+/// They hear of it, then whoever sent it.
+pub(super) struct Watched<R> {
+    watch: Watch,
+    pub(super) report: R,
+}
+
+impl<R: Report> Report for Watched<R> {
+    type Receipt = R::Receipt;
+
+    fn report(self, mut taken: Taken<'_>) -> R::Receipt {
+        let Self { watch, report } = self;
+        taken.call(move |outcome| watch.tell(&outcome));
+        report.report(taken)
     }
 }
 

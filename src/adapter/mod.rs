@@ -1,9 +1,10 @@
 //! Sockets and clocks for the machine, each behind a feature. What they share: [`engine`] (the machine behind a lock, with
-//! its waiters), [`completion`] (who waits for a batch), [`line`] (who waits for memory), [`effects`] (what follows, in which
+//! its waiters), [`reports`] (who is told of a batch: [`callbacks`], and [`completion`] for who waits), [`line`] (who waits for memory), [`effects`] (what follows, in which
 //! order), [`tokens`] (a provider's), [`observer`], [`channel`] (one connection, with TLS or without), [`workers`]
 //! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), [`holds`] (how long the lock is held), `mock` (no
 //! sockets at all), `oidc` (tokens from an authorization server), [`traces`] (spans and events), [`clock`], [`error`]; and, for those that give futures, [`task`].
 
+mod callbacks;
 mod channel;
 mod clock;
 mod completion;
@@ -18,6 +19,7 @@ mod mock;
 mod observer;
 #[cfg(feature = "oidc")]
 mod oidc;
+mod reports;
 mod setup;
 #[cfg(feature = "smol")]
 pub mod smol;

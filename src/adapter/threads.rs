@@ -16,7 +16,6 @@
 
 mod io;
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -28,10 +27,11 @@ use std::thread::JoinHandle;
 
 use smallvec::SmallVec;
 
-use super::completion::{Accepted, Callback, Delivered};
+use super::completion::{Accepted, Delivered};
 use super::engine::{Attempt, Engine, PULLED};
 use super::error::{Error, SendAllError, TrySendError};
 use super::line::Sender;
+use super::reports::{ByAck, ByCall, Report};
 use super::setup::{Setup, SetupError};
 use super::sockets::SocketOptions;
 use super::waiter::Wait;
@@ -127,7 +127,7 @@ impl Producer {
     /// # Errors
     /// If the record can't be taken; nothing was kept of it.
     pub fn enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        self.accept(record, None).map(|accepted| self.ack(accepted))
+        self.accept(record, ByAck).map(|accepted| self.ack(accepted))
     }
 
     /// Takes a record and waits until it is delivered.
@@ -152,7 +152,7 @@ impl Producer {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        match self.engine().send_now(this_thread(), record, None::<fn(_)>) {
+        match self.engine().send_now(this_thread(), record, ByAck) {
             Ok(accepted) => Ok(self.ack(accepted)),
             Err((error, _)) => Err(error),
         }
@@ -166,11 +166,8 @@ impl Producer {
     where
         F: FnOnce(Result<Delivered, Error>) + Send + 'static,
     {
-        match self.engine().send_now(this_thread(), record, Some(callback)) {
-            Ok(_) => Ok(()),
-            Err((error, Some(callback))) => Err(TrySendError { error, callback }),
-            Err((_, None)) => unreachable!("a callback is taken with its record alone"),
-        }
+        let taken = self.engine().send_now(this_thread(), record, ByCall(callback));
+        taken.map_err(|(error, ByCall(callback))| TrySendError { error, callback })
     }
 
     /// Waits until there may be room for `needed` bytes of `buffer.memory`, which is what [`SendError::BufferFull`](crate::SendError)
@@ -254,8 +251,7 @@ impl Producer {
         record: &Record<'_>,
         callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        self.accept(record, Some(Box::new(callback)))?;
-        Ok(())
+        self.accept(record, ByCall(callback))
     }
 
     /// A topic's partitions, waiting at most `max.block.ms` for them (Java's `partitionsFor`).
@@ -393,26 +389,27 @@ impl Producer {
         self.engine().stats()
     }
 
-    fn accept(&self, record: &Record<'_>, callback: Option<Callback>) -> Result<Accepted, Error> {
+    fn accept<R: Report>(&self, record: &Record<'_>, report: R) -> Result<R::Receipt, Error> {
         let Some(passage) = self.engine().interceptors().begin(record) else {
-            return self.accept_as_it_is(record, callback);
+            return self.accept_as_it_is(record, report);
         };
-        let callback = passage.watch().map(|watch| watch.before(callback));
+        let report = passage.before(report);
         let taken = match passage.replaced() {
-            None => self.accept_as_it_is(record, callback),
-            Some(other) => self.accept_as_it_is(&other.record(&other.headers()), callback),
+            None => self.accept_as_it_is(record, report),
+            Some(other) => self.accept_as_it_is(&other.record(&other.headers()), report),
         };
         passage.end(&taken);
         taken
     }
 
-    fn accept_as_it_is(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, Error> {
+    fn accept_as_it_is<R: Report>(&self, record: &Record<'_>, report: R) -> Result<R::Receipt, Error> {
         let mut waiting = Waiting::new(self.engine());
+        let mut report = Some(report);
         loop {
-            match self.engine().try_send(this_thread(), record, waiting.wait.as_ref(), &mut callback)? {
-                Attempt::Accepted(accepted) => {
+            match self.engine().try_send(this_thread(), record, waiting.wait.as_ref(), &mut report)? {
+                Attempt::Accepted(receipt) => {
                     waiting.wait = None;
-                    return Ok(accepted);
+                    return Ok(receipt);
                 }
                 Attempt::Wait(wait) => waiting.wait_for(record.topic, wait)?,
             }
@@ -483,7 +480,7 @@ pub struct Ack {
 impl Ack {
     /// The partition that the record went to.
     pub fn partition(&self) -> i32 {
-        self.accepted.place.partition
+        self.accepted.completion.partition
     }
 
     /// Whether it is known what became of the record. Then its callback has run.
@@ -508,12 +505,12 @@ impl Ack {
     }
 
     fn wait_at_most(&self, timeout: Option<Duration>) -> Result<Delivered, Error> {
-        let Accepted { completion, index, place } = &self.accepted;
+        let Accepted { completion, index, .. } = &self.accepted;
         let outcome = match completion.outcome(*index) {
             None if WORKS_FOR.get() == self.engine => return Err(Error::InCallback),
             None => completion.wait(*index, timeout),
             known @ Some(_) => known,
         };
-        place.delivered(outcome.ok_or_else(|| Error::TimedOut(timeout.unwrap_or(Duration::MAX)))?)
+        self.accepted.delivered(outcome.ok_or_else(|| Error::TimedOut(timeout.unwrap_or(Duration::MAX)))?)
     }
 }

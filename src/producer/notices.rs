@@ -20,6 +20,9 @@ use crate::wire::Api;
 /// How long it may take until a new topic is there.
 const CREATION: Duration = Duration::from_secs(2);
 
+/// Brokers forget a producer whose records are older, if they have the default for `producer.id.expiration.ms`. In milliseconds.
+const PRODUCER_ID_EXPIRATION: i64 = 24 * 3600 * 1000;
+
 impl Producer {
     /// From now on (or no longer) also events that change nothing for a host are given: [`Event::Connected`], [`Event::Retried`],
     /// [`Event::LeaderMoved`], [`Event::ProducerIdChanged`].
@@ -141,16 +144,37 @@ impl Producer {
             return;
         }
         let (attempt, records, place) = (batch.attempt, batch.records.count(), batch.partition);
+        let newest = batch.records.max_timestamp();
         // What is not answered is told by the server's trouble.
         if let Some(code) = code {
             if let Some(tally) = self.alarms.raise_at(now, Subject::Answers(entry.topic, code.code()), place) {
                 let name = &self.records.topics[entry.topic].name;
                 log::warn!("topic {name}, partition {}: {code}: sent again{tally}", entry.number);
             }
+        } else {
+            self.say_if_aged(now, entry, newest);
         }
         if self.observed {
             let (topic, partition) = (TopicIndex(entry.topic), entry.number);
             self.outbox.event(Event::Retried { topic, partition, code, attempt, records });
+        }
+    }
+
+    /// A batch is sent again, without an answer to the attempt before; `newest` is its latest timestamp. What a broker knows of a
+    /// producer ages by the timestamps of its records: where they are too old, and it was started in between, it takes them twice.
+    fn say_if_aged(&mut self, now: Instant, entry: &Entry, newest: i64) {
+        let topic = &self.records.topics[entry.topic];
+        let is_aged = self.time_of_day(now).saturating_sub(newest) >= PRODUCER_ID_EXPIRATION || newest < 0;
+        if self.identity.standing == Standing::Off || topic.has_brokers_time || !is_aged {
+            return;
+        }
+        if let Some(tally) = self.alarms.raise(now, Subject::Aged(entry.topic)) {
+            log::warn!(
+                "topic {}, partition {}: records whose timestamps are more than a day old are sent again, as no answer came. A broker \
+                 that was started in between may have them twice, unless the topic has message.timestamp.type=LogAppendTime{tally}",
+                self.records.topics[entry.topic].name,
+                entry.number,
+            );
         }
     }
 

@@ -521,3 +521,48 @@ fn who_is_let_in_again_is_told_so() {
     let told = lines();
     assert!(told.iter().any(|line| line.starts_with("INFO this client is let in again, after ")), "{told:#?}");
 }
+
+#[test]
+fn old_records_that_are_sent_again_without_an_answer_may_be_there_twice_which_is_told() {
+    let day = 24 * 3600 * 1000;
+    // The age of the records; whether the topic has the brokers' time; how often it is told.
+    for (age, brokers_time, times) in [(day + 1000, false, 1), (day + 1000, true, 0), (day - 60_000, false, 0)] {
+        for options in [&[][..], &[("enable.idempotence", "false")]] {
+            let mut script = warm(options);
+            let today = milena::UnixTime::from_millis(1_800_000_000_000);
+            script.input(milena::Input::WallClock(today));
+            let old = |n: i64| Record::new("t").value("v").partition(0).timestamp(today.as_millis() - age + n);
+            let answered = move |facts: &mut Facts, asked: &crate::script::Asked| match facts.usual(asked) {
+                Reply::Produce(mut answer) if brokers_time => {
+                    for partition in answer.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses) {
+                        partition.log_append_time_ms = today.as_millis();
+                    }
+                    Reply::Produce(answer)
+                }
+                reply => reply,
+            };
+            script.answer(answered);
+            script.send(&old(0));
+            script.run(seconds(1));
+            lines();
+            for n in 1..4 {
+                script.answer(|facts, asked| match &asked.ask {
+                    Ask::Produce(_) => Reply::Drop,
+                    _ => facts.usual(asked),
+                });
+                script.send(&old(n));
+                script.run(millis(20));
+                script.answer(answered);
+                script.run(seconds(5));
+            }
+            assert_eq!(script.delivered(), 6);
+            let told: Vec<String> = lines().into_iter().filter(|line| line.contains("LogAppendTime")).collect();
+            let times = if options.is_empty() { times } else { 0 };
+            assert_eq!(told.len(), times, "{age}, {brokers_time}, {options:?}: {told:#?}");
+            assert!(
+                told.iter().all(|line| line.starts_with("WARN topic t, partition 0: records whose timestamps")),
+                "{told:#?}"
+            );
+        }
+    }
+}

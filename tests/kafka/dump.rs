@@ -87,13 +87,9 @@ fn record(line: &str) -> Record {
     };
     let key = cut(" key: ", key_size);
     let value = cut(" payload: ", value_size);
-    Record {
-        offset: number(line, "offset"),
-        timestamp: number(line, "CreateTime"),
-        key,
-        value,
-        headers: headers.to_string(),
-    }
+    let time =
+        ["CreateTime", "LogAppendTime"].into_iter().find(|name| line.contains(name)).expect("a timestamp's name");
+    Record { offset: number(line, "offset"), timestamp: number(line, time), key, value, headers: headers.to_string() }
 }
 
 fn number(line: &str, name: &str) -> i64 {

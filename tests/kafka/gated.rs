@@ -2,7 +2,7 @@
 //! does to a producer that goes on sending.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use milena::threads::{Ack, Producer};
 use milena::{Config, DeliveryErrorKind, Error, Record};
@@ -14,9 +14,13 @@ use crate::scenarios::Scenario;
 
 /// Those about a node that ends and starts again while it is the only one.
 pub const ONE_NODE: &[(&str, Scenario)] = &[
-    ("only_replica_killed", |kafka| only_replica(kafka, "killed", Kafka::kill)),
-    ("only_replica_stopped", |kafka| only_replica(kafka, "stopped", Kafka::stop)),
+    ("only_replica_killed", |kafka| only_replica(kafka, "killed", Kafka::kill, None)),
+    ("only_replica_stopped", |kafka| only_replica(kafka, "stopped", Kafka::stop, None)),
+    ("only_replica_old_records", |kafka| only_replica(kafka, "old-records", Kafka::kill, Some(TWO_DAYS))),
 ];
+
+/// The age of records after which a node that starts does not know who sent them.
+const TWO_DAYS: Duration = Duration::from_secs(48 * 3600);
 
 /// Those about nodes that differ in what they know or allow.
 pub const THREE_NODES: &[(&str, Scenario)] = &[
@@ -59,12 +63,14 @@ struct Sent {
     heard: Instant,
 }
 
-/// Sends so many records a second to the partitions in turn until it is over, and sees each outcome when it comes.
+/// Sends so many records a second to the partitions in turn until it is over, and sees each outcome when it comes. All have this
+/// timestamp, or that of the present.
 fn stream(
     producer: &Producer,
     topic: &str,
     partitions: u32,
     rate: u32,
+    timestamp: Option<i64>,
     over: &AtomicBool,
 ) -> Result<Vec<Sent>, String> {
     let (acks, open) = std::sync::mpsc::channel::<(String, i32, Instant, Ack)>();
@@ -81,7 +87,11 @@ fn stream(
         while f64::from(n) < since(start) * f64::from(rate) {
             let (partition, value) = ((n % partitions) as i32, format!("{n:0>20}"));
             let taken = now();
-            let ack = producer.enqueue(&Record::new(topic).value(&value).partition(partition));
+            let record = Record::new(topic).value(&value).partition(partition);
+            let ack = producer.enqueue(&match timestamp {
+                None => record,
+                Some(time) => record.timestamp(time),
+            });
             let ack = ack.map_err(|error| format!("{value} was not taken: {error}"))?;
             let _ = acks.send((value, partition, taken, ack));
             n += 1;
@@ -98,11 +108,12 @@ fn while_streaming<T>(
     topic: &str,
     partitions: u32,
     rate: u32,
+    timestamp: Option<i64>,
     what: impl FnOnce() -> T,
 ) -> Result<(Vec<Sent>, T), String> {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let stream = scope.spawn(|| stream(producer, topic, partitions, rate, &over));
+        let stream = scope.spawn(|| stream(producer, topic, partitions, rate, timestamp, &over));
         let happened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(what));
         over.store(true, Ordering::SeqCst);
         let sent = stream.join().map_err(|_| "the stream panicked".to_string())??;
@@ -132,13 +143,19 @@ fn slowest(sent: &[Sent], from: Instant, to: Instant) -> f64 {
 }
 
 /// The only replica ends with five batches unanswered, which are in its log, and starts again: it knows the last of them and
-/// denies the others. All are delivered, and nearly at once.
-fn only_replica(kafka: &mut Kafka, how: &str, end: fn(&mut Kafka, usize)) -> Result<String, String> {
+/// denies the others. All are delivered, and nearly at once. (Where records are old, it knows no producer, unless the topic has its own
+/// time.)
+fn only_replica(
+    kafka: &mut Kafka,
+    how: &str,
+    end: fn(&mut Kafka, usize),
+    age: Option<Duration>,
+) -> Result<String, String> {
     let times = std::env::var("MILENA_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(2);
     let mut rows = Vec::new();
     let mut failed = 0;
     for time in 1..=times {
-        let row = only_replica_once(kafka, &format!("only-replica-{how}-{time}"), end);
+        let row = only_replica_once(kafka, &format!("only-replica-{how}-{time}"), end, age);
         println!("  {time}: {}", row.as_ref().unwrap_or_else(|words| words));
         failed += usize::from(row.is_err());
         rows.push(row.unwrap_or_else(|words| words));
@@ -146,14 +163,22 @@ fn only_replica(kafka: &mut Kafka, how: &str, end: fn(&mut Kafka, usize)) -> Res
     if failed > 0 { Err(format!("{failed} of {times} times: {}", rows.join("; "))) } else { Ok(rows.join("; ")) }
 }
 
-fn only_replica_once(kafka: &mut Kafka, topic: &str, end: fn(&mut Kafka, usize)) -> Result<String, String> {
-    kafka.create_topic(topic, 1, &[]);
+fn only_replica_once(
+    kafka: &mut Kafka,
+    topic: &str,
+    end: fn(&mut Kafka, usize),
+    age: Option<Duration>,
+) -> Result<String, String> {
+    kafka.create_topic(topic, 1, age.map_or(&[], |_| &["message.timestamp.type=LogAppendTime"]));
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
+    let timestamp = age.map(|age| (since_1970 - age).as_millis() as i64);
     let producer = producer(&kafka.gated(), &[])?;
     producer.partitions_for(topic).map_err(|error| error.to_string())?;
     let lost_before = kafka.gate(0).lost_answers();
-    let (sent, up) = while_streaming(&producer, topic, 1, 4000, || {
+    let (sent, up) = while_streaming(&producer, topic, 1, 4000, timestamp, || {
         std::thread::sleep(Duration::from_secs(1));
-        kafka.gate(0).hold_answers(Duration::from_millis(400));
+        // Longer than the node's end takes on any machine.
+        kafka.gate(0).hold_answers(Duration::from_secs(20));
         std::thread::sleep(Duration::from_secs(1));
         for _ in 0..5000 {
             if kafka.gate(0).held_answers() == 5 {
@@ -190,7 +215,7 @@ fn old_metadata(kafka: &mut Kafka) -> Result<String, String> {
     }
     let first = kafka.gated_of(0);
     let producer = producer(&first, &[("request.timeout.ms", "3000"), ("linger.ms", "2")])?;
-    let (sent, (cut, healed, seen)) = while_streaming(&producer, topic, PARTITIONS, 500, || {
+    let (sent, (cut, healed, seen)) = while_streaming(&producer, topic, PARTITIONS, 500, None, || {
         std::thread::sleep(Duration::from_secs(1));
         let cut = now();
         kafka.controllers(0).close();
@@ -234,7 +259,7 @@ fn created_anew(kafka: &mut Kafka) -> Result<String, String> {
     kafka.create_topic(topic, PARTITIONS, &[]);
     // An old broker leaves a request unanswered that waits for the replicas of a topic that is deleted.
     let producer = producer(&kafka.gated(), &[("linger.ms", "2"), ("request.timeout.ms", "4000")])?;
-    let (sent, times) = while_streaming(&producer, topic, PARTITIONS, 1000, || {
+    let (sent, times) = while_streaming(&producer, topic, PARTITIONS, 1000, None, || {
         let mut times = Vec::new();
         for _ in 0..5 {
             std::thread::sleep(Duration::from_millis(1500));

@@ -24,7 +24,8 @@ pub fn programs() -> Vec<(String, String)> {
 
 pub fn is_sent_through_a_kill(kafka: &mut Kafka, name: &str, command: &str) -> Result<String, String> {
     let topic = format!("host-{name}");
-    kafka.create_topic(&topic, 1, &[]);
+    // Firmware has no time of day at first, and a broker that starts does not know who sent records that are old.
+    kafka.create_topic(&topic, 1, &["message.timestamp.type=LogAppendTime"]);
     let line = format!("exec {command} {} {topic} {RECORDS} {RATE}", kafka.bootstrap());
     let program = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut program = program.map_err(|error| error.to_string())?;

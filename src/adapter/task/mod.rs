@@ -4,7 +4,6 @@
 mod driver;
 mod runtime;
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,10 +13,11 @@ use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use super::completion::{Accepted, Callback, Delivered};
+use super::completion::{Accepted, Delivered};
 use super::engine::{Attempt, Engine, PULLED};
 use super::error::{Error, SendAllError, TrySendError};
 use super::line::Sender;
+use super::reports::{ByAck, ByCall, Report};
 use super::setup::{Setup, SetupError};
 use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
@@ -98,7 +98,7 @@ impl<R: Runtime> Producer<R> {
     /// # Errors
     /// If the record can't be taken; nothing was kept of it.
     pub async fn enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        self.accept(record, None).await.map(Ack::new)
+        self.accept(record, ByAck).await.map(Ack::new)
     }
 
     /// Takes a record and waits until it is delivered.
@@ -148,7 +148,7 @@ impl<R: Runtime> Producer<R> {
     /// [`SendError::NotReady`](crate::SendError::NotReady) while the topic is not known, `BufferFull` while there is no
     /// memory, and others.
     pub fn try_enqueue(&self, record: &Record<'_>) -> Result<Ack, Error> {
-        match self.engine().send_now(NO_TASK, record, None::<fn(_)>) {
+        match self.engine().send_now(NO_TASK, record, ByAck) {
             Ok(accepted) => Ok(Ack::new(accepted)),
             Err((error, _)) => Err(error),
         }
@@ -162,11 +162,8 @@ impl<R: Runtime> Producer<R> {
     where
         F: FnOnce(Result<Delivered, Error>) + Send + 'static,
     {
-        match self.engine().send_now(NO_TASK, record, Some(callback)) {
-            Ok(_) => Ok(()),
-            Err((error, Some(callback))) => Err(TrySendError { error, callback }),
-            Err((_, None)) => unreachable!("a callback is taken with its record alone"),
-        }
+        let taken = self.engine().send_now(NO_TASK, record, ByCall(callback));
+        taken.map_err(|(error, ByCall(callback))| TrySendError { error, callback })
     }
 
     /// Waits until there may be room for `needed` bytes of `buffer.memory`, which is what [`SendError::BufferFull`](crate::SendError)
@@ -266,8 +263,7 @@ impl<R: Runtime> Producer<R> {
         record: &Record<'_>,
         callback: impl FnOnce(Result<Delivered, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        self.accept(record, Some(Box::new(callback))).await?;
-        Ok(())
+        self.accept(record, ByCall(callback)).await
     }
 
     /// A topic's partitions, waiting at most `max.block.ms` for them (Java's `partitionsFor`).
@@ -403,27 +399,28 @@ impl<R: Runtime> Producer<R> {
         self.engine().stats()
     }
 
-    async fn accept(&self, record: &Record<'_>, callback: Option<Callback>) -> Result<Accepted, Error> {
+    async fn accept<P: Report>(&self, record: &Record<'_>, report: P) -> Result<P::Receipt, Error> {
         let Some(passage) = self.engine().interceptors().begin(record) else {
-            return self.accept_as_it_is(record, callback).await;
+            return self.accept_as_it_is(record, report).await;
         };
-        let callback = passage.watch().map(|watch| watch.before(callback));
+        let report = passage.before(report);
         let taken = match passage.replaced() {
-            None => self.accept_as_it_is(record, callback).await,
-            Some(other) => self.accept_as_it_is(&other.record(&other.headers()), callback).await,
+            None => self.accept_as_it_is(record, report).await,
+            Some(other) => self.accept_as_it_is(&other.record(&other.headers()), report).await,
         };
         passage.end(&taken);
         taken
     }
 
-    async fn accept_as_it_is(&self, record: &Record<'_>, mut callback: Option<Callback>) -> Result<Accepted, Error> {
+    async fn accept_as_it_is<P: Report>(&self, record: &Record<'_>, report: P) -> Result<P::Receipt, Error> {
         let mut waiting = Waiting::<R>::new(self.engine());
+        let mut report = Some(report);
         let sender = this_task().await;
         loop {
-            match self.engine().try_send(sender, record, waiting.wait.as_ref(), &mut callback)? {
-                Attempt::Accepted(accepted) => {
+            match self.engine().try_send(sender, record, waiting.wait.as_ref(), &mut report)? {
+                Attempt::Accepted(receipt) => {
                     waiting.wait = None;
-                    return Ok(accepted);
+                    return Ok(receipt);
                 }
                 Attempt::Wait(wait) => waiting.wait_for(record.topic, wait).await?,
             }
@@ -522,7 +519,7 @@ impl Ack {
 
     /// The partition that the record went to.
     pub fn partition(&self) -> i32 {
-        self.accepted.place.partition
+        self.accepted.completion.partition
     }
 
     /// Whether it is known what became of the record. Then its callback has run.
@@ -535,8 +532,8 @@ impl Future for Ack {
     type Output = Result<Delivered, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Accepted { completion, index, place } = &self.accepted;
-        let outcome = completion.poll(*index, context).map(|outcome| place.delivered(outcome));
+        let Accepted { completion, index, .. } = &self.accepted;
+        let outcome = completion.poll(*index, context).map(|outcome| self.accepted.delivered(outcome));
         self.waits = outcome.is_pending();
         outcome
     }

@@ -267,8 +267,11 @@ impl Producer {
                 topic.trust_partition(entry.number);
             }
             let known = |value: i64| (value >= 0).then_some(value);
-            let base_offset = known(answer.base_offset);
-            self.succeed(now, slot, Written { base_offset, log_append_time: known(answer.log_append_time) });
+            let (base_offset, log_append_time) = (known(answer.base_offset), known(answer.log_append_time));
+            if base_offset.is_some() {
+                topic.has_brokers_time = log_append_time.is_some();
+            }
+            self.succeed(now, slot, Written { base_offset, log_append_time });
             return;
         }
         if matches!(answer.error, 3 | 6 | 100) && !of_before {

@@ -363,7 +363,7 @@ impl Producer {
 
     /// The time of day in milliseconds; −1 if the host never told it.
     #[inline]
-    fn time_of_day(&self, now: Instant) -> i64 {
+    pub(in crate::producer) fn time_of_day(&self, now: Instant) -> i64 {
         match self.wall {
             None => -1,
             Some((at, time)) => {

@@ -78,6 +78,8 @@ pub(crate) struct Topic {
     pub(crate) awaited: bool,
     /// The last error that the cluster answered for it.
     pub(crate) last_error: Option<ErrorCode>,
+    /// Its records have the time of their broker (`message.timestamp.type=LogAppendTime`), as far as is known.
+    pub(crate) has_brokers_time: bool,
     /// When something was last sent to it, or it was last asked for. Later than now where somebody has time to send.
     last_used: Instant,
     /// Answers in a row that named fewer partitions than are known.
@@ -208,6 +210,7 @@ impl Topics {
             spread: Spread::default(),
             awaited: false,
             last_error: None,
+            has_brokers_time: false,
             counts: TopicCounts::default(),
             last_used: now,
             sticky: None,

@@ -1,0 +1,160 @@
+//! What a record costs with an adapter around the machine: `cargo bench --features cluster,threads,tokio --bench adapters [RECORDS]`.
+//!
+//! Records of 100 bytes from one sender to a cluster that only counts, in another process. Instructions are counted by callgrind,
+//! all threads together, as the difference between a longer and a shorter run; it lets one thread run at a time, so how often they
+//! wait for each other is not that of real runs. CPU and records a second are of a run without it, and mean something as ratios.
+
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+#![allow(clippy::disallowed_methods, reason = "benches measure real time")]
+
+use std::collections::VecDeque;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use milena::cluster::{Server, ServerSettings, Settings};
+use milena::{Config, Record};
+
+/// How an outcome comes back.
+const WAYS: [&str; 4] = ["callback", "ack", "send_all", "task"];
+
+/// Acknowledgements that are out; then the oldest is waited for.
+const WINDOW: usize = 20_000;
+
+/// Tasks that each await a record before they send the next.
+const TASKS: usize = 1000;
+
+/// The shorter and the longer run that are counted.
+const COUNTED: [usize; 2] = [100_000, 300_000];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(place) = arguments.iter().position(|argument| argument == "--run") {
+        let records = arguments[place + 2].parse().expect("a number");
+        return run(&arguments[place + 1], records, &arguments[place + 3]);
+    }
+    let records = arguments.iter().filter_map(|argument| argument.parse().ok()).next().unwrap_or(2_000_000);
+    println!("{:<10} {:>14} {:>16} {:>12}", "outcome by", "instructions", "CPU s a million", "records/s");
+    for way in WAYS {
+        let [short, long] = COUNTED.map(|records| instructions(way, records));
+        let each = (long - short) as f64 / (COUNTED[1] - COUNTED[0]) as f64;
+        let said = on_its_own(std::env::current_exe().map(Command::new).expect("this program"), way, records);
+        let mut numbers = said.split_whitespace().filter_map(|number| number.parse::<f64>().ok());
+        let (cpu, seconds) = (numbers.next().expect("CPU seconds"), numbers.next().expect("seconds"));
+        let records = records as f64;
+        println!("{way:<10} {each:>14.0} {:>16.3} {:>12.0}", cpu * 1e6 / records, records / seconds);
+    }
+}
+
+/// Instructions of a whole run.
+fn instructions(way: &str, records: usize) -> u64 {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--fair-sched=yes"]);
+    valgrind.arg(std::env::current_exe().expect("this program"));
+    let said = on_its_own(valgrind, way, records);
+    let line = said.lines().find(|line| line.contains("Collected :")).expect("callgrind says what it collected");
+    line.rsplit(' ').next().and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("{line}"))
+}
+
+/// What a run says, in a process without the cluster.
+fn on_its_own(mut program: Command, way: &str, records: usize) -> String {
+    let cluster = Settings::default().discard(true);
+    let server = Server::start_with(ServerSettings::default().cluster(cluster)).expect("loopback sockets");
+    program.args(["--run", way, &records.to_string(), &server.bootstrap()]);
+    let output = program.output().expect("valgrind is installed");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+fn run(way: &str, records: usize, servers: &str) {
+    let config = Config::new(servers).expect("an address");
+    let (began, used) = (Instant::now(), cpu());
+    let delivered = match way {
+        "task" => tasks(config, records),
+        way => threads(config, way, records),
+    };
+    println!("{} {}", cpu() - used, began.elapsed().as_secs_f64());
+    assert_eq!(delivered, records as u64);
+}
+
+fn threads(config: Config, way: &str, records: usize) -> u64 {
+    let producer = milena::threads::Producer::new(config).expect("a producer");
+    producer.partitions_for("t").expect("the topic");
+    let value = [b'v'; 100];
+    let record = Record::new("t").value(&value);
+    let delivered = Arc::new(AtomicU64::new(0));
+    let mut ok = 0;
+    match way {
+        "callback" => {
+            for _ in 0..records {
+                let delivered = Arc::clone(&delivered);
+                let note = move |outcome: Result<_, _>| {
+                    delivered.fetch_add(u64::from(outcome.is_ok()), Ordering::Relaxed);
+                };
+                producer.send_with(&record, note).expect("the record is taken");
+            }
+        }
+        "ack" => {
+            let mut acks: VecDeque<milena::threads::Ack> = VecDeque::with_capacity(WINDOW);
+            for _ in 0..records {
+                if acks.len() == WINDOW {
+                    ok += acks.pop_front().map_or(0, |ack| u64::from(ack.wait().is_ok()));
+                }
+                acks.push_back(producer.enqueue(&record).expect("the record is taken"));
+            }
+            ok += acks.into_iter().filter(|ack| ack.wait().is_ok()).count() as u64;
+        }
+        _ => {
+            let many = vec![record; 1000];
+            let mut open = VecDeque::new();
+            let mut wait = |acks: Option<Vec<milena::threads::Ack>>| {
+                ok += acks.into_iter().flatten().filter(|ack| ack.wait().is_ok()).count() as u64;
+            };
+            for _ in 0..records / many.len() {
+                open.push_back(producer.send_all(many.iter().cloned()).expect("all are taken"));
+                if open.len() > WINDOW / many.len() {
+                    wait(open.pop_front());
+                }
+            }
+            open.into_iter().map(Some).for_each(wait);
+        }
+    }
+    producer.flush().expect("it is flushed");
+    producer.close(Duration::from_secs(10)).expect("it closes");
+    ok + delivered.load(Ordering::Relaxed)
+}
+
+fn tasks(config: Config, records: usize) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (producer, driver) = milena::tokio::Producer::new(config).expect("a producer");
+        let driver = tokio::spawn(driver);
+        producer.partitions_for("t").await.expect("the topic");
+        let send = |producer: milena::tokio::Producer| async move {
+            let value = [b'v'; 100];
+            let mut ok = 0;
+            for _ in 0..records / TASKS {
+                ok += u64::from(producer.send(&Record::new("t").value(&value)).await.is_ok());
+            }
+            ok
+        };
+        let senders: Vec<_> = (0..TASKS).map(|_| tokio::spawn(send(producer.clone()))).collect();
+        let mut delivered = 0;
+        for sender in senders {
+            delivered += sender.await.expect("a task ends");
+        }
+        producer.close(Duration::from_secs(10)).await.expect("it closes");
+        let _ = driver.await;
+        delivered
+    })
+}
+
+/// CPU seconds of this process.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name, in brackets, may contain anything.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}

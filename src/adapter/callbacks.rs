@@ -1,0 +1,225 @@
+//! The callbacks of a batch's records, without an allocation for each: those of one type, which are mostly all, lie in one table.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::ops::Range;
+use core::panic::AssertUnwindSafe;
+
+use smallvec::SmallVec;
+
+use super::completion::{Delivered, Outcome, delivered, of_record};
+use super::error::Error;
+
+/// What is called with a record's outcome.
+pub(super) trait Callback: FnOnce(Result<Delivered, Error>) + Send + 'static {}
+
+impl<F: FnOnce(Result<Delivered, Error>) + Send + 'static> Callback for F {}
+
+/// Callbacks of many types are put in boxes, so that no batch has more tables than this.
+const MOST_TABLES: usize = 4;
+
+type Boxed = Box<dyn FnOnce(Result<Delivered, Error>) + Send>;
+
+/// The callbacks of a batch, to be called in the order of the records, and for one record in the order in which they were given.
+#[derive(Default)]
+pub(super) struct Callbacks {
+    /// Where one record has callbacks of two types, that of the first stands first.
+    tables: SmallVec<[Box<dyn Table>; 1]>,
+}
+
+/// What became of some of the records, in the words of applications.
+pub(super) struct Told<'a> {
+    pub(super) topic: &'a Arc<str>,
+    pub(super) partition: i32,
+    pub(super) records: &'a Range<u32>,
+    pub(super) outcome: &'a Outcome,
+}
+
+/// Callbacks of one type.
+struct Of<F>(VecDeque<Entry<F>>);
+
+struct Entry<F> {
+    index: u32,
+    timestamp: i64,
+    callback: F,
+}
+
+trait Table: Send {
+    /// The first and the last record that has one.
+    fn span(&self) -> Option<(u32, u32)>;
+
+    /// Calls those of the records before `end`.
+    fn call_before(&mut self, end: u32, told: &Told<'_>);
+
+    /// Those of these records, which it has no longer.
+    fn take(&mut self, records: &Range<u32>) -> Box<dyn Table>;
+
+    fn as_any(&mut self) -> &mut dyn Any;
+}
+
+impl Callbacks {
+    /// Records come in order.
+    pub(super) fn push<F: Callback>(&mut self, index: u32, timestamp: i64, callback: F) {
+        if self.tables.len() < MOST_TABLES - 1 || self.table::<F>().is_some() {
+            return self.push_to_own(Entry { index, timestamp, callback });
+        }
+        self.push_to_own(Entry { index, timestamp, callback: Box::new(callback) as Boxed });
+    }
+
+    fn push_to_own<F: Callback>(&mut self, entry: Entry<F>) {
+        if let Some(table) = self.table() {
+            return table.0.push_back(entry);
+        }
+        self.tables.push(Box::new(Of(VecDeque::from([entry]))));
+    }
+
+    fn table<F: Callback>(&mut self) -> Option<&mut Of<F>> {
+        self.tables.iter_mut().find_map(|table| table.as_any().downcast_mut())
+    }
+
+    /// Those of these records, which it has no longer.
+    pub(super) fn take(&mut self, records: &Range<u32>) -> Self {
+        let within = |(first, last): (u32, u32)| records.contains(&first) && records.contains(&last);
+        if self.tables.iter().filter_map(|table| table.span()).all(within) {
+            return core::mem::take(self);
+        }
+        Self { tables: self.tables.iter_mut().map(|table| table.take(records)).collect() }
+    }
+
+    /// Calls all. Not to be called with the machine's lock held, for they may do anything.
+    pub(super) fn call(mut self, told: &Told<'_>) {
+        if let [only] = &mut self.tables[..] {
+            return only.call_before(u32::MAX, told);
+        }
+        while let Some((next, end)) = self.next() {
+            self.tables[next].call_before(end, told);
+        }
+    }
+
+    /// The table of the next callback, and the record at which it is another's turn.
+    fn next(&self) -> Option<(usize, u32)> {
+        let firsts = || {
+            let spans = self.tables.iter().map(|table| table.span()).enumerate();
+            spans.filter_map(|(place, span)| Some((span?.0, place)))
+        };
+        let (_, next) = firsts().min()?;
+        // Of one record, who stands first comes first.
+        let turn = |(first, place): (u32, usize)| if place > next { first + 1 } else { first };
+        Some((next, firsts().filter(|(_, place)| *place != next).map(turn).min().unwrap_or(u32::MAX)))
+    }
+}
+
+impl<F: Callback> Table for Of<F> {
+    fn span(&self) -> Option<(u32, u32)> {
+        Some((self.0.front()?.index, self.0.back()?.index))
+    }
+
+    fn call_before(&mut self, end: u32, told: &Told<'_>) {
+        while self.0.front().is_some_and(|entry| entry.index < end) {
+            let Some(Entry { index, timestamp, callback }) = self.0.pop_front() else { return };
+            let outcome = told.of(index, timestamp);
+            // A callback's panic is its own affair.
+            if std::panic::catch_unwind(AssertUnwindSafe(move || callback(outcome))).is_err() {
+                log::error!("a delivery callback panicked");
+            }
+        }
+    }
+
+    fn take(&mut self, records: &Range<u32>) -> Box<dyn Table> {
+        let before = |end: u32| self.0.partition_point(|entry| entry.index < end);
+        let named = before(records.start)..before(records.end);
+        Box::new(Self(self.0.drain(named).collect()))
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl Told<'_> {
+    fn of(&self, index: u32, timestamp: i64) -> Result<Delivered, Error> {
+        delivered(self.topic, self.partition, timestamp, of_record(self.outcome, index - self.records.start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Written;
+    use alloc::vec::Vec;
+    use std::sync::Mutex;
+
+    type Calls = Arc<Mutex<Vec<(&'static str, i64, i64)>>>;
+
+    /// A closure of a type of its own for each place in the program where this stands.
+    macro_rules! note {
+        ($calls:expr, $name:literal) => {{
+            let calls: Calls = Arc::clone($calls);
+            move |outcome: Result<Delivered, Error>| {
+                let delivered = outcome.expect("it is delivered");
+                calls.lock().expect("no panic").push((
+                    $name,
+                    delivered.offset.expect("an offset"),
+                    delivered.timestamp,
+                ));
+            }
+        }};
+    }
+
+    fn call(callbacks: Callbacks, records: Range<u32>) {
+        let outcome = Ok(Written { base_offset: Some(100 + i64::from(records.start)), log_append_time: None });
+        callbacks.call(&Told { topic: &"t".into(), partition: 0, records: &records, outcome: &outcome });
+    }
+
+    #[test]
+    fn they_are_called_in_order_whatever_their_types_and_however_they_are_cut() {
+        for cuts in [&[0, 40][..], &[0, 7, 8, 23, 40], &[0, 1, 39, 40]] {
+            let calls = Calls::default();
+            let mut callbacks = Callbacks::default();
+            let mut expected = Vec::new();
+            for index in 0..40_u32 {
+                let time = i64::from(index) * 10;
+                callbacks.push(index, time, note!(&calls, "each"));
+                expected.push(("each", 100 + i64::from(index), time));
+                let name = match index % 7 {
+                    0 => (callbacks.push(index, time, note!(&calls, "a")), "a").1,
+                    1 => (callbacks.push(index, time, note!(&calls, "b")), "b").1,
+                    2 => (callbacks.push(index, time, note!(&calls, "c")), "c").1,
+                    3 => (callbacks.push(index, time, note!(&calls, "d")), "d").1,
+                    4 => (callbacks.push(index, time, note!(&calls, "e")), "e").1,
+                    _ => continue,
+                };
+                expected.push((name, 100 + i64::from(index), time));
+            }
+            assert!(callbacks.tables.len() <= MOST_TABLES, "{}", callbacks.tables.len());
+            for cut in cuts.windows(2) {
+                call(callbacks.take(&(cut[0]..cut[1])), cut[0]..cut[1]);
+            }
+            assert_eq!(*calls.lock().expect("no panic"), expected, "{cuts:?}");
+        }
+    }
+
+    #[test]
+    fn parts_may_be_told_out_of_order() {
+        let calls = Calls::default();
+        let mut callbacks = Callbacks::default();
+        (0..4).for_each(|index| callbacks.push(index, 0, note!(&calls, "each")));
+        for records in [2..4, 0..2] {
+            call(callbacks.take(&records), records);
+        }
+        let offsets: Vec<i64> = calls.lock().expect("no panic").iter().map(|(_, offset, _)| *offset).collect();
+        assert_eq!(offsets, [102, 103, 100, 101]);
+    }
+
+    #[test]
+    fn a_panic_is_its_own_affair() {
+        let calls = Calls::default();
+        let mut callbacks = Callbacks::default();
+        callbacks.push(0, 0, |_| panic!("this test wants one"));
+        callbacks.push(1, 0, note!(&calls, "after"));
+        call(callbacks.take(&(0..2)), 0..2);
+        assert_eq!(*calls.lock().expect("no panic"), [("after", 101, 0)]);
+    }
+}
