@@ -17,7 +17,7 @@ use milena::Config;
 use milena::cluster::TestCluster;
 
 mod service {
-    use milena::cluster::{Mischief, ProduceAttempt, Request, Verdict};
+    use milena::cluster::{Mischief, ProduceAttempt, Request, Settings, Verdict};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::oneshot;
@@ -162,6 +162,74 @@ mod service {
         service.stop().await;
     }
 
+    /// Longer than the service waits, with which it has to be red a second after something went wrong.
+    const A_SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn health_is_red_within_a_second_whatever_is_wrong() {
+        let settings = Settings::default().nodes(3).replication_factor(3).min_insync_replicas(2);
+        let cluster = TestCluster::builder().settings(settings).start().unwrap();
+        cluster.with(|cluster, _| cluster.create_topic("t", 1));
+        let service = Service::start(&cluster).await;
+        assert_eq!(service.ask("POST", "/t", "x").await.0, 202);
+        service.until(200).await;
+        let nodes = cluster.with(|cluster, _| cluster.nodes());
+        let leader = cluster.with(|cluster, _| cluster.leader("t", 0).unwrap());
+
+        // Two of three replicas are gone: the leader refuses, and only who has sent knows.
+        let followers = nodes.iter().filter(|node| **node != leader);
+        cluster.with(|cluster, _| followers.clone().for_each(|node| cluster.crash(*node)));
+        let waiting = service.client("POST", "/t", "x").await;
+        tokio::time::sleep(A_SECOND).await;
+        let (code, words) = service.ask("GET", "/health", "").await;
+        assert!(code == 503 && words.contains("NOT_ENOUGH_REPLICAS"), "{code} {words}");
+        cluster.with(|cluster, _| followers.for_each(|node| cluster.restart(*node, false)));
+        assert_eq!(read(waiting).await.0, 202);
+        service.until(200).await;
+
+        // All stand still, with a record on its way.
+        cluster.with(|cluster, _| nodes.iter().for_each(|node| cluster.pause(*node)));
+        let waiting = service.client("POST", "/t", "x").await;
+        tokio::time::sleep(A_SECOND).await;
+        assert_eq!(service.ask("GET", "/health", "").await.0, 503);
+        cluster.with(|cluster, now| nodes.iter().for_each(|node| cluster.resume(now, *node)));
+        assert_eq!(read(waiting).await.0, 202);
+        service.until(200).await;
+
+        // Connections are refused, with a record that waits and without one.
+        cluster.stop();
+        let waiting = service.client("POST", "/t", "x").await;
+        tokio::time::sleep(A_SECOND).await;
+        let (code, words) = service.ask("GET", "/health", "").await;
+        assert!(code == 503 && words.contains("127.0.0.1:"), "{code} {words}");
+        cluster.start_again().unwrap();
+        assert_eq!(read(waiting).await.0, 202);
+        service.until(200).await;
+        cluster.stop();
+        tokio::time::sleep(A_SECOND).await;
+        assert_eq!(service.ask("GET", "/health", "").await.0, 503);
+        cluster.start_again().unwrap();
+        service.until(200).await;
+        assert_eq!(cluster.records("t").len(), 4);
+
+        // One of three that stands still is no reason to be red for longer than one ping takes.
+        for node in nodes {
+            cluster.with(|cluster, _| cluster.pause(node));
+            let mut red = Vec::new();
+            loop {
+                let (code, words) = service.ask("GET", "/health", "").await;
+                if code == 200 {
+                    break;
+                }
+                red.push(words);
+            }
+            assert!(red.len() <= 1, "node {node}: {red:?}");
+            cluster.with(|cluster, now| cluster.resume(now, node));
+            service.until(200).await;
+        }
+        service.stop().await;
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn metrics_are_those_of_the_producer() {
         let cluster = TestCluster::start().unwrap();
@@ -200,7 +268,7 @@ mod service {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn sigterm_stops_it() {
+    async fn at_sigterm_all_that_is_in_flight_is_answered() {
         let cluster = TestCluster::start().unwrap();
         let producer = example::spawn(cluster.properties()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -213,9 +281,29 @@ mod service {
         };
         // Whoever is served knows that signals are listened for.
         assert_eq!(service.ask("POST", "/t", "x").await.0, 202);
+        cluster.with(|cluster, _| cluster.nodes().into_iter().for_each(|node| cluster.pause(node)));
+        let mut waiting = Vec::new();
+        for _ in 0..5 {
+            waiting.push(service.client("POST", "/t", "x").await);
+        }
+        let open = |text: &str| {
+            text.lines().any(|line| line.starts_with("kafka_producer_records_open{") && line.ends_with(" 5"))
+        };
+        while !open(&service.ask("GET", "/metrics", "").await.1) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let id = std::process::id().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        while TcpStream::connect(service.address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!service.run.is_finished(), "it waits for the answers");
+        cluster.with(|cluster, now| cluster.nodes().into_iter().for_each(|node| cluster.resume(now, node)));
+        for client in waiting {
+            assert_eq!(read(client).await.0, 202);
+        }
         service.run.await.unwrap();
+        assert_eq!(cluster.records("t").len(), 6);
     }
 }
 

@@ -88,13 +88,17 @@ fn counters_are_absolute_and_quantiles_are_gauges() {
     let values = Values::default();
     for _ in 0..2 {
         let measured = desk.producer.metrics(desk.now);
-        metrics::with_local_recorder(&values, || measured.record(&[("zone", "a")]));
+        metrics::with_local_recorder(&values, || measured.record(&[("zone", "a"), ("topic", "b"), ("zone", "c")]));
     }
     let values = values.0.lock().unwrap();
-    assert_eq!(values["kafka_producer_record_send_total client_id=shop zone=a"], 7.0);
-    assert_eq!(values["kafka_producer_topic_record_delivered_total client_id=shop zone=a topic=t"], 7.0);
-    assert_eq!(values["kafka_producer_buffer_total_bytes client_id=shop zone=a"], 33_554_432.0);
-    let median = values["kafka_producer_record_latency_seconds client_id=shop zone=a quantile=0.5"];
+    let more = "exported_topic=b exported_zone=c"; // as in the text for Prometheus
+    assert_eq!(values[&format!("kafka_producer_record_send_total client_id=shop zone=a {more}")], 7.0);
+    assert_eq!(
+        values[&format!("kafka_producer_topic_record_delivered_total client_id=shop zone=a {more} topic=t")],
+        7.0
+    );
+    assert_eq!(values[&format!("kafka_producer_buffer_total_bytes client_id=shop zone=a {more}")], 33_554_432.0);
+    let median = values[&format!("kafka_producer_record_latency_seconds client_id=shop zone=a {more} quantile=0.5")];
     assert!(median > 0.0 && median < 1.0, "{median}");
     assert!(values.keys().any(|name| name.starts_with("kafka_producer_node_request_total ")), "{values:?}");
 }

@@ -8,7 +8,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use milena::cluster::{Request, TestCluster};
+use milena::cluster::{Cluster, Request, TestCluster};
+use milena::metrics::Metrics;
 use milena::{Config, Error, Observation, Observer, Record, ServerState, Setup, Status};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -83,6 +84,98 @@ fn goes_away_and_comes_back(cluster: &TestCluster, heard: &Heard, calls: &Calls<
     cluster.start_again().unwrap();
     until("it is well", || send().is_ok() && status().is_healthy(SECOND));
     assert!(status().why.is_none(), "{:?}", status());
+}
+
+/// A producer's pings, and what it has measured.
+struct Pings<'a> {
+    ping: &'a (dyn Fn(Duration) -> Result<Duration, Error> + Sync),
+    /// Begins one with much time and gives it up soon; not with threads, which can't.
+    drop: Option<&'a dyn Fn()>,
+    metrics: &'a (dyn Fn() -> Metrics + Sync),
+}
+
+/// For each server of which something is known: requests that it has not answered.
+fn owed(metrics: &Metrics) -> Vec<u64> {
+    metrics.servers.iter().map(|server| server.traffic.requests - server.traffic.responses).collect()
+}
+
+/// Of two nodes the one that is pinged stands still.
+fn pings_do_not_hold_up_each_other(cluster: &TestCluster, pings: &Pings<'_>) {
+    let Pings { ping, drop, metrics } = pings;
+    ping(20 * SECOND).unwrap();
+    let each = |change: &dyn Fn(&mut Cluster, milena::Instant, i32)| {
+        cluster.with(|cluster, now| cluster.nodes().into_iter().for_each(|node| change(cluster, now, node)));
+    };
+    each(&|cluster, _, node| cluster.pause(node));
+    std::thread::scope(|scope| {
+        let patient = scope.spawn(|| ping(20 * SECOND));
+        until("a server owes an answer", || owed(&metrics()).iter().sum::<u64>() > 0);
+        let asked = metrics();
+        let silent = asked.servers.iter().find(|it| it.traffic.requests > it.traffic.responses).unwrap().server.port;
+        each(&|cluster, now, node| {
+            if cluster.address(node).unwrap().1 != silent {
+                cluster.resume(now, node);
+            }
+        });
+        // One with little time gives up by itself, or is given up; then whoever waits on is answered by the other node.
+        match drop {
+            Some(drop) => drop(),
+            None => assert!(matches!(ping(SECOND / 5), Err(Error::NoMetadata { .. }))),
+        }
+        patient.join().unwrap().unwrap();
+        assert_eq!(metrics().stats.connection_failures, 0, "it took no patience with the one that stands still");
+    });
+    ping(20 * SECOND).unwrap();
+    assert_eq!(metrics().stats.connection_failures, 0);
+    each(&|cluster, now, node| cluster.resume(now, node));
+    until("all is answered", || owed(&metrics()).iter().all(|owed| *owed == 0));
+    ping(20 * SECOND).unwrap();
+
+    // Nobody is asked for those that gave up.
+    cluster.stop();
+    until("the connections are gone", || metrics().connections == 0);
+    assert!(matches!(ping(SECOND / 5), Err(Error::NoMetadata { .. })));
+    drop.iter().for_each(|drop| drop());
+    let quiet = || {
+        let before = metrics().stats.connections;
+        std::thread::sleep(3 * SECOND / 2);
+        before == metrics().stats.connections
+    };
+    until("it stops to try", quiet);
+    cluster.start_again().unwrap();
+    ping(20 * SECOND).unwrap();
+}
+
+fn two_nodes() -> (TestCluster, Setup) {
+    let cluster = TestCluster::builder().nodes(2).start().unwrap();
+    let config = Config::from_properties(cluster.properties()).unwrap();
+    (cluster, Setup::new(config))
+}
+
+#[test]
+fn pings_of_threads_do_not_hold_up_each_other() {
+    let (cluster, setup) = two_nodes();
+    let producer = milena::threads::Producer::new(setup).unwrap();
+    let (ping, metrics) = (|timeout| producer.ping(timeout), || producer.metrics());
+    pings_do_not_hold_up_each_other(&cluster, &Pings { ping: &ping, drop: None, metrics: &metrics });
+    producer.close(20 * SECOND).unwrap();
+}
+
+#[test]
+fn pings_of_tasks_do_not_hold_up_each_other() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (cluster, setup) = two_nodes();
+    let producer = {
+        let _guard = runtime.enter();
+        milena::tokio::Producer::spawn(setup).unwrap()
+    };
+    let (ping, metrics) = (|timeout| runtime.block_on(producer.ping(timeout)), || producer.metrics());
+    let drop = || {
+        let given_up = async { tokio::time::timeout(SECOND / 5, producer.ping(20 * SECOND)).await };
+        assert!(runtime.block_on(given_up).is_err());
+    };
+    pings_do_not_hold_up_each_other(&cluster, &Pings { ping: &ping, drop: Some(&drop), metrics: &metrics });
+    runtime.block_on(producer.close(20 * SECOND)).unwrap();
 }
 
 #[test]

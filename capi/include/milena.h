@@ -952,9 +952,9 @@ void milena_dealloc(void *data, size_t size);
 
 /**
  * Whether records get through, as far as is known: MILENA_OK or MILENA_UNHEALTHY. It is unhealthy while the oldest record has waited for
- * more than `max_age` nanoseconds, while no server lets this client in, while all servers that were tried are down, after
- * MILENA_FATAL, and once it closes. `max_age` has to be longer than `linger.ms` and a usual round trip. A producer that sends nothing learns
- * nothing of a cluster that went away. Errors: MILENA_UNHEALTHY, and those of every function.
+ * more than `max_age` nanoseconds, while no server lets this client in, while all brokers are down (before one is known: all addresses
+ * of `bootstrap.servers`), after MILENA_FATAL, and once it closes. `max_age` has to be longer than `linger.ms` and a usual round trip. A
+ * producer that sends nothing learns nothing of a cluster that went away. Errors: MILENA_UNHEALTHY, and those of every function.
  */
 milena_result milena_is_healthy(milena_handle handle,
                                 uint64_t now,

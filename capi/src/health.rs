@@ -12,9 +12,9 @@ use milena_result::*;
 use milena_server_state::*;
 
 /// Whether records get through, as far as is known: MILENA_OK or MILENA_UNHEALTHY. It is unhealthy while the oldest record has waited for
-/// more than `max_age` nanoseconds, while no server lets this client in, while all servers that were tried are down, after
-/// MILENA_FATAL, and once it closes. `max_age` has to be longer than `linger.ms` and a usual round trip. A producer that sends nothing learns
-/// nothing of a cluster that went away. Errors: MILENA_UNHEALTHY, and those of every function.
+/// more than `max_age` nanoseconds, while no server lets this client in, while all brokers are down (before one is known: all addresses
+/// of `bootstrap.servers`), after MILENA_FATAL, and once it closes. `max_age` has to be longer than `linger.ms` and a usual round trip. A
+/// producer that sends nothing learns nothing of a cluster that went away. Errors: MILENA_UNHEALTHY, and those of every function.
 #[unsafe(no_mangle)]
 pub extern "C" fn milena_is_healthy(handle: milena_handle, now: u64, max_age: u64) -> milena_result {
     table::call(handle, |entry| {

@@ -38,6 +38,7 @@ use crate::event::Delivery;
 use crate::event::{Event, Input, Output, PartitionInfo, TopicListing};
 use crate::ids::{FlushId, TopicIndex};
 use crate::metrics::{Metrics, Stats, Waits};
+use crate::planted::planted;
 use crate::producer::Producer;
 use crate::record::Record;
 use crate::status::Status;
@@ -490,9 +491,21 @@ impl Engine {
         let calls = match wait {
             Wait::Memory(ticket) => state.after_sending(now, Some(ticket), false),
             Wait::Asked(waiter) => {
-                state.listings.retain(|other| !Arc::ptr_eq(&other.waiter, waiter));
-                state.pings.retain(|other| !Arc::ptr_eq(&other.waiter, waiter));
-                None
+                let State { producer, listings, pings, .. } = &mut *state;
+                // For those that are left another server is asked: this one's answer may come too late for them, too.
+                if forget(listings, waiter) {
+                    producer.cancel_list_topics(now);
+                    if !listings.is_empty() {
+                        let _ = producer.list_topics(now); // whoever waits is told by an event
+                    }
+                }
+                if forget(pings, waiter) {
+                    producer.cancel_ping(now);
+                    if !pings.is_empty() && !planted("who-is-left-waits-on") {
+                        let _ = producer.ping(now);
+                    }
+                }
+                state.wake(now)
             }
             Wait::Topic(topic, waiter) => {
                 if let Some(waiters) = state.topics.get_mut(topic) {
@@ -891,6 +904,13 @@ impl Engine {
 }
 
 /// The topic is known, so it is the record's partition that is not.
+/// Takes out the one who waited there, if it still did.
+fn forget<T>(asked: &mut Vec<Arc<Asked<T>>>, waiter: &Arc<Waiter>) -> bool {
+    let before = asked.len();
+    asked.retain(|other| !Arc::ptr_eq(&other.waiter, waiter));
+    asked.len() < before
+}
+
 fn only(partitions: usize) -> String {
     std::format!("it has {partitions} partitions, and none of the number that the record names")
 }

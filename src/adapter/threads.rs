@@ -326,7 +326,12 @@ impl Producer {
         }
     }
 
-    /// Asks any server of the cluster whether it is there (ApiVersions, which needs no rights); how long the answer took.
+    /// Asks any server of the cluster whether it is there (ApiVersions, which needs no rights); how long the answer took, from the
+    /// last byte of its request on.
+    ///
+    /// Pings at the same time share one request and its answer, each with its own timeout: who comes later may be told a longer time
+    /// than it has waited. One that is given up (its time is over, or its future is dropped) lets another server be asked next, also
+    /// for those that wait on; when nobody waits any more, no server is asked again.
     ///
     /// # Errors
     /// [`Error::NoMetadata`] if none answers in time, with the reason.

@@ -154,6 +154,8 @@ impl TopicSettings {
 pub struct SaslSettings {
     /// Names and passwords; for OAUTHBEARER the names are those in the claim `sub`.
     pub users: Vec<(String, String)>,
+    /// Which tokens are good for OAUTHBEARER, whoever they are for; `None`, the default, for unsigned ones of a user.
+    pub tokens: Option<fn(&str) -> bool>,
     /// `connections.max.reauth.ms`: how long a session lasts; `None`, the default, for as long as the connection.
     pub session_lifetime: Option<Duration>,
 }
@@ -166,7 +168,7 @@ impl SaslSettings {
         self
     }
 
-    setters! {; session_lifetime: Duration }
+    setters! {; tokens: fn(&str) -> bool, session_lifetime: Duration }
 
     pub(super) fn password(&self, user: &str) -> Option<&str> {
         self.users.iter().find(|(name, _)| name == user).map(|(_, password)| &**password)

@@ -143,6 +143,14 @@ impl TestClusterBuilder {
         self
     }
 
+    /// Lets in whoever shows a token by OAUTHBEARER that `is_good`: of a form of its own, or signed.
+    /// [`properties`](TestCluster::properties) name the mechanism, unless there is a user as well; the client brings its tokens.
+    #[must_use]
+    pub fn tokens(mut self, is_good: fn(&str) -> bool) -> Self {
+        self.sasl.tokens = Some(is_good);
+        self
+    }
+
     /// `connections.max.reauth.ms`: how long a user is believed.
     #[must_use]
     pub fn session_lifetime(mut self, lifetime: Duration) -> Self {
@@ -164,7 +172,8 @@ impl TestClusterBuilder {
     /// If no socket or thread can be had.
     pub fn start(self) -> io::Result<TestCluster> {
         let user = self.sasl.users.first().cloned();
-        let sasl = user.is_some().then_some(self.sasl);
+        let by_token = self.sasl.tokens.is_some() && user.is_none();
+        let sasl = (user.is_some() || by_token).then_some(self.sasl);
         let cluster = Settings { sasl, ..self.settings };
         #[cfg(feature = "tls")]
         let tls = if self.tls { Some(server_config()?) } else { None };
@@ -174,11 +183,11 @@ impl TestClusterBuilder {
         let settings = settings.tls(tls);
         let server = Server::start_with(settings)?;
         let mut properties = Vec::from([("bootstrap.servers", server.bootstrap())]);
-        let protocol = match (self.tls, &user) {
-            (false, None) => "PLAINTEXT",
-            (true, None) => "SSL",
-            (false, Some(_)) => "SASL_PLAINTEXT",
-            (true, Some(_)) => "SASL_SSL",
+        let protocol = match (self.tls, user.is_some() || by_token) {
+            (false, false) => "PLAINTEXT",
+            (true, false) => "SSL",
+            (false, true) => "SASL_PLAINTEXT",
+            (true, true) => "SASL_SSL",
         };
         properties.push(("security.protocol", protocol.to_string()));
         if let Some((user, password)) = user {
@@ -188,6 +197,9 @@ impl TestClusterBuilder {
             properties.push(("sasl.mechanism", "PLAIN".to_string()));
             let entry = alloc::format!("{module} required username=\"{user}\" password=\"{password}\";");
             properties.push(("sasl.jaas.config", entry));
+        }
+        if by_token {
+            properties.push(("sasl.mechanism", "OAUTHBEARER".to_string()));
         }
         #[cfg(feature = "tls")]
         if self.tls {

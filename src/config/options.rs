@@ -592,6 +592,12 @@ mod tests {
         text.push_str(
             "```\n\nIn a program `Config::builder(..).security_protocol(..).sasl(Sasl::plain(user, password))` needs no such text. For \
              OAUTHBEARER a\n`TokenProvider` brings the tokens, or the authorization server does that the options name.\n\n\
+             AWS MSK with IAM is such a provider: `examples/msk-iam` has it whole (`src/signer.rs`, to be copied), with the crate \
+             `aws-sigv4`, which only\nsigns. Credentials come from a function of yours, so from the AWS SDK or from the \
+             environment; a token is refreshed before it or its credentials\nend. It is no feature of this library, so that \
+             AWS's crates are in nobody's lock file; and it does not use the crate `aws-msk-iam-sasl-signer`\n(1.0.1), which \
+             brings 196 crates with an HTTP client and AWS-LC in C, and calls a token good for 15 minutes when its \
+             credentials end before.\n\n\
              ## Tokens from an authorization server\n\nWith feature `oidc`, and unless the application brings a `TokenProvider`, tokens \
              are fetched as by Java's\n`OAuthBearerLoginCallbackHandler` (KIP-768, KIP-1139, KIP-1258). Its name may be given or left \
              out; where it is, `token.endpoint.url` is\nrequired.\n\n```properties\nsecurity.protocol=SASL_SSL\n\

@@ -422,6 +422,11 @@ impl Connection {
         self.requests.iter().filter(|request| request.kind == RequestKind::Produce).count()
     }
 
+    /// Whether a request of that kind is without an answer.
+    pub(crate) fn awaits(&self, kind: RequestKind) -> bool {
+        self.requests.iter().any(|request| request.kind == kind)
+    }
+
     /// Takes all requests without an answer, oldest first: the connection is gone.
     pub(crate) fn take_requests(&mut self) -> VecDeque<Request> {
         core::mem::take(&mut self.requests)

@@ -9,11 +9,9 @@ impl Metrics {
     /// Gives everything to the recorder of the crate `metrics` (0.24), under the names that [`write_prometheus`](Self::write_prometheus) has:
     /// counters by their absolute value, gauges as they are, of distributions of times the quantiles 0.5, 0.9 and 0.99 as gauges in
     /// seconds (`kafka_producer_record_latency_seconds`, label `quantile`). To be called every few seconds. Each has `labels` of the
-    /// application's own besides `client_id`. Feature `metrics`.
+    /// application's own besides `client_id`, renamed as there where they clash. Feature `metrics`.
     pub fn record(&self, labels: &[(&str, &str)]) {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_string(), (*value).to_string());
-        let client = [("client_id", &*self.client_id)];
-        let own: Vec<(String, String)> = client.iter().chain(labels).map(owned).collect();
+        let own = super::labels::of_all(&self.client_id, labels);
         self.samples(|sample| {
             let mut labels = own.clone();
             labels.extend(sample.group.labels().into_iter().map(|(name, value)| (name.to_string(), value)));

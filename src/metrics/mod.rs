@@ -4,6 +4,7 @@
 #[cfg(feature = "metrics")]
 mod facade;
 mod histogram;
+mod labels;
 mod names;
 mod prometheus;
 mod stats;

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use core::fmt::{self, Write};
 
-use super::{Group, Histogram, Kind, Metrics, Sample};
+use super::{Group, Histogram, Kind, Metrics, Sample, labels};
 
 /// Bounds of the buckets of times, in seconds.
 const SECONDS: [(&str, u64); 14] = [
@@ -30,13 +30,16 @@ impl Metrics {
     /// of times are histograms in seconds: `kafka_producer_record_latency_seconds`, `..request_latency_seconds`,
     /// `..record_queue_time_seconds`. Each line has `labels` of the application's own besides `client_id`.
     ///
+    /// Whatever `labels` are, the text can be read. A name gets `_` for each character but ASCII letters and digits, and in front
+    /// of a digit. `client_id`, `node_id`, `server`, `topic`, `le`, `quantile`, what begins with `__`, and what was given before
+    /// are taken: such a name gets `exported_` in front, as often as it takes, as Prometheus renames labels that clash.
+    ///
     /// # Errors
     /// Those of `out`.
     pub fn write_prometheus(&self, out: &mut impl Write, labels: &[(&str, &str)]) -> fmt::Result {
         let mut own = String::new();
-        label(&mut own, "client_id", &self.client_id)?;
-        for (name, value) in labels {
-            label(&mut own, name, value)?;
+        for (name, value) in labels::of_all(&self.client_id, labels) {
+            label(&mut own, &name, &value)?;
         }
         // Lines of one name have to stand together.
         let mut families: BTreeMap<String, (Sample<'_>, String)> = BTreeMap::new();

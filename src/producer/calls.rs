@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::config::{Config, Sasl};
-use crate::connection::Phase as ConnectionPhase;
 use crate::connection::sasl::SaslMechanism;
+use crate::connection::{Phase as ConnectionPhase, RequestKind};
 use crate::error::{ErrorCode, SendError};
 use crate::event::{Delivery, Event, Input, Output, PartitionInfo, Sent};
 use crate::ids::{ConnId, FlushId, TopicIndex};
@@ -16,6 +16,7 @@ use crate::memory;
 use crate::metrics::Stats;
 use crate::planted::planted;
 use crate::producer::control::brokers::Broker;
+use crate::producer::control::requests::Question;
 use crate::producer::lifecycle::Phase;
 use crate::producer::outbox::Item;
 use crate::producer::records::partitioner::Partitioner;
@@ -94,8 +95,18 @@ impl Producer {
         self.check_access()
     }
 
+    /// Nobody waits for the list of topics any more: it is not asked for again, and no event follows. A server that has not
+    /// answered is asked after the others from now on.
+    pub fn cancel_list_topics(&mut self, now: Instant) {
+        self.clock(now);
+        if core::mem::take(&mut self.control.listing) != Question::Idle {
+            self.give_way(RequestKind::TopicList);
+        }
+    }
+
     /// Asks any server whether it is there (ApiVersions, which needs no rights); [`Event::Pong`] follows when one answers, however
-    /// long that takes. Said again meanwhile, it does nothing.
+    /// long that takes. Said again meanwhile, it asks at once if the last failure is waited out, and else does nothing: one
+    /// answer is for all.
     ///
     /// # Errors
     /// [`SendError::Closed`] or [`SendError::Fatal`]; [`SendError::AccessDenied`] if no server lets this client in.
@@ -104,6 +115,15 @@ impl Producer {
         self.check_running()?;
         self.control.ping.want();
         self.check_access()
+    }
+
+    /// Nobody waits for the pong any more: no server is asked again, and no event follows. One that has not answered is asked after
+    /// the others from now on; if it answers after all, that is the pong of whoever has said [`ping`](Self::ping) again meanwhile.
+    pub fn cancel_ping(&mut self, now: Instant) {
+        self.clock(now);
+        if !planted("ping-is-wanted-for-ever") && core::mem::take(&mut self.control.ping) != Question::Idle {
+            self.give_way(RequestKind::Ping);
+        }
     }
 
     /// A topic's partitions as far as they are known (Java's `partitionsFor`); `None` until then.

@@ -85,10 +85,10 @@ impl Producer {
         let running = self.life.phase == Phase::Running;
         let oldest = self.records.batches.oldest();
         let waits = oldest.map(|slot| now.saturating_since(self.records.batches[slot].created));
-        let is_down = |(server, _)| matches!(self.standing_of(now, server), ServerStanding::Down(_));
-        running
-            && self.sessions.denied.is_none()
-            && gets_through(waits, max_age, self.servers_that_count().map(is_down))
+        let server = |(server, node): (u32, Option<i32>)| {
+            (node.is_some(), matches!(self.standing_of(now, server), ServerStanding::Down(_)))
+        };
+        running && self.sessions.denied.is_none() && gets_through(waits, max_age, self.servers_that_count().map(server))
     }
 
     /// The brokers of the newest metadata, with their node ids; and addresses of `bootstrap.servers` that tell more than they do.

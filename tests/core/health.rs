@@ -6,7 +6,7 @@ use kafka_protocol::messages::init_producer_id_response::InitProducerIdResponse;
 use milena::{ConnectionError, DeliveryError, ErrorCode, Event, Record, ServerState, ServerStatus, Status, Why};
 
 use crate::logged::lines;
-use crate::script::{Ask, Door, Facts, Reply, Script};
+use crate::script::{Ask, Asked, Door, Facts, Reply, Script};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -162,6 +162,24 @@ fn who_gives_no_producer_id_is_named() {
 }
 
 #[test]
+fn a_producer_is_well_while_a_broker_may_be_there() {
+    let mut script = Script::new(2, &SHORT, Facts::usual);
+    script.facts.topic("t", 1, 1);
+    send(&mut script, 0);
+    script.run(seconds(1));
+    (1..=2).for_each(|node| script.take_down(node));
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(millis(500));
+    let now = status(&script);
+    assert!(!now.is_healthy(seconds(1)) && now.open_records == 0, "{now:?}");
+    script.server(1).door = Door::Open;
+    script.run(seconds(2));
+    let now = status(&script);
+    let is_down = |node: i32| matches!(server(&now, node).state, ServerState::Down { .. });
+    assert!(!is_down(1) && is_down(2) && now.is_healthy(seconds(1)), "{now:?}");
+}
+
+#[test]
 fn a_trouble_of_yesterday_is_not_told() {
     let mut script = warm(&[("delivery.timeout.ms", "5000"), ("request.timeout.ms", "4000")]);
     script.break_connections(2);
@@ -193,6 +211,152 @@ fn a_ping_is_answered_by_whoever_is_there() {
     script.server(1).door = Door::Open;
     script.run(seconds(10));
     assert_eq!(script.events.iter().filter(|event| pong(event)).count(), 1, "{:?}", script.events);
+}
+
+/// Pings among what was asked: their version is the oldest, that of a new connection is not.
+fn pings(script: &Script) -> Vec<&Asked> {
+    script.asks().filter(|asked| matches!(asked.ask, Ask::ApiVersions(_)) && asked.version == 0).collect()
+}
+
+fn pongs(script: &Script) -> usize {
+    script.events.iter().filter(|event| matches!(event, Event::Pong { .. })).count()
+}
+
+#[test]
+fn a_ping_that_was_given_up_is_not_asked_again() {
+    let mut script = Script::new(2, &[], Facts::usual);
+    script.take_down(1);
+    script.take_down(2);
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(seconds(3));
+    let tried = script.producer.stats().connections;
+    assert!(tried > 2, "{tried}");
+    script.tell(|producer, now| producer.cancel_ping(now));
+    script.run(seconds(20));
+    assert_eq!(script.producer.stats().connections, tried, "nobody wants to know");
+    (1..=2).for_each(|node| script.server(node).door = Door::Open);
+    script.run(seconds(20));
+    assert_eq!((pings(&script).len(), pongs(&script)), (0, 0));
+    // Whoever asks then does not wait for a backoff of before.
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(millis(10));
+    assert_eq!((pings(&script).len(), pongs(&script)), (1, 1));
+}
+
+/// A producer that knows both servers and has pinged one, which keeps its answer.
+fn pinged_in_vain() -> (Script, i32) {
+    let mut script = warm(&[]);
+    let mut silent = None;
+    script.answer(move |facts, asked| match &asked.ask {
+        Ask::ApiVersions(_) if asked.version == 0 && *silent.get_or_insert(asked.node) == asked.node => Reply::Hold,
+        _ => facts.usual(asked),
+    });
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(millis(500));
+    let silent = pings(&script)[0].node;
+    assert_eq!(pongs(&script), 0);
+    (script, silent)
+}
+
+#[test]
+fn after_a_ping_that_was_given_up_another_server_is_asked() {
+    let (mut script, silent) = pinged_in_vain();
+    script.tell(|producer, now| producer.cancel_ping(now));
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(millis(500));
+    let asked: Vec<i32> = pings(&script).iter().map(|asked| asked.node).collect();
+    assert_eq!((asked, pongs(&script)), (vec![silent, 3 - silent], 1));
+    // The answer that comes late is nobody's.
+    let first = pings(&script)[0].number;
+    reply_late(&mut script, first);
+    script.run(millis(500));
+    assert_eq!(pongs(&script), 1);
+    assert_eq!(script.producer.stats().connection_failures, 0);
+}
+
+#[test]
+fn a_server_that_failed_before_is_asked_rather_than_one_that_owes_an_answer() {
+    let mut script = Script::new(2, &[], Facts::usual);
+    (1..=2).for_each(|node| script.take_down(node));
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(seconds(2));
+    (1..=2).for_each(|node| script.server(node).door = Door::Open);
+    script.run(seconds(5));
+    assert_eq!(pongs(&script), 1);
+    let silent = pings(&script)[0].node;
+    script.answer(move |facts, asked| match &asked.ask {
+        Ask::ApiVersions(_) if asked.node == silent => Reply::Hold,
+        _ => facts.usual(asked),
+    });
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(millis(500));
+    assert_eq!((pings(&script).last().map(|asked| asked.node), pongs(&script)), (Some(silent), 1));
+    script.tell(|producer, now| producer.cancel_ping(now));
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(millis(500));
+    assert_eq!((pings(&script).last().map(|asked| asked.node), pongs(&script)), (Some(3 - silent), 2));
+}
+
+/// The answer that a request should have had, by now.
+fn reply_late(script: &mut Script, number: usize) {
+    let asked = script.asks().nth(number).expect("it was asked").clone();
+    let reply = script.facts.usual(&asked);
+    script.reply(number, reply);
+}
+
+#[test]
+fn an_answer_that_comes_late_is_the_pong_of_whoever_asks_then() {
+    let (mut script, silent) = pinged_in_vain();
+    script.take_down(3 - silent);
+    script.tell(|producer, now| producer.cancel_ping(now));
+    // However often it is asked and given up: a server that owes an answer is asked no second time.
+    for _ in 0..50 {
+        script.tell(|producer, now| producer.ping(now)).expect("it runs");
+        script.run(millis(10));
+        script.tell(|producer, now| producer.cancel_ping(now));
+    }
+    script.tell(|producer, now| producer.ping(now)).expect("it runs");
+    script.run(millis(100));
+    assert_eq!((pings(&script).len(), pongs(&script)), (1, 0));
+    let first = pings(&script)[0].number;
+    reply_late(&mut script, first);
+    script.run(millis(100));
+    assert_eq!(pongs(&script), 1);
+}
+
+#[test]
+fn a_ping_that_was_given_up_stays_so_when_its_connection_breaks() {
+    let (mut script, silent) = pinged_in_vain();
+    script.tell(|producer, now| producer.cancel_ping(now));
+    script.break_connections(silent);
+    script.run(seconds(20));
+    assert_eq!((pings(&script).len(), pongs(&script)), (1, 0));
+}
+
+#[test]
+fn a_list_of_topics_that_was_given_up_is_nobodys() {
+    let mut script = warm(&[]);
+    let mut silent = None;
+    let all = |asked: &Asked| matches!(&asked.ask, Ask::Metadata(request) if request.topics.is_none());
+    script.answer(move |facts, asked| match silent {
+        _ if !all(asked) => facts.usual(asked),
+        Some(node) if node != asked.node => facts.usual(asked),
+        _ => {
+            silent = Some(asked.node);
+            Reply::Hold
+        }
+    });
+    let listed = |script: &Script| script.events.iter().filter(|event| matches!(event, Event::TopicsListed(_))).count();
+    script.tell(|producer, now| producer.list_topics(now)).expect("it runs");
+    script.run(millis(500));
+    script.tell(|producer, now| producer.cancel_list_topics(now));
+    let first = script.asks().find(|asked| all(asked)).expect("it was asked").number;
+    reply_late(&mut script, first);
+    script.run(seconds(20));
+    assert_eq!((listed(&script), script.asks().filter(|asked| all(asked)).count()), (0, 1));
+    script.tell(|producer, now| producer.list_topics(now)).expect("it runs");
+    script.run(millis(500));
+    assert_eq!((listed(&script), script.asks().filter(|asked| all(asked)).count()), (1, 2));
 }
 
 #[test]
@@ -503,7 +667,7 @@ fn who_is_let_in_again_is_told_so() {
             "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"p\";",
         ),
     ];
-    let refused = |facts: &mut Facts, asked: &crate::script::Asked| match facts.usual(asked) {
+    let refused = |facts: &mut Facts, asked: &Asked| match facts.usual(asked) {
         Reply::SaslAuthenticate(answer) => Reply::SaslAuthenticate(answer.with_error_code(58)),
         reply => reply,
     };
@@ -532,7 +696,7 @@ fn old_records_that_are_sent_again_without_an_answer_may_be_there_twice_which_is
             let today = milena::UnixTime::from_millis(1_800_000_000_000);
             script.input(milena::Input::WallClock(today));
             let old = |n: i64| Record::new("t").value("v").partition(0).timestamp(today.as_millis() - age + n);
-            let answered = move |facts: &mut Facts, asked: &crate::script::Asked| match facts.usual(asked) {
+            let answered = move |facts: &mut Facts, asked: &Asked| match facts.usual(asked) {
                 Reply::Produce(mut answer) if brokers_time => {
                     for partition in answer.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses) {
                         partition.log_append_time_ms = today.as_millis();

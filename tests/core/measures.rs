@@ -189,6 +189,50 @@ fn as_text_for_prometheus() {
 }
 
 #[test]
+fn labels_of_ones_own_never_spoil_the_text() {
+    let metrics = metrics(&load());
+    let own = [
+        ("topic", "mine"),
+        ("server", "mine"),
+        ("node_id", "mine"),
+        ("le", "mine"),
+        ("client_id", "mine"),
+        ("quantile", "mine"),
+        ("exported_topic", "mine too"),
+        ("zone", "a"),
+        ("zone", "b"),
+        ("service.name", "shop"),
+        ("2nd", "c"),
+        ("", "no name"),
+        ("__name__", "x"),
+        ("a\"} 1\n# x", "\\\"}\n\r\u{2028}\0"),
+    ];
+    let mut text = String::new();
+    metrics.write_prometheus(&mut text, &own).expect("a string takes all");
+    // For tests/prometheus, which has others read it.
+    std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/labels.txt"), &text).expect("a file");
+    let families = families(&text);
+    let (_, topics) = &families["kafka_producer_topic_record_delivered_total"];
+    assert_eq!(topics.len(), metrics.topics.len());
+    for (line, topic) in topics.iter().zip(&metrics.topics) {
+        assert!(line.contains(&format!(",topic=\"{}\"}}", topic.topic)), "{line}");
+        for theirs in [
+            r#",exported_topic="mine","#,
+            r#",exported_exported_topic="mine too","#,
+            r#",exported_client_id="mine","#,
+            r#",exported_le="mine","#,
+            r#",zone="a",exported_zone="b","#,
+            r#",service_name="shop",_2nd="c",_="no name",exported___name__="x","#,
+        ] {
+            assert!(line.contains(theirs), "{line} has {theirs}");
+        }
+        assert_eq!(line.matches("client_id=").count(), 2, "{line}");
+    }
+    let (_, latency) = &families["kafka_producer_record_latency_seconds"];
+    assert!(latency[0].contains("_bucket{client_id=") && latency[0].contains(",le=\"0.001\"}"), "{}", latency[0]);
+}
+
+#[test]
 fn who_does_not_measure_has_counters_all_the_same() {
     let mut script = Script::new(1, &[], Facts::usual);
     script.facts.topic("t", 1, 1);

@@ -315,10 +315,10 @@ impl World<'_> {
         let max_age = u64::from(self.up_to(3_000)) * 1_000_000;
         let result = unsafe { milena_get_health(handle, self.now, to) };
         let healthy = milena_is_healthy(handle, self.now, max_age);
-        let (mut down, mut servers) = (0, 0);
+        let (mut index, mut brokers, mut others) = (0, Vec::new(), Vec::new());
         loop {
             let mut server = MaybeUninit::uninit();
-            match unsafe { milena_get_server(handle, self.now, servers, server.as_mut_ptr()) } {
+            match unsafe { milena_get_server(handle, self.now, index, server.as_mut_ptr()) } {
                 MILENA_OK => {}
                 error => {
                     let known = self.live.contains_key(&handle);
@@ -330,14 +330,16 @@ impl World<'_> {
             assert!(!read(&server.host).is_empty());
             let is_down = server.state == milena_server_state::MILENA_SERVER_DOWN as u32;
             assert_eq!(is_down, !read(&server.text).is_empty(), "words for what is wrong, and for nothing else");
-            down += u32::from(is_down);
-            servers += 1;
+            if server.node >= 0 { &mut brokers } else { &mut others }.push(is_down);
+            index += 1;
         }
         if let (MILENA_OK, Some(producer)) = (result, self.live.get(&handle)) {
             assert!(health.open_records <= producer.taken - producer.told);
             assert_eq!(health.open_records == 0, health.oldest_record == MILENA_FOREVER);
             let young = health.oldest_record == MILENA_FOREVER || health.oldest_record <= max_age;
-            let well = health.denied + health.failed + health.closing == 0 && young && (servers == 0 || down < servers);
+            let count = if brokers.is_empty() { &others } else { &brokers };
+            let reachable = count.is_empty() || count.contains(&false);
+            let well = health.denied + health.failed + health.closing == 0 && young && reachable;
             assert_eq!(healthy, if well { MILENA_OK } else { MILENA_UNHEALTHY }, "{health:?}");
             self.reached.healthy += u64::from(well);
             self.reached.unhealthy += u64::from(!well);

@@ -132,8 +132,11 @@ impl Producer {
             self.control.servers.lose_turn(server, Some(Task::Metadata));
             return;
         }
-        self.control.listing = Question::Idle;
+        let is_wanted = core::mem::take(&mut self.control.listing) != Question::Idle;
         self.learn_brokers(now, response);
+        if !is_wanted {
+            return;
+        }
         let partition = |told: &metadata::Partition| PartitionInfo {
             partition: told.index,
             leader: (told.leader >= 0).then_some(told.leader),

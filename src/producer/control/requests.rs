@@ -51,10 +51,20 @@ pub(crate) enum Question {
 }
 
 impl Question {
-    /// Someone wants it; whoever wants it while it is on its way gets the same.
+    /// Someone wants it; whoever wants it while it is on its way gets the same. A newcomer does not wait for the backoff of one
+    /// who may have more time.
     pub(crate) fn want(&mut self) {
-        if *self == Self::Idle {
-            *self = Self::Wanted(Instant::ZERO, 0);
+        match *self {
+            Self::Idle => *self = Self::Wanted(Instant::ZERO, 0),
+            Self::Wanted(_, failures) => *self = Self::Wanted(Instant::ZERO, failures),
+            Self::InFlight(_) => {}
+        }
+    }
+
+    /// What was asked for has failed: it is wanted again after the backoff, if anybody still wants it.
+    fn failed(&mut self, until: Instant) {
+        if let Self::InFlight(failures) = *self {
+            *self = Self::Wanted(until, failures.saturating_add(1));
         }
     }
 
@@ -159,7 +169,7 @@ impl Producer {
         };
         // One that has failed is not waited for while another can be asked.
         let failing = self.control.servers[server].attempts.failures > 0;
-        let ready = choice.ready.map(|(_, conn)| conn);
+        let ready = choice.ready.map(|(_, conn)| conn).filter(|conn| self.asks_anything_of(*conn));
         match way {
             Way::Ready(conn) => self.send_control(conn),
             Way::Connect if choice.patient_until.is_none() && choice.opening < MOST_OPENING => {
@@ -184,6 +194,17 @@ impl Producer {
             },
         }
         true
+    }
+
+    /// Whether anything would be sent there: not if it owes an answer to all that is due.
+    fn asks_anything_of(&self, conn: ConnId) -> bool {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
+        let owes = |kind: RequestKind| self.sessions.connections.get(&conn).is_some_and(|it| it.awaits(kind));
+        planted("who-owes-is-ready")
+            || self.metadata_is_due()
+            || is_due(self.producer_id_due())
+            || (is_due(self.control.listing.due()) && !owes(RequestKind::TopicList))
+            || (is_due(self.control.ping.due()) && !owes(RequestKind::Ping))
     }
 
     /// Looks for the server to be asked.
@@ -333,18 +354,23 @@ impl Producer {
         if let (true, Some(version)) = (self.control.listing.due().is_some_and(|at| at <= now), versions.metadata) {
             let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
             self.control.listing = Question::InFlight(self.control.listing.failures());
-            let all = None::<core::iter::Empty<&str>>;
-            connection.request(now, Api::Metadata, RequestKind::TopicList, version, client, patience, |out| {
-                metadata::encode(out, version, all, false);
-            });
-            self.stats.metadata_requests += 1;
+            // One that was given up there is as good.
+            if !connection.awaits(RequestKind::TopicList) {
+                let all = None::<core::iter::Empty<&str>>;
+                connection.request(now, Api::Metadata, RequestKind::TopicList, version, client, patience, |out| {
+                    metadata::encode(out, version, all, false);
+                });
+                self.stats.metadata_requests += 1;
+            }
         }
         if self.control.ping.due().is_some_and(|at| at <= now) {
             let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
             self.control.ping = Question::InFlight(self.control.ping.failures());
-            connection.request(now, Api::ApiVersions, RequestKind::Ping, 0, client, patience, |out| {
-                api_versions::encode(out, 0, "", "");
-            });
+            if !connection.awaits(RequestKind::Ping) || planted("pings-pile-up") {
+                connection.request(now, Api::ApiVersions, RequestKind::Ping, 0, client, patience, |out| {
+                    api_versions::encode(out, 0, "", "");
+                });
+            }
         }
         if self.producer_id_due().is_some_and(|at| at <= now) {
             let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
@@ -373,31 +399,39 @@ impl Producer {
         self.records.topics.refresh.due().is_some_and(|at| at <= self.now)
     }
 
-    /// A server has answered the ping.
+    /// A server has answered a ping. That may be one that was given up: whoever wants to know now knows, too.
     pub(in crate::producer) fn ponged(&mut self, server: u32) {
-        self.control.ping = Question::Idle;
-        let round_trip = self.control.servers[server].round_trip.unwrap_or_default();
-        self.outbox.event(Event::Pong { round_trip });
+        if core::mem::take(&mut self.control.ping) != Question::Idle {
+            let round_trip = self.control.servers[server].round_trip.unwrap_or_default();
+            self.outbox.event(Event::Pong { round_trip });
+        }
     }
 
     /// The ping was not answered: another server is asked.
     pub(in crate::producer) fn ping_failed(&mut self, now: Instant) {
-        let failures = self.control.ping.failures();
-        let until = now + self.retry_backoff.after(failures, &mut self.random);
-        self.control.ping = Question::Wanted(until, failures.saturating_add(1));
+        let until = now + self.retry_backoff.after(self.control.ping.failures(), &mut self.random);
+        self.control.ping.failed(until);
+    }
+
+    /// Nobody waits any more for the answers to such requests: servers that owe one are asked after the others.
+    pub(in crate::producer) fn give_way(&mut self, kind: RequestKind) {
+        let owing = self.sessions.connections.values().filter(|connection| connection.awaits(kind));
+        let owing: SmallVec<[u32; 4]> = owing.map(|connection| connection.server).collect();
+        owing.into_iter().for_each(|server| self.control.servers.give_way(server, Task::Metadata));
+        self.look_again();
     }
 
     /// The list of topics was answered with an error, or not at all. `broke`: in a way that broke the connection.
     pub(in crate::producer) fn listing_failed(&mut self, now: Instant, broke: Option<&ConnectionError>) {
         let failures = self.control.listing.failures();
         match broke {
-            Some(error) if failures + 1 >= MOST_BROKEN_LISTS => {
+            Some(error) if failures + 1 >= MOST_BROKEN_LISTS && self.control.listing != Question::Idle => {
                 self.control.listing = Question::Idle;
                 self.outbox.event(Event::TopicsNotListed(error.clone()));
             }
             _ => {
                 let until = now + self.retry_backoff.after(failures, &mut self.random);
-                self.control.listing = Question::Wanted(until, failures.saturating_add(1));
+                self.control.listing.failed(until);
             }
         }
     }

@@ -345,6 +345,13 @@ impl Servers {
         server.lost_in_a_row = server.lost_in_a_row.saturating_add(1);
     }
 
+    /// Somebody did not wait for its answer: others are asked first, and nothing is held against it.
+    pub(crate) fn give_way(&mut self, index: u32, task: Task) {
+        self.turns_lost += 1;
+        let lost = self.turns_lost;
+        self[index].lost_turn[task as usize] = lost;
+    }
+
     /// An answer of it helped.
     pub(crate) fn helped(&mut self, index: u32) {
         self[index].lost_in_a_row = 0;
