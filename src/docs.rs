@@ -14,7 +14,7 @@ pub mod differences {}
 /// [`write_to`]: crate::Transmit
 /// [`Completions`]: crate::Completions
 /// [`src/adapter/smol.rs`]: ../../../src/milena/adapter/smol.rs.html
-/// [`src/adapter/completion.rs`]: ../../../src/milena/adapter/completion.rs.html
+/// [`src/adapter/reports.rs`]: ../../../src/milena/adapter/reports.rs.html
 /// [`src/adapter/line.rs`]: ../../../src/milena/adapter/line.rs.html
 /// [`is_authentication`]: crate::Job::is_authentication
 /// [`examples/adapter.rs`]: crate::docs::adapter_example

@@ -116,6 +116,8 @@ impl ConfigBuilder {
         retries("retries", u32, |times| times.to_string());
         /// `max.in.flight.requests.per.connection`. Default 5, and at most 5 with idempotence.
         max_in_flight("max.in.flight.requests.per.connection", u32, |requests| requests.to_string());
+        /// `max.in.flight.adaptive` (ours): fewer where more would only wait behind each other at the broker. Default true.
+        adaptive_in_flight("max.in.flight.adaptive", bool, |on| on.to_string());
         /// `max.request.size`: bytes of a record, and of a request. Default 1 MiB.
         max_request_size("max.request.size", usize, |bytes| bytes.to_string());
         /// `batch.size`: bytes from which on a batch is due. Default 16 KiB.
@@ -530,6 +532,7 @@ impl Given {
             idempotence: idempotence.expect(GOOD),
             retries: u32::try_from(self.number("retries")).unwrap_or(u32::MAX),
             max_in_flight: self.size("max.in.flight.requests.per.connection"),
+            adaptive_in_flight: self.boolean("max.in.flight.adaptive"),
             max_request_size: self.size("max.request.size"),
             batch_size,
             batch_size_max: self.size("batch.size.max").max(batch_size),

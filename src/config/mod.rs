@@ -81,6 +81,7 @@ pub struct Config {
     pub(crate) retries: u32,
     /// `max.in.flight.requests.per.connection`; with idempotence at most 5.
     pub(crate) max_in_flight: usize,
+    pub(crate) adaptive_in_flight: bool,
     /// `max.request.size`, bytes.
     pub(crate) max_request_size: usize,
     /// `batch.size`, bytes: from here on a batch is due.

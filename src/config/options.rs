@@ -125,6 +125,12 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "5",
         "Unanswered requests on a connection; at most 5 with idempotence.",
     ),
+    built(
+        "max.in.flight.adaptive",
+        Kind::Boolean,
+        "true",
+        "Fewer where more would only wait behind each other at the broker. Ours.",
+    ),
     built("max.request.size", Kind::Number(0, INT), "1048576", "Bytes of a record, and of a request."),
     built("batch.size", Kind::Number(0, INT), "16384", "Bytes from which on a batch is due."),
     built(

@@ -4,6 +4,7 @@
 //! frame is kept. What a response means is not decided here.
 
 pub(crate) mod sasl;
+pub(crate) mod window;
 
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
@@ -13,6 +14,7 @@ use core::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 
 use sasl::Exchange;
+use window::Window;
 
 use crate::error::ConnectionError;
 use crate::memory;
@@ -140,6 +142,7 @@ pub(crate) struct Connection {
     pub(crate) opened: Instant,
     pub(crate) host: String,
     pub(crate) port: u16,
+    pub(crate) window: Window,
     pub(crate) phase: Phase,
     pub(crate) versions: Versions,
     /// Whether the host was told to transmit, and has not come to an empty transmit since.
@@ -207,6 +210,7 @@ impl Connection {
         server: u32,
         (host, port): (String, u16),
         setup_timeout: Duration,
+        window: Window,
     ) -> Self {
         Self {
             role,
@@ -214,6 +218,7 @@ impl Connection {
             opened: now,
             host,
             port,
+            window,
             phase: Phase::Opening,
             versions: Versions::default(),
             armed: false,
@@ -410,6 +415,16 @@ impl Connection {
         }
         let oldest = self.requests.front()?;
         Some(oldest.written.unwrap_or(self.progress).max(self.answered))
+    }
+
+    /// Whether another Produce request may be sent now.
+    pub(crate) fn has_window(&self, now: Instant) -> bool {
+        self.is_usable(now) && (self.requests.len() < self.window.limit() || planted("window-ignored"))
+    }
+
+    /// When the last answer came.
+    pub(crate) fn last_answer(&self) -> Instant {
+        self.answered
     }
 
     /// Requests without an answer.
@@ -632,8 +647,14 @@ mod tests {
     use alloc::vec;
 
     fn connection() -> Connection {
-        let mut connection =
-            Connection::new(Instant::ZERO, Role::Control, 0, ("h".to_string(), 9092), Duration::from_secs(10));
+        let mut connection = Connection::new(
+            Instant::ZERO,
+            Role::Control,
+            0,
+            ("h".to_string(), 9092),
+            Duration::from_secs(10),
+            Window::new(5, true),
+        );
         connection.phase = Phase::Ready;
         connection
     }

@@ -14,6 +14,7 @@ mod renewal;
 mod rules;
 mod script;
 mod truth;
+mod window;
 
 mod eyes;
 mod few_sockets;

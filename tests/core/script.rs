@@ -474,8 +474,10 @@ pub struct Script {
     pub dialled: Vec<Dialled>,
     /// What the last drain waits for.
     pub wait: Option<Instant>,
-    /// How long a connection takes to be made, and an answer to come.
+    /// How long a connection takes to be made, and a server for a request. Meanwhile no other of the connection is looked at.
     pub latency: Duration,
+    /// How long an answer is on its way after that. Others may be, too.
+    pub way: Duration,
     /// Jobs are kept here; without it they are run at once.
     pub jobs: Option<Vec<Job>>,
     /// What the host says when it is asked for a token.
@@ -485,6 +487,8 @@ pub struct Script {
     asked: Vec<Asked>,
     links: BTreeMap<ConnId, Link>,
     /// Connections that are being made.
+    /// Answers on their way.
+    underway: Vec<(Instant, ConnId, Vec<u8>)>,
     coming: Vec<(Instant, ConnId, Option<usize>, Door)>,
     compressor: Compressor,
 }
@@ -511,6 +515,8 @@ impl Script {
             dialled: Vec::new(),
             wait: None,
             latency: Duration::from_millis(1),
+            way: Duration::ZERO,
+            underway: Vec::new(),
             jobs: None,
             token: None,
             tokens_asked: Vec::new(),
@@ -666,6 +672,7 @@ impl Script {
             assert!(at_once < 100_000, "no end at {:?}", self.now);
             self.now = self.now.max(next);
             self.connect();
+            self.arrive();
             self.serve();
             if self.wait.is_some_and(|at| at <= self.now) {
                 self.input(Input::Timeout);
@@ -677,7 +684,8 @@ impl Script {
     fn next(&self) -> Option<Instant> {
         let coming = self.coming.iter().map(|(at, ..)| *at);
         let answers = self.links.values().filter_map(|link| link.first.as_ref().map(|(at, _)| *at));
-        coming.chain(answers).chain(self.wait).min()
+        let underway = self.underway.iter().map(|(at, ..)| *at);
+        coming.chain(answers).chain(underway).chain(self.wait).min()
     }
 
     /// Connections that have been made, or not.
@@ -729,11 +737,22 @@ impl Script {
                         let number = link.queue.pop_front().expect("it was asked");
                         let frame = frame(&self.asked[number], &reply);
                         if !frame.is_empty() {
-                            self.input(Input::Data(conn, &frame));
+                            self.underway.push((self.now + self.way, conn, frame));
                         }
                         self.look_at_next(conn);
+                        self.arrive();
                     }
                 }
+            }
+        }
+    }
+
+    /// Answers come in that have been on their way for long enough.
+    fn arrive(&mut self) {
+        while let Some(place) = self.underway.iter().position(|(at, ..)| *at <= self.now) {
+            let (_, conn, frame) = self.underway.remove(place);
+            if self.links.contains_key(&conn) {
+                self.input(Input::Data(conn, &frame));
             }
         }
     }

@@ -170,8 +170,7 @@ fn only_replica_once(
     age: Option<Duration>,
 ) -> Result<String, String> {
     kafka.create_topic(topic, 1, age.map_or(&[], |_| &["message.timestamp.type=LogAppendTime"]));
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
-    let timestamp = age.map(|age| (since_1970 - age).as_millis() as i64);
+    let timestamp = age.map(timestamp_before);
     let producer = producer(&kafka.gated(), &[])?;
     producer.partitions_for(topic).map_err(|error| error.to_string())?;
     let lost_before = kafka.gate(0).lost_answers();
@@ -445,6 +444,13 @@ fn idle_with_a_record(kafka: &mut Kafka) -> Result<String, String> {
 #[expect(clippy::disallowed_methods, reason = "real brokers live in real time")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// In milliseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "real brokers live in real time")]
+fn timestamp_before(age: Duration) -> i64 {
+    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    today.saturating_sub(age).as_millis() as i64
 }
 
 fn since(start: Instant) -> f64 {

@@ -231,10 +231,7 @@ impl Producer {
 
     /// Whether another Produce request may be sent on the connection.
     fn has_window(&self, conn: ConnId) -> bool {
-        self.sessions.connections.get(&conn).is_some_and(|connection| {
-            connection.is_usable(self.now)
-                && (connection.in_flight() < self.config.max_in_flight || planted("window-ignored"))
-        })
+        self.sessions.connections.get(&conn).is_some_and(|connection| connection.has_window(self.now))
     }
 
     /// The host can write: if nothing is left of the last request, the next is formed.

@@ -5,6 +5,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::connection::sasl::{Custom, Exchange};
+use crate::connection::window::{Answer, Window};
 use crate::connection::{Connection, Phase, Request, RequestKind, Role};
 use crate::error::{ConnectionError, ErrorCode};
 use crate::event::{Cause, Event, Output};
@@ -59,7 +60,8 @@ impl Producer {
         let (host, port, attempt) = (server.host.clone(), server.port, server.attempts.failures);
         server.attempts.begin(self.now, conn);
         self.outbox.output(Output::Connect { conn, host: host.clone(), port, attempt });
-        let connection = Connection::new(self.now, role, index, (host, port), setup);
+        let window = Window::new(self.config.max_in_flight, self.config.adaptive_in_flight);
+        let connection = Connection::new(self.now, role, index, (host, port), setup, window);
         self.sessions.connections.insert(conn, Box::new(connection));
         self.records.pool.spare = memory::spare(self.sessions.connections.len());
         self.stats.connections += 1;
@@ -295,6 +297,7 @@ impl Producer {
         let Some(connection) = self.sessions.connections.get_mut(&conn) else {
             return Ok(());
         };
+        let (previous, unanswered) = (connection.last_answer(), connection.in_flight());
         let Some(request) = connection.take_answered(now, correlation)? else {
             return Ok(());
         };
@@ -314,7 +317,7 @@ impl Producer {
             Err(error) => return self.give_back(now, request, malformed(error)),
         };
         let body = &frame[header..];
-        let request_kind = request.kind;
+        let (request_kind, written) = (request.kind, request.written);
         match request_kind {
             RequestKind::ApiVersions => {
                 let response = api_versions::decode(version, body).map_err(malformed)?;
@@ -384,11 +387,23 @@ impl Producer {
                 }
             }
             if let Role::Broker(broker) = role {
+                if let (RequestKind::Produce, Some(written)) = (request_kind, written) {
+                    self.pace(conn, broker, Answer { now, written, previous, unanswered, waiting: false });
+                }
                 self.attend(broker);
             }
         }
         self.watch(conn);
         Ok(())
+    }
+
+    /// How many requests pay is seen by when answers come, where something waits to be sent.
+    fn pace(&mut self, conn: ConnId, broker: u32, answer: Answer) {
+        let waiting = !self.control.brokers[broker].ready.is_empty();
+        if let Some(connection) = self.sessions.connections.get_mut(&conn) {
+            let waiting = waiting && connection.is_usable(answer.now);
+            connection.window.answered(Answer { waiting, ..answer });
+        }
     }
 
     /// A server answered a request, or took one that is not answered (`acks=0`): what was before is over.

@@ -1,0 +1,329 @@
+//! How many requests may be unanswered on a connection: as many as pay, and never more than
+//! `max.in.flight.requests.per.connection`.
+//!
+//! Kafka serves the requests of a connection one at a time, and each until its replicas have it. What is beyond the way there
+//! and back only waits at the broker behind what was sent before, and the records in it wait with it; held back, it grows
+//! into larger batches. So two times are compared, as they are seen here: from one answer to the next where the next request was at
+//! the broker already (the service), and where it was not (a cycle: the service, the way, and what is done here in between). If a
+//! cycle is `service + rest`, a broker is kept busy by `1 + rest / service` requests. As in BBR and Vegas, each is looked for now
+//! and then on purpose, for traffic shows only one of them.
+
+use core::time::Duration;
+
+use crate::planted::planted;
+use crate::time::Instant;
+
+/// How many of the last samples are kept.
+const SERVICES: usize = 8;
+const CYCLES: usize = 4;
+
+/// How many cycles are looked at each time when they are looked for.
+const LOOKS: usize = 2;
+
+/// Answers between changes, at least.
+const ROUND: usize = 4;
+
+/// A broker may be idle for this part of the time, in hundredths, before another request pays.
+const IDLE: u64 = 10;
+
+/// How often what traffic does not show is looked for: soon at first, then ever less often.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const LAST_LOOK: Duration = Duration::from_secs(16);
+
+/// The window of one connection.
+#[derive(Debug)]
+pub(crate) struct Window {
+    most: usize,
+    /// Whether it follows what the broker does, or is always as large as it may be.
+    follows: bool,
+    size: usize,
+    /// What is looked for now.
+    look: Look,
+    next_look: Option<Instant>,
+    patience: Duration,
+    /// In microseconds, the newest last.
+    services: Samples<SERVICES>,
+    cycles: Samples<CYCLES>,
+    /// The service on average, in microseconds.
+    service: u64,
+    /// When something last waited for the window, the answer was the last one.
+    waited: bool,
+    answers: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    No,
+    /// So many cycles: the next requests go alone.
+    Cycles(usize),
+    /// A service: the next two requests go together.
+    Service,
+}
+
+/// An answer to a Produce request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) now: Instant,
+    /// When the request was written.
+    pub(crate) written: Instant,
+    /// When the answer before came.
+    pub(crate) previous: Instant,
+    /// How many requests were unanswered, this one among them.
+    pub(crate) unanswered: usize,
+    /// Whether something waits to be sent.
+    pub(crate) waiting: bool,
+}
+
+#[derive(Debug)]
+struct Samples<const N: usize> {
+    last: [u32; N],
+    count: usize,
+}
+
+impl<const N: usize> Samples<N> {
+    const NONE: Self = Self { last: [0; N], count: 0 };
+
+    fn note(&mut self, micros: u64) {
+        self.last[self.count % N] = u32::try_from(micros).unwrap_or(u32::MAX);
+        self.count += 1;
+    }
+
+    /// The smallest but so many, if there are any.
+    fn low(&self, but: usize) -> Option<u64> {
+        let mut sorted = self.last;
+        let known = &mut sorted[..self.count.min(N)];
+        for place in 1..known.len() {
+            let mut at = place;
+            while at > 0 && known[at - 1] > known[at] {
+                known.swap(at - 1, at);
+                at -= 1;
+            }
+        }
+        known.get(but.min(known.len().saturating_sub(1))).map(|micros| u64::from(*micros))
+    }
+}
+
+impl Window {
+    pub(crate) const fn new(most: usize, follows: bool) -> Self {
+        Self {
+            most,
+            follows: follows && most > 1,
+            size: most,
+            look: Look::No,
+            next_look: None,
+            patience: FIRST_LOOK,
+            services: Samples::NONE,
+            cycles: Samples::NONE,
+            service: 0,
+            waited: false,
+            answers: 0,
+        }
+    }
+
+    /// How many requests may be unanswered now.
+    pub(crate) fn limit(&self) -> usize {
+        match self.look {
+            Look::Cycles(_) => 1,
+            Look::Service => self.size.max(2),
+            Look::No => self.size,
+        }
+    }
+
+    /// A Produce request was answered.
+    pub(crate) fn answered(&mut self, answer: Answer) {
+        if !self.follows {
+            return;
+        }
+        let Answer { now, written, previous, unanswered, waiting } = answer;
+        let together = written < previous;
+        let since_previous = (now.saturating_since(previous).as_micros() as u64).max(1);
+        if together {
+            self.services.note(since_previous);
+            if self.look == Look::Service {
+                self.look = Look::No;
+            }
+        } else if self.waited {
+            self.cycles.note(since_previous);
+            if let Look::Cycles(more) = self.look {
+                self.look = if more > 1 { Look::Cycles(more - 1) } else { Look::No };
+            }
+        }
+        let sample = match self.rest() {
+            _ if together => since_previous,
+            Some(rest) => since_previous.saturating_sub(rest).max(1),
+            None => 0,
+        };
+        // Only where something waits for the window its size tells anything.
+        let held_back = waiting && unanswered >= self.limit();
+        if held_back && self.waited && sample > 0 {
+            self.service = if self.service == 0 { sample } else { (7 * self.service + sample) / 8 };
+            self.adjust();
+        }
+        self.waited = held_back;
+        if held_back {
+            self.look_again(now);
+        } else if self.look == Look::No {
+            self.next_look = None;
+        }
+    }
+
+    /// What is not the broker's service in a cycle, in microseconds.
+    fn rest(&self) -> Option<u64> {
+        // A quarter of the services: where the way is long, one in each round is not the service but the rest of the way.
+        Some(self.cycles.low(CYCLES / 4)?.saturating_sub(self.services.low(SERVICES / 4)?))
+    }
+
+    fn adjust(&mut self) {
+        self.answers += 1;
+        if self.look != Look::No || self.answers < self.size.max(ROUND) {
+            return;
+        }
+        self.answers = 0;
+        let (Some(rest), Some(low)) = (self.rest(), self.services.low(SERVICES / 4)) else { return };
+        // On average a broker that waits for requests seems slower than it is; so the average alone would keep a small window small.
+        let service = (self.service + low) / 2;
+        let pays = 1 + rest.saturating_sub(service * IDLE / 100).div_ceil(service.max(1));
+        let pays = usize::try_from(pays).unwrap_or(usize::MAX).min(self.most);
+        if pays > self.size {
+            self.size += 1;
+        } else if pays < self.size && !planted("window-never-shrinks") {
+            self.size -= 1;
+        }
+    }
+
+    /// Looks for what traffic does not show, if it is time for that.
+    fn look_again(&mut self, now: Instant) {
+        let at = *self.next_look.get_or_insert(now + self.patience);
+        if self.look == Look::No && at <= now {
+            self.look = if self.size > 1 { Look::Cycles(LOOKS) } else { Look::Service };
+            self.patience = (self.patience * 2).min(LAST_LOOK);
+            self.next_look = Some(now + self.patience);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::VecDeque;
+    use alloc::vec::Vec;
+
+    /// A broker and the way to it, in microseconds, with something to send all the time.
+    #[derive(Clone, Copy)]
+    struct World {
+        way: u64,
+        /// The service of the n-th request.
+        service: fn(u64) -> u64,
+        /// What is done here before a request leaves.
+        work: u64,
+    }
+
+    struct Seen {
+        /// Requests on the way at the end, on average over the last half.
+        size: f64,
+        /// Requests a second, over the last half.
+        rate: f64,
+    }
+
+    impl World {
+        fn run(&self, mut window: Window, requests: u64) -> Seen {
+            let mut unanswered: VecDeque<(u64, u64)> = VecDeque::new(); // written, answered
+            let (mut now, mut previous, mut broker_free, mut sent) = (0, 0, 0, 0);
+            let (mut sizes, mut half_at) = (Vec::new(), 0);
+            for n in 0..requests {
+                while unanswered.len() < window.limit() {
+                    now += self.work;
+                    let begins = broker_free.max(now + self.way / 2);
+                    broker_free = begins + (self.service)(sent);
+                    unanswered.push_back((now, broker_free + self.way / 2));
+                    sent += 1;
+                    // What comes meanwhile is answered first.
+                    if unanswered[0].1 <= now {
+                        break;
+                    }
+                }
+                let count = unanswered.len();
+                let (written, answered) = unanswered.pop_front().expect("at least one");
+                now = now.max(answered);
+                let at = |micros: u64| Instant::from_nanos(micros * 1000);
+                let (now_at, written, previous_at) = (at(now), at(written), at(previous));
+                let (previous_at, unanswered) = (previous_at, count);
+                window.answered(Answer { now: now_at, written, previous: previous_at, unanswered, waiting: true });
+                previous = now;
+                if n == requests / 2 {
+                    half_at = now;
+                }
+                if n > requests / 2 {
+                    sizes.push(window.size as f64);
+                }
+            }
+            let rate = sizes.len() as f64 * 1e6 / (now - half_at) as f64;
+            Seen { size: sizes.iter().sum::<f64>() / sizes.len() as f64, rate }
+        }
+    }
+
+    const STEADY: [fn(u64) -> u64; 3] = [|_| 500, |_| 5_000, |_| 20_000];
+    /// The same on average, but now and then much longer.
+    const ROUGH: [fn(u64) -> u64; 3] = [
+        |n| [200, 300, 100, 1_900, 400, 100][n as usize % 6],
+        |n| [2_000, 3_000, 1_000, 19_000, 4_000, 1_000][n as usize % 6],
+        |n| [8_000, 12_000, 4_000, 76_000, 16_000, 4_000][n as usize % 6],
+    ];
+
+    #[test]
+    fn as_many_as_pay() {
+        std::println!("{:>8} {:>8} {:>6} {:>6} {:>9} {:>9}", "service", "way", "work", "size", "requests", "with 5");
+        for (place, service, rough) in [
+            (0, 500, false),
+            (1, 5_000, false),
+            (2, 20_000, false),
+            (0, 500, true),
+            (1, 5_000, true),
+            (2, 20_000, true),
+        ] {
+            for way in [50, 1_000, 10_000, 100_000] {
+                for work in [0, 2_000] {
+                    let world = World { way, service: if rough { ROUGH[place] } else { STEADY[place] }, work };
+                    let (follows, fixed) =
+                        (world.run(Window::new(5, true), 20_000), world.run(Window::new(5, false), 20_000));
+                    let (size, all) = (follows.size, follows.rate / fixed.rate);
+                    std::println!("{service:>8} {way:>8} {work:>6} {size:>6.2} {:>9.1} {all:>9.3}", follows.rate);
+                    let needed = 1.0 + (way + work) as f64 / service as f64;
+                    assert!(all > 0.8, "{service}, {way}, {work}, {rough}: {all} of what five do");
+                    let slack = if rough { 2.1 } else { 1.05 };
+                    assert!(size <= needed.ceil() * slack, "{service}, {way}, {work}, {rough}: {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_follows_a_broker_that_changes() {
+        // Slow as long as it is new, then fast; far away.
+        let world = World { way: 20_000, service: |n| if n < 2_000 { 100_000 } else { 1_000 }, work: 0 };
+        let mut window = Window::new(5, true);
+        let early = World { ..world }.run(core::mem::replace(&mut window, Window::new(5, true)), 2_000);
+        assert!(early.size < 2.1, "{}", early.size);
+        let late = world.run(window, 40_000);
+        assert!(late.size > 4.5, "{}", late.size);
+    }
+
+    #[test]
+    fn one_stays_one_and_fixed_stays_fixed() {
+        let world = World { way: 50, service: |_| 20_000, work: 0 };
+        assert!((world.run(Window::new(1, true), 1000).size - 1.0).abs() < 0.01);
+        assert!((world.run(Window::new(5, false), 1000).size - 5.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn who_is_never_held_back_keeps_all_of_it() {
+        let mut window = Window::new(5, true);
+        for n in 0..1000_u64 {
+            let at = |micros: u64| Instant::from_nanos(micros * 1000);
+            let now = n * 50_000 + 30_000;
+            let previous = at((now).saturating_sub(50_000));
+            window.answered(Answer { now: at(now), written: at(n * 50_000), previous, unanswered: 1, waiting: false });
+            assert_eq!(window.limit(), 5);
+        }
+    }
+}

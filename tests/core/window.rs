@@ -1,0 +1,75 @@
+//! How many requests are unanswered at a time: as many as a broker needs to be busy, which serves them one by one.
+
+use std::time::Duration;
+
+use milena::Record;
+
+use crate::script::{Facts, Script};
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// What is seen of a broker that takes so long for each request, at such a distance, while a record comes each millisecond.
+struct Seen {
+    /// Produce requests without an answer, on average over the last half.
+    in_flight: f64,
+    /// How long records wait for their outcome then, on average, in milliseconds.
+    latency: f64,
+}
+
+fn load(service: u64, way: u64, options: &[(&str, &str)]) -> Seen {
+    const SPAN: u64 = 30_000;
+    let mut script = Script::new(1, options, Facts::usual);
+    script.facts.topic("t", 1, 1);
+    (script.latency, script.way) = (millis(service), millis(way));
+    let value = [b'v'; 20];
+    let (mut in_flight, mut open) = (0, 0);
+    for n in 0..SPAN {
+        script.send(&Record::new("t").value(&value).partition(0));
+        script.run(millis(1));
+        if n > SPAN / 2 {
+            in_flight += script.producer.in_flight();
+            open += script.producer.status(script.now).open_records;
+        }
+    }
+    let samples = (SPAN / 2) as f64;
+    // By Little's law: a record comes each millisecond.
+    Seen { in_flight: in_flight as f64 / samples, latency: open as f64 / samples }
+}
+
+#[test]
+fn a_slow_broker_is_given_one_request_after_the_other_and_a_distant_one_all_that_may_be() {
+    println!("{:>8} {:>8} {:>10} {:>8} {:>13}", "service", "way", "in flight", "waits", "waits with 5");
+    for (service, way, most, gain) in [
+        (100, 0, 1.3, 3.0),
+        (20, 0, 1.3, 3.0),
+        (20, 5, 2.3, 1.8),
+        (20, 50, 4.5, 0.9),
+        (2, 20, 5.1, 0.9),
+        (2, 100, 5.1, 0.9),
+    ] {
+        let (seen, fixed) = (load(service, way, &[]), load(service, way, &[("max.in.flight.adaptive", "false")]));
+        println!("{service:>8} {way:>8} {:>10.2} {:>8.1} {:>13.1}", seen.in_flight, seen.latency, fixed.latency);
+        assert!(seen.in_flight <= most, "{service} ms, {way} ms: {} in flight", seen.in_flight);
+        assert!(fixed.latency >= seen.latency * gain, "{service} ms, {way} ms: {} and {}", seen.latency, fixed.latency);
+    }
+}
+
+#[test]
+fn never_more_than_allowed() {
+    for allowed in ["1", "2", "5"] {
+        let most: usize = allowed.parse().expect("a number");
+        let mut script =
+            Script::new(1, &[("max.in.flight.requests.per.connection", allowed), ("linger.ms", "0")], Facts::usual);
+        script.facts.topic("t", 1, 1);
+        script.way = millis(50);
+        let mut seen = 0;
+        for _ in 0..2000 {
+            script.send(&Record::new("t").value("v").partition(0));
+            script.run(millis(2));
+            seen = seen.max(script.producer.in_flight());
+        }
+        assert_eq!(seen, most);
+    }
+}
