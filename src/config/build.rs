@@ -642,14 +642,15 @@ impl Given {
             "zstd" => Compression::Zstd { level: level("compression.zstd.level") },
             _ => Compression::None,
         };
-        if compression.is_built_in() {
-            return Ok(compression);
-        }
-        let option = alloc::format!("compression.type={}", compression.name());
-        Err(ConfigError::NotBuiltIn {
-            option,
-            instead: "compile milena with the codec's feature, such as features = [\"lz4\"]",
-        })
+        let instead = match compression {
+            _ if compression.is_built_in() => return Ok(compression),
+            Compression::None => return Ok(compression),
+            Compression::Gzip { .. } => "compile milena with the codec's feature: features = [\"gzip\"]",
+            Compression::Snappy => "compile milena with the codec's feature: features = [\"snappy\"]",
+            Compression::Lz4 => "compile milena with the codec's feature: features = [\"lz4\"]",
+            Compression::Zstd { .. } => "compile milena with the codec's feature: features = [\"zstd\"]",
+        };
+        Err(ConfigError::NotBuiltIn { option: alloc::format!("compression.type={}", compression.name()), instead })
     }
 
     /// Idempotence is on unless switched off, or unless an option that it can't go with was given.
@@ -893,9 +894,15 @@ pub(super) mod tests {
     fn options_of_librdkafka_are_answered() {
         for (name, words) in [
             ("message.timeout.ms", "it is called delivery.timeout.ms here"),
-            ("statistics.interval.ms", "stats()"),
+            ("statistics.interval.ms", "metrics()"),
+            ("stats_cb", "metrics()"),
             ("debug", "RUST_LOG"),
-            ("compression.level", "compression.zstd.level"),
+            ("compression.level", "compression.zstd.level; lz4 and snappy have none"),
+            // A number of messages is no number of bytes, and 0 is the system's default there only.
+            ("batch.num.messages", "leave it out"),
+            ("socket.send.buffer.bytes", "-1 for the system's default"),
+            ("socket.receive.buffer.bytes", "-1 for the system's default"),
+            ("enable.ssl.certificate.verification", "leave it out"),
             ("ssl.certificate.location", "one PEM file"),
             ("ssl.key.location", "one PEM file"),
             ("group.id", "for consumers"),
@@ -904,6 +911,18 @@ pub(super) mod tests {
         ] {
             let error = error(&[(name, "hunter2")]);
             assert!(error.contains(words) && error.contains(name) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_codec_that_is_not_there_is_told_by_the_name_of_its_own_feature() {
+        for codec in
+            [Compression::Gzip { level: -1 }, Compression::Snappy, Compression::Lz4, Compression::Zstd { level: 3 }]
+        {
+            let read = with(&[("compression.type", codec.name())]);
+            assert_eq!(read.is_ok(), codec.is_built_in());
+            let feature = alloc::format!("features = [\"{}\"]", codec.name());
+            assert!(read.is_ok() || read.is_err_and(|error| error.to_string().contains(&feature)), "{}", codec.name());
         }
     }
 

@@ -69,7 +69,7 @@ pub(crate) static ELSEWHERE: &[(&str, Answer)] = &[
     (
         "enable.ssl.certificate.verification",
         Instead(
-            "certificates are always verified: put the server's own into ssl.truststore.location if nobody vouches for it; \
+            "leave it out: certificates are always verified. Put the server's own into ssl.truststore.location if nobody vouches for it; \
              ssl.endpoint.identification.algorithm with an empty value lets any name pass",
         ),
     ),
@@ -89,13 +89,16 @@ pub(crate) static ELSEWHERE: &[(&str, Answer)] = &[
         "queue.buffering.backpressure.threshold",
         Instead("leave it out: batches grow up to batch.size.max while a broker is busy"),
     ),
-    ("batch.num.messages", Called("batch.size (in bytes)")),
+    ("batch.num.messages", Instead("leave it out: batch.size bounds a batch, in bytes; no option counts its records")),
     (
         "sticky.partitioning.linger.ms",
         Instead("leave it out: records without key change partition every batch.size bytes, as in Java"),
     ),
     ("compression.codec", Called("compression.type")),
-    ("compression.level", Instead("each codec has its own: compression.gzip.level, compression.zstd.level")),
+    (
+        "compression.level",
+        Instead("each codec has its own: compression.gzip.level, compression.zstd.level; lz4 and snappy have none"),
+    ),
     ("request.required.acks", Called("acks")),
     ("max.in.flight", Called("max.in.flight.requests.per.connection")),
     ("enable.gapless.guarantee", Instead("leave it out: later records of a partition may follow one that failed")),
@@ -108,8 +111,8 @@ pub(crate) static ELSEWHERE: &[(&str, Answer)] = &[
     ("error_cb", LOGGING),
     ("throttle_cb", UNNEEDED),
     ("socket.timeout.ms", Called("request.timeout.ms")),
-    ("socket.send.buffer.bytes", Called("send.buffer.bytes")),
-    ("socket.receive.buffer.bytes", Called("receive.buffer.bytes")),
+    ("socket.send.buffer.bytes", Called("send.buffer.bytes (-1 for the system's default)")),
+    ("socket.receive.buffer.bytes", Called("receive.buffer.bytes (-1 for the system's default)")),
     ("socket.connection.setup.timeout", Called("socket.connection.setup.timeout.ms")),
     (
         "socket.keepalive.enable",
@@ -139,8 +142,8 @@ pub(crate) static ELSEWHERE: &[(&str, Answer)] = &[
         Instead("leave it out: a topic that is not there yet is waited for up to max.block.ms"),
     ),
     ("topic.blacklist", UNNEEDED),
-    ("statistics.interval.ms", Instead("call the producer's stats() as often as you like")),
-    ("stats_cb", Instead("call the producer's stats() as often as you like")),
+    ("statistics.interval.ms", Instead("call the producer's metrics() as often as you like")),
+    ("stats_cb", Instead("call the producer's metrics() as often as you like")),
     ("debug", LOGGING),
     ("log_level", LOGGING),
     ("log_cb", LOGGING),

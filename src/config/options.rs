@@ -200,7 +200,7 @@ pub(crate) static OPTIONS: &[Entry] = &[
         "connections.max.idle.ms",
         Kind::Number(-1, LONG),
         "540000",
-        "After how long an unused connection is closed; -1 for never.",
+        "After how long an unused connection is closed; -1 for never (librdkafka: 0).",
     ),
     built(
         "send.buffer.bytes",
@@ -452,11 +452,11 @@ pub(crate) static OPTIONS: &[Entry] = &[
     ),
     ignored("metadata.cluster.check.enable", "true", &[], "Part of ApiVersions 5, which is not spoken."),
     ignored("bootstrap.resolve.timeout.ms", "0", &[], "Names are resolved when connecting, as often as needed."),
-    ignored("metrics.sample.window.ms", "30000", &[], "See `Producer::stats`."),
-    ignored("metrics.num.samples", "2", &[], "See `Producer::stats`."),
-    ignored("metrics.recording.level", "INFO", &[], "See `Producer::stats`."),
+    ignored("metrics.sample.window.ms", "30000", &[], "See `Producer::metrics`."),
+    ignored("metrics.num.samples", "2", &[], "See `Producer::metrics`."),
+    ignored("metrics.recording.level", "INFO", &[], "See `Producer::metrics`."),
     ignored("auto.include.jmx.reporter", "true", &[], "There is no JMX."),
-    dispensable("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter", "read Producer::stats"),
+    dispensable("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter", "read Producer::metrics"),
     missing("transactional.id", "", TRANSACTIONS),
     missing("transaction.timeout.ms", "60000", TRANSACTIONS),
     missing("transaction.two.phase.commit.enable", "false", TRANSACTIONS),
@@ -492,7 +492,7 @@ pub(crate) static OPTIONS: &[Entry] = &[
     ignored("sasl.login.refresh.window.jitter", "0.05", &[], REFRESH),
     ignored("sasl.login.refresh.min.period.seconds", "60", &[], REFRESH),
     ignored("sasl.login.refresh.buffer.seconds", "300", &[], REFRESH),
-    ignored("enable.metrics.push", "true", &[], "Nothing is pushed to brokers. See `Producer::stats`."),
+    ignored("enable.metrics.push", "true", &[], "Nothing is pushed to brokers. See `Producer::metrics`."),
     dispensable("buffer.memory.allocation.strategy", "full", "memory is always taken in chunks, as needed"),
 ];
 
