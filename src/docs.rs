@@ -60,6 +60,7 @@ pub mod from_rdkafka {}
 /// [docs/differences.md]: crate::docs::differences
 /// [docs/errors.md]: crate::docs::errors
 /// [docs/services.md]: crate::docs::services
+/// [docs/observing.md]: crate::docs::observing
 #[doc = include_str!("../docs/from-java.md")]
 pub mod from_java {}
 

@@ -49,19 +49,25 @@ impl Status {
     /// A producer that has nothing to send tells nothing of a cluster that went away meanwhile: for that ask a server (`ping` of the
     /// adapters).
     pub fn is_healthy(&self, max_age: Duration) -> bool {
-        let down = |server: &ServerStatus| matches!(server.state, ServerState::Down { .. });
-        !self.closing
-            && self.fatal.is_none()
-            && self.denied.is_none()
-            && self.oldest_record.is_none_or(|age| age <= max_age)
-            && (self.servers.is_empty() || !self.where_records_go().all(down))
+        let server = |it: &ServerStatus| (it.server.node.is_some(), matches!(it.state, ServerState::Down { .. }));
+        let works = !self.closing && self.fatal.is_none() && self.denied.is_none();
+        works && gets_through(self.oldest_record, max_age, self.servers.iter().map(server))
     }
+}
 
-    /// The brokers; while none is known the addresses that stand for them.
-    fn where_records_go(&self) -> impl Iterator<Item = &ServerStatus> {
-        let any = self.servers.iter().any(|server| server.server.node.is_some());
-        self.servers.iter().filter(move |server| server.server.node.is_some() == any)
+/// Whether records don't wait for too long, and of the servers (whether it is a broker, and whether it is down) not all are down to which
+/// records go: the brokers; while none is known the addresses that stand for them.
+pub(crate) fn gets_through(
+    oldest: Option<Duration>,
+    max_age: Duration,
+    servers: impl Iterator<Item = (bool, bool)>,
+) -> bool {
+    let (mut brokers, mut others) = (None, None);
+    for (is_broker, is_down) in servers {
+        let all_down = if is_broker { &mut brokers } else { &mut others };
+        *all_down = Some(all_down.unwrap_or(true) && is_down);
     }
+    oldest.is_none_or(|age| age <= max_age) && brokers.or(others) != Some(true)
 }
 
 /// How it stands with a server.

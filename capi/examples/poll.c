@@ -19,6 +19,7 @@
 
 #define STREAMS 16
 #define PIECES 16
+#define PATIENCE 5000000000u /* nanoseconds that a record may wait before a word is said */
 
 static milena_handle producer;
 /* A stream is a place in these: the connection's number and its socket, -1 for a free place. */
@@ -118,6 +119,26 @@ static void receive_bytes(int at) {
         end(at, MILENA_CAUSE_IO, strerror(errno));
 }
 
+/* Says why nothing is sent, once in ten seconds while that is so. */
+static void complain(void) {
+    static const char *const states[] = {"not connected", "connecting", "up", "down"};
+    static uint64_t next;
+    milena_health health;
+    milena_server server;
+    char why[256];
+    uint64_t time = now();
+    if (time < next || milena_is_healthy(producer, time, PATIENCE) != MILENA_UNHEALTHY) return;
+    must(milena_get_health(producer, time, &health), "get_health");
+    if (health.closing && (health.open_records == 0 || health.oldest_record <= PATIENCE)) return;
+    next = time + 2 * PATIENCE;
+    must(milena_why(producer, time, NULL, 0, why, sizeof why, NULL), "why");
+    fprintf(stderr, "nothing is sent, %u records wait: %s\n", (unsigned)health.open_records, why);
+    for (uint32_t at = 0; milena_get_server(producer, time, at, &server) == MILENA_OK; at++)
+        fprintf(stderr, "  %.*s:%u: %s, for %u s: %.*s\n", (int)server.host.len, (const char *)server.host.data, server.port,
+                states[server.state], (unsigned)(server.lasts / 1000000000u), (int)server.text.len,
+                (const char *)server.text.data);
+}
+
 /* Does all that is to be done. Returns until when nothing is. */
 static uint64_t drain(void) {
     for (;;) {
@@ -177,6 +198,7 @@ static void work(uint64_t until) {
             }
         }
     must(milena_timeout(producer, now()), "timeout");
+    complain();
 }
 
 int main(int argc, char **argv) {

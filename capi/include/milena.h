@@ -114,6 +114,10 @@ enum milena_result
    * A fault of this library. The producer is gone.
    */
   MILENA_BUG = -17,
+  /**
+   * `milena_is_healthy`: it is not.
+   */
+  MILENA_UNHEALTHY = -18,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -251,6 +255,39 @@ enum milena_cause
 typedef enum milena_cause milena_cause;
 #else
 typedef uint32_t milena_cause;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Whether a server is connected.
+ */
+enum milena_server_state
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * It is not, for it is not needed now.
+   */
+  MILENA_SERVER_IDLE = 0,
+  /**
+   * It is being connected to, or asked for its versions, or convinced of who this client is.
+   */
+  MILENA_SERVER_CONNECTING = 1,
+  /**
+   * Requests can be sent to it.
+   */
+  MILENA_SERVER_UP = 2,
+  /**
+   * Its last connection could not be made, or broke; it is tried again.
+   */
+  MILENA_SERVER_DOWN = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum milena_server_state milena_server_state;
+#else
+typedef uint32_t milena_server_state;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -480,6 +517,102 @@ typedef struct {
    */
   uint32_t closed;
 } milena_status;
+
+/**
+ * How a producer is, as far as it knows without asking anybody. Spans are nanoseconds, MILENA_FOREVER where there is nothing to tell.
+ */
+typedef struct {
+  /**
+   * How long the oldest record has waited that was taken, and whose outcome is not known; MILENA_FOREVER if there is none.
+   */
+  uint64_t oldest_record;
+  /**
+   * How long ago a record was last delivered; MILENA_FOREVER if none was.
+   */
+  uint64_t last_delivery;
+  /**
+   * Records that were taken, and whose outcome is not known.
+   */
+  uint64_t open_records;
+  /**
+   * Bytes of `buffer.memory` in use.
+   */
+  uint64_t buffered;
+  /**
+   * `buffer.memory` itself.
+   */
+  uint64_t buffer_memory;
+  /**
+   * The producer id; -1 before there is one, and without idempotence.
+   */
+  int64_t producer_id;
+  /**
+   * The epoch of the producer id; -1 where there is none.
+   */
+  int32_t producer_epoch;
+  /**
+   * Produce requests that wait for an answer.
+   */
+  uint32_t in_flight;
+  /**
+   * 1 if no server lets this client in (authentication, TLS).
+   */
+  uint32_t denied;
+  /**
+   * 1 if the producer can never deliver again.
+   */
+  uint32_t failed;
+  /**
+   * 1 if it takes no records any more: it is closing, or closed.
+   */
+  uint32_t closing;
+} milena_health;
+
+/**
+ * How it stands with a server. Spans are nanoseconds.
+ */
+typedef struct {
+  /**
+   * How long it has been in this state; of one that is down: since it last answered, or was first tried. 0 for one that is idle.
+   */
+  uint64_t lasts;
+  /**
+   * How long the last answer took; MILENA_FOREVER if there was none.
+   */
+  uint64_t last_round_trip;
+  /**
+   * How long the oldest request that waits for an answer has waited; MILENA_FOREVER if none does.
+   */
+  uint64_t silent_for;
+  /**
+   * What is left of a pause that it asked for; 0 if there is none.
+   */
+  uint64_t throttled_for;
+  /**
+   * A host name or an address.
+   */
+  milena_bytes host;
+  /**
+   * What happened to the last connection of one that is down, for people.
+   */
+  milena_bytes text;
+  /**
+   * Its node id; -1 for an address of `bootstrap.servers` that is no broker as far as is known.
+   */
+  int32_t node;
+  /**
+   * A TCP port.
+   */
+  uint32_t port;
+  /**
+   * What it is: a `milena_server_state`.
+   */
+  uint32_t state;
+  /**
+   * Requests of all kinds that wait for an answer.
+   */
+  uint32_t in_flight;
+} milena_server;
 
 /**
  * Records that were taken by one call and follow each other in a batch.
@@ -816,6 +949,40 @@ void *milena_alloc(size_t size);
  */
 void milena_dealloc(void *data, size_t size);
 #endif
+
+/**
+ * Whether records get through, as far as is known: MILENA_OK or MILENA_UNHEALTHY. It is unhealthy while the oldest record has waited for
+ * more than `max_age` nanoseconds, while no server lets this client in, while all brokers are down (before one is known: all addresses
+ * of `bootstrap.servers`), after MILENA_FATAL, and once it closes. `max_age` has to be longer than `linger.ms` and a usual round trip. A
+ * producer that sends nothing learns nothing of a cluster that went away. Errors: MILENA_UNHEALTHY, and those of every function.
+ */
+milena_result milena_is_healthy(milena_handle handle,
+                                uint64_t now,
+                                uint64_t max_age);
+
+/**
+ * How the producer is. `milena_why` has the words for what keeps its oldest record. Errors: those of every function.
+ *
+ * # Safety
+ * As the rules at the head say.
+ */
+milena_result milena_get_health(milena_handle handle,
+                                uint64_t now,
+                                milena_health *health);
+
+/**
+ * How it stands with one server, `index` from 0: the brokers of the newest metadata by node id; before there are any, and where one can't be
+ * reached, also the addresses of `bootstrap.servers`. Ask for one after the other until there is none, without other calls
+ * in between. Its pointers live until the next call on this producer. Errors: MILENA_INVALID_ARGUMENT (there are not so many), and those
+ * of every function.
+ *
+ * # Safety
+ * As the rules at the head say.
+ */
+milena_result milena_get_server(milena_handle handle,
+                                uint64_t now,
+                                uint32_t index,
+                                milena_server *server);
 
 /**
  * Takes records of one topic that stand one behind the other in `records`, in order, until all are taken, one is refused, or another run

@@ -200,7 +200,7 @@ pub(crate) fn refused(entry: &mut Entry, error: &SendError) -> milena_result {
 }
 
 /// Puts words in place of others, as far as there is memory for them.
-fn say(to: &mut String, words: &dyn Display) {
+pub(crate) fn say(to: &mut String, words: &dyn Display) {
     struct Careful<'a>(&'a mut String);
     impl Write for Careful<'_> {
         fn write_str(&mut self, text: &str) -> fmt::Result {

@@ -23,11 +23,13 @@ extern crate alloc;
 #[cfg(all(feature = "bare", not(feature = "std")))]
 mod bare;
 mod calls;
+mod health;
 mod many;
 mod table;
 mod types;
 mod words;
 
 pub use calls::*;
+pub use health::*;
 pub use many::*;
 pub use types::*;

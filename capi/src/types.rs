@@ -45,6 +45,8 @@ pub enum milena_result {
     MILENA_NO_MEMORY = -16,
     /// A fault of this library. The producer is gone.
     MILENA_BUG = -17,
+    /// `milena_is_healthy`: it is not.
+    MILENA_UNHEALTHY = -18,
 }
 
 /// Bytes of somebody else's. A null pointer with length 0 is "null" where Kafka knows null (key, value, a header's value); an
@@ -271,6 +273,74 @@ pub struct milena_status {
     pub closed: u32,
 }
 
+/// How a producer is, as far as it knows without asking anybody. Spans are nanoseconds, MILENA_FOREVER where there is nothing to tell.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct milena_health {
+    /// How long the oldest record has waited that was taken, and whose outcome is not known; MILENA_FOREVER if there is none.
+    pub oldest_record: u64,
+    /// How long ago a record was last delivered; MILENA_FOREVER if none was.
+    pub last_delivery: u64,
+    /// Records that were taken, and whose outcome is not known.
+    pub open_records: u64,
+    /// Bytes of `buffer.memory` in use.
+    pub buffered: u64,
+    /// `buffer.memory` itself.
+    pub buffer_memory: u64,
+    /// The producer id; -1 before there is one, and without idempotence.
+    pub producer_id: i64,
+    /// The epoch of the producer id; -1 where there is none.
+    pub producer_epoch: i32,
+    /// Produce requests that wait for an answer.
+    pub in_flight: u32,
+    /// 1 if no server lets this client in (authentication, TLS).
+    pub denied: u32,
+    /// 1 if the producer can never deliver again.
+    pub failed: u32,
+    /// 1 if it takes no records any more: it is closing, or closed.
+    pub closing: u32,
+}
+
+/// Whether a server is connected.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum milena_server_state {
+    /// It is not, for it is not needed now.
+    MILENA_SERVER_IDLE = 0,
+    /// It is being connected to, or asked for its versions, or convinced of who this client is.
+    MILENA_SERVER_CONNECTING = 1,
+    /// Requests can be sent to it.
+    MILENA_SERVER_UP = 2,
+    /// Its last connection could not be made, or broke; it is tried again.
+    MILENA_SERVER_DOWN = 3,
+}
+
+/// How it stands with a server. Spans are nanoseconds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct milena_server {
+    /// How long it has been in this state; of one that is down: since it last answered, or was first tried. 0 for one that is idle.
+    pub lasts: u64,
+    /// How long the last answer took; MILENA_FOREVER if there was none.
+    pub last_round_trip: u64,
+    /// How long the oldest request that waits for an answer has waited; MILENA_FOREVER if none does.
+    pub silent_for: u64,
+    /// What is left of a pause that it asked for; 0 if there is none.
+    pub throttled_for: u64,
+    /// A host name or an address.
+    pub host: milena_bytes,
+    /// What happened to the last connection of one that is down, for people.
+    pub text: milena_bytes,
+    /// Its node id; -1 for an address of `bootstrap.servers` that is no broker as far as is known.
+    pub node: i32,
+    /// A TCP port.
+    pub port: u32,
+    /// What it is: a `milena_server_state`.
+    pub state: u32,
+    /// Requests of all kinds that wait for an answer.
+    pub in_flight: u32,
+}
+
 // Hosts of WebAssembly read these by their places, which therefore may not change without a new `MILENA_VERSION`.
 #[cfg(target_family = "wasm")]
 mod places {
@@ -294,5 +364,12 @@ mod places {
     at!(milena_status {
         records_accepted 0, records_delivered 8, records_failed 16, batches_sent 24, retries 32, connection_failures 40, buffered 48,
         in_flight 56, closed 60
+    } 64);
+    at!(milena_health {
+        oldest_record 0, last_delivery 8, open_records 16, buffered 24, buffer_memory 32, producer_id 40, producer_epoch 48,
+        in_flight 52, denied 56, failed 60, closing 64
+    } 72);
+    at!(milena_server {
+        lasts 0, last_round_trip 8, silent_for 16, throttled_for 24, host 32, text 40, node 48, port 52, state 56, in_flight 60
     } 64);
 }

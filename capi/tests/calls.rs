@@ -30,4 +30,5 @@ fn any_calls_in_any_order() {
     assert!(reached.failed > 100, "{reached:?}");
     assert!(reached.refused > 1_000, "{reached:?}");
     assert!(reached.closed > 10, "{reached:?}");
+    assert!(reached.healthy > 100 && reached.unhealthy > 100, "{reached:?}");
 }

@@ -14,7 +14,7 @@ fn the_header_is_made_of_the_source() {
     let header = config.header.take().expect("a first line");
     config.header = Some(format!("{header}\n\n/*\n{} */", rules.concat()));
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["types.rs", "calls.rs", "many.rs", "bare.rs"] {
+    for file in ["types.rs", "calls.rs", "health.rs", "many.rs", "bare.rs"] {
         builder = builder.with_src(here.join("src").join(file));
     }
     let mut made = Vec::new();

@@ -71,6 +71,7 @@ fn a_handle_of_nobody_is_an_error_everywhere() {
         assert_eq!(milena_timeout(handle, 0), MILENA_INVALID_HANDLE);
         assert_eq!(milena_time_of_day(handle, 0, 0), MILENA_INVALID_HANDLE);
         assert_eq!(milena_written(handle, 0, 1, 1), MILENA_INVALID_HANDLE);
+        assert_eq!(milena_is_healthy(handle, 0, MILENA_FOREVER), MILENA_INVALID_HANDLE);
         let (mut number, mut size, mut id, mut bytes) = (0, 0, 0, milena_bytes { data: null(), len: 0 });
         unsafe {
             assert_eq!(milena_send(handle, 0, &record("t"), null_mut()), MILENA_INVALID_HANDLE);
@@ -88,6 +89,9 @@ fn a_handle_of_nobody_is_an_error_everywhere() {
             assert_eq!(milena_no_token(handle, 0, null(), 0), MILENA_INVALID_HANDLE);
             let mut status = milena_status::default();
             assert_eq!(milena_get_status(handle, &mut status), MILENA_INVALID_HANDLE);
+            let (mut health, mut server) = (milena_health::default(), MaybeUninit::uninit());
+            assert_eq!(milena_get_health(handle, 0, &mut health), MILENA_INVALID_HANDLE);
+            assert_eq!(milena_get_server(handle, 0, 0, server.as_mut_ptr()), MILENA_INVALID_HANDLE);
         }
     }
     assert_eq!(milena_free(other), MILENA_OK);
@@ -115,6 +119,8 @@ fn a_null_pointer_is_an_error_where_something_has_to_be() {
         assert_eq!(milena_send(handle, 0, &headless, null_mut()), MILENA_NULL);
         assert_eq!(milena_poll(handle, null_mut()), MILENA_NULL);
         assert_eq!(milena_take_wake(handle, null_mut()), MILENA_NULL);
+        assert_eq!(milena_get_health(handle, 0, null_mut()), MILENA_NULL);
+        assert_eq!(milena_get_server(handle, 0, 0, null_mut()), MILENA_NULL);
         assert_eq!(milena_transmit(handle, 0, 1, null_mut(), 0, null_mut()), MILENA_NULL);
         assert_eq!(milena_transmit(handle, 0, 1, null_mut(), 1, &mut 0), MILENA_NULL);
         assert_eq!(milena_received(handle, 0, 1, null(), 1), MILENA_NULL);

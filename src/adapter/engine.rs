@@ -27,6 +27,7 @@ use super::observer::{Observation, Observer};
 use super::reports::{Batch, ByAck, Report, Taken};
 use super::setup::{Setup, SetupError};
 use super::tokens::Tokens;
+use super::traces;
 use super::waiter::{Asked, Closing, Flush, Wait, Waiter};
 use crate::config::{Acks, SecurityProtocol};
 #[cfg(feature = "cluster")]
@@ -188,6 +189,13 @@ impl Engine {
         let tls = Mutex::new(setup.tls_config()?);
         #[cfg(not(feature = "tls"))]
         setup.check_tls()?;
+        #[cfg(feature = "tracing")]
+        let sends = {
+            setup.observer = traces::observer(setup.traces, &setup.config, setup.observer);
+            traces::Sends::new(setup.traces, &setup.config)
+        };
+        #[cfg(not(feature = "tracing"))]
+        let sends = traces::Sends;
         let Setup { mut config, partitioner, mechanism, interceptors, observer, measure_lock, .. } = setup;
         let clock = Clock::start();
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -238,7 +246,7 @@ impl Engine {
             #[cfg(any(feature = "tokio", feature = "smol"))]
             mock: false,
             tokens: Tokens::new(tokens),
-            interceptors: Interceptors::new(interceptors),
+            interceptors: Interceptors::new(interceptors, sends),
             holds: measure_lock.then(Holds::new),
             #[cfg(feature = "tls")]
             tls,
@@ -334,18 +342,18 @@ impl Engine {
         record: &Record<'_>,
         report: R,
     ) -> Result<R::Receipt, (Error, R)> {
-        if !self.interceptors.are_there() {
+        let Some(passage) = self.interceptors.begin(record) else {
             let mut report = Some(report);
             let taken = self.take_now(sender, record, |taken| take(&mut report).report(taken));
             return taken.map_err(|error| (error, take(&mut report)));
-        }
-        let mut report = Some(self.interceptors.before(report));
+        };
+        let mut report = Some(passage.before(report));
         let with_report = |taken: Taken<'_>| take(&mut report).report(taken);
-        let taken = match self.interceptors.on_send(record) {
+        let taken = match passage.replaced() {
             None => self.take_now(sender, record, with_report),
             Some(other) => self.take_now(sender, &other.record(&other.headers()), with_report),
         };
-        self.interceptors.refused(&taken);
+        passage.end(&taken);
         taken.map_err(|error| (error, take(&mut report).report))
     }
 

@@ -8,6 +8,7 @@ use core::panic::AssertUnwindSafe;
 use super::completion::Delivered;
 use super::error::Error;
 use super::reports::{Report, Taken};
+use super::traces::{Sends, SharedSpan};
 use crate::record::{Record, RecordBuf};
 
 /// Looks at records and outcomes. Several are called in the order in which they were given to the
@@ -27,23 +28,41 @@ pub trait Interceptor: Debug + Send + Sync {
     }
 }
 
-/// Those of one producer.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Interceptors(Arc<Vec<Arc<dyn Interceptor>>>);
+/// Who looks at the records of one producer: interceptors, and spans if they were asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Interceptors {
+    list: Arc<Vec<Arc<dyn Interceptor>>>,
+    sends: Sends,
+}
 
 impl Interceptors {
-    pub(super) fn new(list: Vec<Arc<dyn Interceptor>>) -> Self {
-        Self(Arc::new(list))
+    pub(super) fn new(list: Vec<Arc<dyn Interceptor>>, sends: Sends) -> Self {
+        Self { list: Arc::new(list), sends }
     }
 
+    /// Whether each record has to come by.
     pub(super) fn are_there(&self) -> bool {
-        !self.0.is_empty()
+        !self.list.is_empty() || self.sends.are_wanted()
+    }
+
+    /// A record is about to be taken. `None` if nobody looks at it.
+    pub(super) fn begin(&self, record: &Record<'_>) -> Option<Passage> {
+        let span = self.sends.span(record);
+        if self.list.is_empty() && span.is_none() {
+            return None;
+        }
+        let replaced = span.within(|| self.on_send(record));
+        if let Some(other) = replaced.as_ref().filter(|other| other.topic != record.topic) {
+            span.goes_to(&other.topic);
+        }
+        let watch = Watch { list: Arc::clone(&self.list), span: span.shared() };
+        Some(Passage { watch, replaced, open: true })
     }
 
     /// The record to take instead, if one of them wants that.
-    pub(super) fn on_send(&self, record: &Record<'_>) -> Option<RecordBuf> {
+    fn on_send(&self, record: &Record<'_>) -> Option<RecordBuf> {
         let mut replaced: Option<RecordBuf> = None;
-        for interceptor in self.0.iter() {
+        for interceptor in self.list.iter() {
             let next = guarded(|| match &replaced {
                 None => interceptor.on_send(record),
                 Some(buf) => interceptor.on_send(&buf.record(&buf.headers())),
@@ -52,66 +71,72 @@ impl Interceptors {
         }
         replaced
     }
+}
+
+/// A record on its way in. Dropped before it has [ended](Self::end), it tells that the send was given up.
+pub(super) struct Passage {
+    watch: Watch,
+    replaced: Option<RecordBuf>,
+    open: bool,
+}
+
+impl Passage {
+    /// The record to take instead.
+    pub(super) fn replaced(&self) -> Option<&RecordBuf> {
+        self.replaced.as_ref()
+    }
 
     /// What tells them first, as Java does.
-    pub(super) fn before<R: Report>(&self, report: R) -> Intercepted<R> {
-        Intercepted { them: self.clone(), report }
+    pub(super) fn before<R: Report>(&self, report: R) -> Watched<R> {
+        Watched { watch: self.watch.clone(), report }
     }
 
-    /// If the record was not taken, they hear of that.
-    pub(super) fn refused<T>(&self, taken: &Result<T, Error>) {
+    /// The record was taken, or refused: then they hear of that.
+    pub(super) fn end<T>(mut self, taken: &Result<T, Error>) {
+        self.open = false;
         if let Err(error) = taken {
-            self.tell(&Err(error.clone()));
+            self.watch.tell(&Err(error.clone()));
         }
     }
+}
 
-    /// Tells them, if it is dropped, that the record was given up.
-    #[cfg(any(feature = "tokio", feature = "smol"))]
-    pub(super) fn if_dropped(&self) -> IfDropped<'_> {
-        IfDropped(Some(self))
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if self.open {
+            self.watch.tell(&Err(Error::Cancelled));
+        }
     }
+}
 
+/// Who hears of the outcome of one record.
+#[derive(Clone)]
+struct Watch {
+    list: Arc<Vec<Arc<dyn Interceptor>>>,
+    span: SharedSpan,
+}
+
+impl Watch {
     fn tell(&self, outcome: &Result<Delivered, Error>) {
-        for interceptor in self.0.iter() {
+        self.span.end(outcome);
+        for interceptor in self.list.iter() {
             guarded(|| interceptor.on_acknowledgement(outcome));
         }
     }
 }
 
-/// Interceptors hear of it, then whoever sent it.
-pub(super) struct Intercepted<R> {
-    them: Interceptors,
+/// They hear of it, then whoever sent it.
+pub(super) struct Watched<R> {
+    watch: Watch,
     pub(super) report: R,
 }
 
-impl<R: Report> Report for Intercepted<R> {
+impl<R: Report> Report for Watched<R> {
     type Receipt = R::Receipt;
 
     fn report(self, mut taken: Taken<'_>) -> R::Receipt {
-        let Self { them, report } = self;
-        taken.call(move |outcome| them.tell(&outcome));
+        let Self { watch, report } = self;
+        taken.call(move |outcome| watch.tell(&outcome));
         report.report(taken)
-    }
-}
-
-/// A send on its way.
-#[cfg(any(feature = "tokio", feature = "smol"))]
-pub(super) struct IfDropped<'a>(Option<&'a Interceptors>);
-
-#[cfg(any(feature = "tokio", feature = "smol"))]
-impl IfDropped<'_> {
-    /// It has arrived, one way or the other.
-    pub(super) fn not(mut self) {
-        self.0 = None;
-    }
-}
-
-#[cfg(any(feature = "tokio", feature = "smol"))]
-impl Drop for IfDropped<'_> {
-    fn drop(&mut self) {
-        if let Some(interceptors) = self.0 {
-            interceptors.tell(&Err(Error::Cancelled));
-        }
     }
 }
 

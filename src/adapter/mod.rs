@@ -2,7 +2,7 @@
 //! its waiters), [`reports`] (who is told of a batch: [`callbacks`], and [`completion`] for who waits), [`line`] (who waits for memory), [`effects`] (what follows, in which
 //! order), [`tokens`] (a provider's), [`observer`], [`channel`] (one connection, with TLS or without), [`workers`]
 //! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), [`holds`] (how long the lock is held), `mock` (no
-//! sockets at all), `oidc` (tokens from an authorization server), [`clock`], [`error`]; and, for those that give futures, [`task`].
+//! sockets at all), `oidc` (tokens from an authorization server), [`traces`] (spans and events), [`clock`], [`error`]; and, for those that give futures, [`task`].
 
 mod callbacks;
 mod channel;
@@ -33,6 +33,11 @@ mod tls;
 mod tokens;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+#[cfg(feature = "tracing")]
+mod traces;
+#[cfg(not(feature = "tracing"))]
+#[path = "traces/none.rs"]
+mod traces;
 mod typed;
 mod waiter;
 mod workers;

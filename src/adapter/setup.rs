@@ -99,6 +99,8 @@ pub struct Setup {
     pub(super) interceptors: Vec<Arc<dyn Interceptor>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) measure_lock: bool,
+    #[cfg(feature = "tracing")]
+    pub(super) traces: super::traces::Asked,
     #[cfg(feature = "cluster")]
     pub(super) mock_memory: bool,
     #[cfg(feature = "tls")]
@@ -122,6 +124,8 @@ impl Setup {
             interceptors: Vec::new(),
             observer: None,
             measure_lock: false,
+            #[cfg(feature = "tracing")]
+            traces: super::traces::Asked::default(),
             #[cfg(feature = "cluster")]
             mock_memory: false,
             #[cfg(feature = "tls")]
@@ -161,6 +165,79 @@ impl Setup {
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// Each thing that an [`Observer`] would be told becomes an event of the crate `tracing`, too, on the level that the log has for
+    /// it: target `milena::events`, fields by OpenTelemetry's names (`docs/observing.md` lists them), `Display` of the
+    /// [`Observation`](crate::Observation) for a message. An observer of the application's own is told after that. Feature `tracing`.
+    ///
+    /// The log says the same in fewer lines (a trouble once, then once a minute): who has the log in the same place, as by
+    /// tracing-subscriber's `tracing-log`, needs only one of the two.
+    #[cfg(feature = "tracing")]
+    #[must_use]
+    pub fn trace_events(mut self) -> Self {
+        self.traces.events = true;
+        self
+    }
+
+    /// Each record that is sent has a span of the crate `tracing`: a child of the one that is current where it is sent, from
+    /// that call until its outcome is known, or until it was refused or given up. Level INFO, target `milena::send`, fields by
+    /// OpenTelemetry's names (`docs/observing.md` lists them): tracing-opentelemetry makes a span of kind PRODUCER of it, named
+    /// `send` and the topic, with the status of an error. Nothing of the record is in it but whether its value is null. Feature
+    /// `tracing`.
+    ///
+    /// It is over before the record's callback, and before whoever waits for the record goes on. Interceptors see
+    /// records within it: so they can put its context into the record's headers, as this one does for a trace that goes on in consumers.
+    ///
+    /// ```
+    /// use milena::{Config, Interceptor, Record, RecordBuf, Setup};
+    /// use opentelemetry::propagation::{Injector, TextMapPropagator};
+    /// use opentelemetry_sdk::propagation::TraceContextPropagator;
+    /// use tracing_opentelemetry::OpenTelemetrySpanExt;
+    ///
+    /// /// Writes `traceparent` and `tracestate` (W3C).
+    /// #[derive(Debug)]
+    /// struct Propagate(TraceContextPropagator);
+    ///
+    /// struct Headers<'a>(&'a mut RecordBuf);
+    ///
+    /// impl Injector for Headers<'_> {
+    ///     fn set(&mut self, name: &str, value: String) {
+    ///         self.0.headers.push((name.into(), Some(value.into())));
+    ///     }
+    /// }
+    ///
+    /// impl Interceptor for Propagate {
+    ///     fn on_send(&self, record: &Record<'_>) -> Option<RecordBuf> {
+    ///         let mut with_context = RecordBuf::from(record);
+    ///         self.0.inject_context(&tracing::Span::current().context(), &mut Headers(&mut with_context));
+    ///         Some(with_context)
+    ///     }
+    /// }
+    ///
+    /// let setup = Setup::new(Config::new("localhost:9092")?)
+    ///     .trace_sends()
+    ///     .interceptor(std::sync::Arc::new(Propagate(TraceContextPropagator::new())));
+    /// # let _ = setup;
+    /// # Ok::<(), milena::ConfigError>(())
+    /// ```
+    ///
+    /// Without a subscriber that wants such spans this costs next to nothing, and no memory. With one, `send_all` takes records one
+    /// by one.
+    #[cfg(feature = "tracing")]
+    #[must_use]
+    pub fn trace_sends(mut self) -> Self {
+        self.traces.sends = true;
+        self
+    }
+
+    /// The spans of [`trace_sends`](Self::trace_sends) have the record's key, too, where it is UTF-8: `kafka.message.key`. A key is
+    /// content, and spans leave the program: so this has to be asked for. Feature `tracing`.
+    #[cfg(feature = "tracing")]
+    #[must_use]
+    pub fn trace_keys(mut self) -> Self {
+        self.traces.keys = true;
         self
     }
 

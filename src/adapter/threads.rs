@@ -395,16 +395,15 @@ impl Producer {
     }
 
     fn accept<R: Report>(&self, record: &Record<'_>, report: R) -> Result<R::Receipt, Error> {
-        let interceptors = self.engine().interceptors();
-        if !interceptors.are_there() {
+        let Some(passage) = self.engine().interceptors().begin(record) else {
             return self.accept_as_it_is(record, report);
-        }
-        let report = interceptors.before(report);
-        let taken = match interceptors.on_send(record) {
+        };
+        let report = passage.before(report);
+        let taken = match passage.replaced() {
             None => self.accept_as_it_is(record, report),
             Some(other) => self.accept_as_it_is(&other.record(&other.headers()), report),
         };
-        interceptors.refused(&taken);
+        passage.end(&taken);
         taken
     }
 

@@ -48,9 +48,11 @@ pub(crate) struct Window {
     /// In microseconds, the newest last.
     services: Samples<SERVICES>,
     cycles: Samples<CYCLES>,
+    /// Round trips of requests that nothing was in front of.
+    alone: Samples<CYCLES>,
     /// The service on average, in microseconds.
     service: u64,
-    /// When something last waited for the window, the answer was the last one.
+    /// Something waited for the window when the last answer came.
     waited: bool,
     answers: usize,
 }
@@ -118,6 +120,7 @@ impl Window {
             patience: FIRST_LOOK,
             services: Samples::NONE,
             cycles: Samples::NONE,
+            alone: Samples::NONE,
             service: 0,
             waited: false,
             answers: 0,
@@ -141,13 +144,21 @@ impl Window {
         let Answer { now, written, previous, unanswered, waiting } = answer;
         let together = written < previous;
         let since_previous = (now.saturating_since(previous).as_micros() as u64).max(NO_TIME);
+        // It was there for twice as long as it would have taken alone, and something before it was still not answered. (Once as long
+        // it seems to be where answers are read late, because much is done here.)
+        let micros = |span: Duration| span.as_micros() as u64;
+        let in_vain = micros(previous.saturating_since(written));
+        let queued = together && self.alone.low(0).is_some_and(|alone| in_vain >= 2 * alone);
         if together {
             self.services.note(since_previous);
             if let Look::Services(more) = self.look {
                 self.look = if more > 1 { Look::Services(more - 1) } else { Look::No };
             }
-        } else if self.waited {
-            self.cycles.note(since_previous);
+        } else {
+            self.alone.note(micros(now.saturating_since(written)).max(NO_TIME));
+            if self.waited {
+                self.cycles.note(since_previous);
+            }
             if let Look::Cycles(more) = self.look {
                 self.look = if more > 1 { Look::Cycles(more - 1) } else { Look::No };
             }
@@ -157,17 +168,19 @@ impl Window {
             Some(rest) => since_previous.saturating_sub(rest).max(NO_TIME),
             None => 0,
         };
-        // Only where something waits for the window its size tells anything.
+        // Only where something waits, here for the window or at the broker for its turn, a change makes a difference.
         let held_back = waiting && unanswered >= self.limit();
-        if held_back && self.waited && sample > 0 {
+        if (held_back && self.waited || queued) && sample > 0 {
             self.service = if self.service == 0 { sample } else { (7 * self.service + sample) / 8 };
             self.adjust();
+        } else {
+            self.answers = 0; // a queue that comes and goes is none to be rid of
         }
         self.waited = held_back;
-        if held_back {
+        if held_back || queued {
             self.look_again(now);
-        } else if self.look == Look::No {
-            self.next_look = None;
+        } else if self.look == Look::No && (self.size > 1 || planted("bursts-are-never-looked-at")) {
+            self.next_look = None; // a burst does not begin with few requests to look at cycles
         }
     }
 
@@ -177,8 +190,9 @@ impl Window {
         Some(self.cycle()?.saturating_sub(self.low_service()?))
     }
 
+    /// What is done here in between is seen only where something waited.
     fn cycle(&self) -> Option<u64> {
-        self.cycles.low(CYCLES / 4)
+        self.cycles.low(CYCLES / 4).or(self.alone.low(CYCLES / 4))
     }
 
     fn low_service(&self) -> Option<u64> {
@@ -274,9 +288,8 @@ mod tests {
                 let (written, answered) = unanswered.pop_front().expect("at least one");
                 now = now.max(answered);
                 let at = |micros: u64| Instant::from_nanos(micros / self.tick * self.tick * 1000);
-                let (now_at, written, previous_at) = (at(now), at(written), at(previous));
-                let (previous_at, unanswered) = (previous_at, count);
-                window.answered(Answer { now: now_at, written, previous: previous_at, unanswered, waiting: true });
+                let (written, last) = (at(written), at(previous));
+                window.answered(Answer { now: at(now), written, previous: last, unanswered: count, waiting: true });
                 previous = now;
                 if n == requests / 2 {
                     half_at = now;
@@ -334,6 +347,52 @@ mod tests {
         assert!(early.size < 2.1, "{}", early.size);
         let late = world.run(window, 40_000);
         assert!(late.size > 4.5, "{}", late.size);
+    }
+
+    /// So many requests at once, and nothing else on the way. Returns when the last is answered.
+    fn burst(window: &mut Window, begins: u64, requests: usize, (way, service): (u64, u64)) -> u64 {
+        let at = |micros: u64| Instant::from_nanos(micros * 1000);
+        let (mut now, mut previous, mut broker_free, mut left) = (begins, 0, 0, requests);
+        let mut unanswered: VecDeque<(u64, u64)> = VecDeque::new(); // written, answered
+        loop {
+            while unanswered.len() < window.limit() && left > 0 {
+                broker_free = broker_free.max(now + way / 2) + service;
+                unanswered.push_back((now, broker_free + way / 2));
+                left -= 1;
+            }
+            let count = unanswered.len();
+            let Some((written, answered)) = unanswered.pop_front() else { return now };
+            now = answered;
+            let (written, last) = (at(written), at(previous));
+            window.answered(Answer { now: at(now), written, previous: last, unanswered: count, waiting: left > 0 });
+            previous = now;
+        }
+    }
+
+    #[test]
+    fn bursts_are_as_quick_as_ever_after_a_slow_time() {
+        let mut window = Window::new(5, true);
+        let mut begins = burst(&mut window, 0, 200, (2_000, 100_000));
+        assert_eq!(window.size, 1);
+        let mut takes = 0;
+        for _ in 0..60 {
+            begins += 500_000;
+            takes = burst(&mut window, begins, 20, (2_000, 2_000)) - begins;
+        }
+        let best = burst(&mut Window::new(5, false), 0, 20, (2_000, 2_000));
+        assert!(takes <= best * 11 / 10, "{takes} in place of {best}");
+    }
+
+    #[test]
+    fn one_in_flight_is_soon_more_where_the_broker_is_fast_again() {
+        for slow in (100..220).step_by(10) {
+            let mut window = Window::new(5, true);
+            let begins = burst(&mut window, 0, slow, (20_000, 400_000));
+            assert_eq!(window.size, 1);
+            let takes = burst(&mut window, begins, 1500, (20_000, 2_000)) - begins;
+            let best = burst(&mut Window::new(5, false), 0, 1500, (20_000, 2_000));
+            assert!(takes <= best * 3 / 2, "{slow}: {takes} in place of {best}");
+        }
     }
 
     #[test]

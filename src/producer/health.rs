@@ -8,7 +8,7 @@ use crate::producer::Producer;
 use crate::producer::control::servers::{May, Trouble};
 use crate::producer::delivery::idempotence::Standing;
 use crate::producer::lifecycle::Phase;
-use crate::status::{ServerState, ServerStatus, Status};
+use crate::status::{ServerState, ServerStatus, Status, gets_through};
 use crate::time::Instant;
 use crate::why::{ServerName, Why};
 
@@ -18,9 +18,25 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// A trouble is told for so long after it was last seen, or as long as the server is tried again.
 const RECENT: Duration = Duration::from_secs(10);
 
+/// A [`ServerState`], of moments.
+enum ServerStanding<'a> {
+    Idle,
+    Connecting(Instant),
+    Up(Instant),
+    Down(&'a Trouble),
+}
+
 impl Producer {
     /// How the producer is at this moment. Asks nobody; work in proportion to brokers and connections.
     pub fn status(&self, now: Instant) -> Status {
+        let now = self.now.max(now);
+        let servers = self.servers_that_count().map(|(server, node)| self.server_status(now, server, node)).collect();
+        Status { servers, why: self.why(now), ..self.status_in_brief(now) }
+    }
+
+    /// [`status`](Self::status) without `servers` and `why`, which take memory and work: for hosts with little of both, which ask
+    /// [`server`](Self::server), [`why`](Self::why) and [`is_healthy`](Self::is_healthy) when they want to know.
+    pub fn status_in_brief(&self, now: Instant) -> Status {
         let now = self.now.max(now);
         let oldest = self.records.batches.oldest();
         let waits = oldest.map(|slot| now.saturating_since(self.records.batches[slot].created));
@@ -33,10 +49,10 @@ impl Producer {
             Standing::Off | Standing::Needed => None,
         };
         Status {
-            servers: self.server_statuses(now),
+            servers: Vec::new(),
             open_records: self.open_records(),
             oldest_record: waits,
-            why: self.why(now),
+            why: None,
             last_delivery: self.delivered_at.map(|at| now.saturating_since(at)),
             buffered: self.records.pool.used(),
             buffer_memory: self.config.buffer_memory,
@@ -56,30 +72,63 @@ impl Producer {
         oldest.map_or_else(|| self.why_unasked(now), |slot| self.why_undelivered(now, slot))
     }
 
-    fn server_statuses(&self, now: Instant) -> Vec<ServerStatus> {
-        let mut known: Vec<(u32, Option<i32>)> =
-            self.control.brokers.current().map(|(_, broker)| (broker.server, Some(broker.id))).collect();
-        for server in self.control.servers.bootstrap() {
-            let counts = self.control.servers[server].any_trouble().is_some()
+    /// One of [`Status::servers`], by its place there; `None` behind the last. For hosts with little memory, which is taken for one server
+    /// alone: two calls see the same list only if nothing else was called in between.
+    pub fn server(&self, now: Instant, place: usize) -> Option<ServerStatus> {
+        let (server, node) = self.servers_that_count().nth(place)?;
+        Some(self.server_status(self.now.max(now), server, node))
+    }
+
+    /// [`Status::is_healthy`] at this moment, without a `Status`: it takes no memory.
+    pub fn is_healthy(&self, now: Instant, max_age: Duration) -> bool {
+        let now = self.now.max(now);
+        let running = self.life.phase == Phase::Running;
+        let oldest = self.records.batches.oldest();
+        let waits = oldest.map(|slot| now.saturating_since(self.records.batches[slot].created));
+        let server = |(server, node): (u32, Option<i32>)| {
+            (node.is_some(), matches!(self.standing_of(now, server), ServerStanding::Down(_)))
+        };
+        running && self.sessions.denied.is_none() && gets_through(waits, max_age, self.servers_that_count().map(server))
+    }
+
+    /// The brokers of the newest metadata, with their node ids; and addresses of `bootstrap.servers` that tell more than they do.
+    fn servers_that_count(&self) -> impl Iterator<Item = (u32, Option<i32>)> {
+        let brokers = || self.control.brokers.current().map(|(_, broker)| (broker.server, Some(broker.id)));
+        let counts = move |server: u32| {
+            self.control.servers[server].any_trouble().is_some()
                 || self.connections_of(server).next().is_some()
-                || self.control.brokers.current().next().is_none();
-            if counts && !known.iter().any(|(other, _)| *other == server) {
-                known.push((server, None));
-            }
+                || brokers().next().is_none()
+        };
+        let others = self
+            .control
+            .servers
+            .bootstrap()
+            .filter(move |server| counts(*server) && !brokers().any(|(other, _)| other == *server));
+        brokers().chain(others.map(|server| (server, None)))
+    }
+
+    fn standing_of(&self, now: Instant, index: u32) -> ServerStanding<'_> {
+        let server = &self.control.servers[index];
+        let trouble = server.any_trouble().filter(|trouble| self.is_recent(now, index, trouble));
+        let up = self.reached_since(index, trouble.map_or(Instant::ZERO, |trouble| trouble.at));
+        match (up, trouble, self.connections_of(index).next()) {
+            (Some(since), ..) => ServerStanding::Up(since),
+            (None, Some(trouble), _) => ServerStanding::Down(trouble),
+            (None, None, Some(connection)) => ServerStanding::Connecting(connection.opened),
+            (None, None, None) => ServerStanding::Idle,
         }
-        known.into_iter().map(|(server, node)| self.server_status(now, server, node)).collect()
     }
 
     fn server_status(&self, now: Instant, index: u32, node: Option<i32>) -> ServerStatus {
         let server = &self.control.servers[index];
         let lasts = |since: Instant| now.saturating_since(since);
-        let trouble = server.any_trouble().filter(|trouble| self.is_recent(now, index, trouble));
-        let up = self.reached_since(index, trouble.map_or(Instant::ZERO, |trouble| trouble.at));
-        let state = match (up, trouble, self.connections_of(index).next()) {
-            (Some(since), ..) => ServerState::Up { lasts: lasts(since) },
-            (None, Some(trouble), _) => ServerState::Down { lasts: lasts(trouble.since), error: trouble.error.clone() },
-            (None, None, Some(connection)) => ServerState::Connecting { lasts: lasts(connection.opened) },
-            (None, None, None) => ServerState::Idle,
+        let state = match self.standing_of(now, index) {
+            ServerStanding::Up(since) => ServerState::Up { lasts: lasts(since) },
+            ServerStanding::Down(trouble) => {
+                ServerState::Down { lasts: lasts(trouble.since), error: trouble.error.clone() }
+            }
+            ServerStanding::Connecting(since) => ServerState::Connecting { lasts: lasts(since) },
+            ServerStanding::Idle => ServerState::Idle,
         };
         let throttled = self.connections_of(index).filter_map(|connection| connection.throttled_until).max();
         ServerStatus {

@@ -26,6 +26,8 @@ pub struct Reached {
     pub failed: u64,
     pub refused: u64,
     pub closed: u64,
+    pub healthy: u64,
+    pub unhealthy: u64,
 }
 
 impl Reached {
@@ -36,6 +38,8 @@ impl Reached {
         self.failed += other.failed;
         self.refused += other.refused;
         self.closed += other.closed;
+        self.healthy += other.healthy;
+        self.unhealthy += other.unhealthy;
     }
 }
 
@@ -126,7 +130,7 @@ impl World<'_> {
         let nth = self.up_to(15) as usize % self.handles.len();
         // The newest most of the time.
         let handle = self.handles[self.handles.len() - 1 - nth.saturating_sub(12).min(self.handles.len() - 1)];
-        match self.up_to(25) {
+        match self.up_to(26) {
             0 => self.make(),
             1..=6 => self.send(handle),
             7 => self.send_many(handle),
@@ -223,6 +227,7 @@ impl World<'_> {
                 assert!(result != MILENA_OK || room == 0 || words[..room].contains(&0), "there is a NUL");
                 result
             }
+            25 => self.look(handle),
             _ => {
                 let mut wake = 0;
                 unsafe { milena_take_wake(handle, if self.seldom() { null_mut() } else { &mut wake }) }
@@ -300,6 +305,45 @@ impl World<'_> {
             unsafe { milena_send_many(handle, self.now, topic.cast(), topic_len, data, len, runs, room, &mut taken) };
         assert!(taken.runs <= room && taken.bytes <= records.len());
         self.took(handle, taken.records as u64);
+        result
+    }
+
+    /// How it is, by all three functions, which have to agree.
+    fn look(&mut self, handle: milena_handle) -> milena_result {
+        let mut health = milena_health::default();
+        let to = if self.seldom() { null_mut() } else { &raw mut health };
+        let max_age = u64::from(self.up_to(3_000)) * 1_000_000;
+        let result = unsafe { milena_get_health(handle, self.now, to) };
+        let healthy = milena_is_healthy(handle, self.now, max_age);
+        let (mut index, mut brokers, mut others) = (0, Vec::new(), Vec::new());
+        loop {
+            let mut server = MaybeUninit::uninit();
+            match unsafe { milena_get_server(handle, self.now, index, server.as_mut_ptr()) } {
+                MILENA_OK => {}
+                error => {
+                    let known = self.live.contains_key(&handle);
+                    assert_eq!(error, if known { MILENA_INVALID_ARGUMENT } else { MILENA_INVALID_HANDLE });
+                    break;
+                }
+            }
+            let server: milena_server = unsafe { server.assume_init() };
+            assert!(!read(&server.host).is_empty());
+            let is_down = server.state == milena_server_state::MILENA_SERVER_DOWN as u32;
+            assert_eq!(is_down, !read(&server.text).is_empty(), "words for what is wrong, and for nothing else");
+            if server.node >= 0 { &mut brokers } else { &mut others }.push(is_down);
+            index += 1;
+        }
+        if let (MILENA_OK, Some(producer)) = (result, self.live.get(&handle)) {
+            assert!(health.open_records <= producer.taken - producer.told);
+            assert_eq!(health.open_records == 0, health.oldest_record == MILENA_FOREVER);
+            let young = health.oldest_record == MILENA_FOREVER || health.oldest_record <= max_age;
+            let count = if brokers.is_empty() { &others } else { &brokers };
+            let reachable = count.is_empty() || count.contains(&false);
+            let well = health.denied + health.failed + health.closing == 0 && young && reachable;
+            assert_eq!(healthy, if well { MILENA_OK } else { MILENA_UNHEALTHY }, "{health:?}");
+            self.reached.healthy += u64::from(well);
+            self.reached.unhealthy += u64::from(!well);
+        }
         result
     }
 

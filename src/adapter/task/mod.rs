@@ -405,18 +405,15 @@ impl<R: Runtime> Producer<R> {
     }
 
     async fn accept<P: Report>(&self, record: &Record<'_>, report: P) -> Result<P::Receipt, Error> {
-        let interceptors = self.engine().interceptors();
-        if !interceptors.are_there() {
+        let Some(passage) = self.engine().interceptors().begin(record) else {
             return self.accept_as_it_is(record, report).await;
-        }
-        let report = interceptors.before(report);
-        let dropped = interceptors.if_dropped();
-        let taken = match interceptors.on_send(record) {
+        };
+        let report = passage.before(report);
+        let taken = match passage.replaced() {
             None => self.accept_as_it_is(record, report).await,
             Some(other) => self.accept_as_it_is(&other.record(&other.headers()), report).await,
         };
-        dropped.not();
-        interceptors.refused(&taken);
+        passage.end(&taken);
         taken
     }
 
