@@ -73,12 +73,34 @@ pub fn start(jars: &Jars) -> Kafka {
     kafka
 }
 
-/// A key with its certificate for 127.0.0.1, and that by itself for who is to trust it.
+/// A key with its certificate for 127.0.0.1, which is valid from `dates` on, and the authority that has signed it by itself: what
+/// stands in a trust store is trusted whatever its dates are, as in Java.
 fn certify(store: &str, trusted: &str, dates: &[&str]) {
-    let key =
-        ["-genkeypair", "-alias", "server", "-keyalg", "RSA", "-dname", "CN=127.0.0.1", "-ext", "san=ip:127.0.0.1"];
-    keytool(&[&key[..], dates, &["-keystore", store]].concat());
-    keytool(&["-exportcert", "-rfc", "-alias", "server", "-file", trusted, "-keystore", store]);
+    let (request, signed) = (format!("{store}.request"), format!("{store}.pem"));
+    let key = |alias, name, extension| {
+        keytool(&[
+            "-genkeypair",
+            "-alias",
+            alias,
+            "-keyalg",
+            "RSA",
+            "-dname",
+            name,
+            "-ext",
+            extension,
+            "-keystore",
+            store,
+        ]);
+    };
+    key("authority", "CN=the authority", "bc:c");
+    keytool(&["-exportcert", "-rfc", "-alias", "authority", "-file", trusted, "-keystore", store]);
+    key("server", "CN=127.0.0.1", "san=ip:127.0.0.1");
+    keytool(&["-certreq", "-alias", "server", "-file", &request, "-keystore", store]);
+    let sign =
+        ["-gencert", "-rfc", "-alias", "authority", "-infile", &request, "-outfile", &signed, "-keystore", store];
+    keytool(&[&sign[..], &["-ext", "san=ip:127.0.0.1"], dates].concat());
+    keytool(&["-importcert", "-noprompt", "-alias", "server", "-file", &signed, "-keystore", store]);
+    keytool(&["-delete", "-alias", "authority", "-keystore", store]);
 }
 
 fn keytool(arguments: &[&str]) {
