@@ -5,12 +5,12 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::any::Any;
 use core::ops::Range;
-use core::panic::AssertUnwindSafe;
 
 use smallvec::SmallVec;
 
 use super::completion::{Delivered, Outcome, delivered, of_record};
 use super::error::Error;
+use super::interceptor::caught;
 
 /// What is called with a record's outcome.
 pub(super) trait Callback: FnOnce(Result<Delivered, Error>) + Send + 'static {}
@@ -120,10 +120,7 @@ impl<F: Callback> Table for Of<F> {
         while self.0.front().is_some_and(|entry| entry.index < end) {
             let Some(Entry { index, timestamp, callback }) = self.0.pop_front() else { return };
             let outcome = told.of(index, timestamp);
-            // A callback's panic is its own affair.
-            if std::panic::catch_unwind(AssertUnwindSafe(move || callback(outcome))).is_err() {
-                log::error!("a delivery callback panicked");
-            }
+            let _ = caught("a delivery callback", move || callback(outcome));
         }
     }
 
@@ -217,7 +214,13 @@ mod tests {
     fn a_panic_is_its_own_affair() {
         let calls = Calls::default();
         let mut callbacks = Callbacks::default();
-        callbacks.push(0, 0, |_| panic!("this test wants one"));
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("this test wants another");
+            }
+        }
+        callbacks.push(0, 0, |_| std::panic::panic_any(Bomb));
         callbacks.push(1, 0, note!(&calls, "after"));
         call(callbacks.take(&(0..2)), 0..2);
         assert_eq!(*calls.lock().expect("no panic"), [("after", 101, 0)]);

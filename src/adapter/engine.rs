@@ -903,7 +903,6 @@ impl Engine {
     }
 }
 
-/// The topic is known, so it is the record's partition that is not.
 /// Takes out the one who waited there, if it still did.
 fn forget<T>(asked: &mut Vec<Arc<Asked<T>>>, waiter: &Arc<Waiter>) -> bool {
     let before = asked.len();
@@ -911,6 +910,7 @@ fn forget<T>(asked: &mut Vec<Arc<Asked<T>>>, waiter: &Arc<Waiter>) -> bool {
     asked.len() < before
 }
 
+/// The topic is known, so it is the record's partition that is not.
 fn only(partitions: usize) -> String {
     std::format!("it has {partitions} partitions, and none of the number that the record names")
 }

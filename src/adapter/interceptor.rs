@@ -141,9 +141,18 @@ impl<R: Report> Report for Watched<R> {
 }
 
 fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
-    let result = std::panic::catch_unwind(AssertUnwindSafe(call));
-    if result.is_err() {
-        log::error!("an interceptor panicked");
+    caught("an interceptor", call)
+}
+
+/// What the application's code returns, if it does not panic: a panic is its own affair. What it panics with is not dropped, for that
+/// may panic again.
+pub(super) fn caught<T>(who: &str, call: impl FnOnce() -> T) -> Option<T> {
+    match std::panic::catch_unwind(AssertUnwindSafe(call)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            core::mem::forget(payload);
+            log::error!("{who} panicked");
+            None
+        }
     }
-    result.ok()
 }

@@ -4,9 +4,9 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Debug};
-use core::panic::AssertUnwindSafe;
 use core::time::Duration;
 
+use super::interceptor::caught;
 use crate::error::{ConnectionError, DeliveryError, ErrorCode, FatalError};
 use crate::why::ServerName;
 
@@ -135,9 +135,7 @@ impl Observations {
     pub(super) fn tell(&mut self) {
         let Some(observer) = &self.observer else { return };
         for what in self.untold.drain(..) {
-            if std::panic::catch_unwind(AssertUnwindSafe(|| observer.observe(&what))).is_err() {
-                log::error!("an observer panicked");
-            }
+            let _ = caught("an observer", || observer.observe(&what));
         }
     }
 }

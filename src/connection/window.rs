@@ -17,8 +17,12 @@ use crate::time::Instant;
 const SERVICES: usize = 8;
 const CYCLES: usize = 4;
 
-/// How many cycles are looked at each time when they are looked for.
-const LOOKS: usize = 2;
+/// How many are looked at each time when they are looked for: so many that what was known before counts no more.
+const LOOKS_AT_CYCLES: usize = CYCLES / 4 + 1;
+const LOOKS_AT_SERVICES: usize = SERVICES / 4 + 1;
+
+/// What stands for no time at all, in microseconds: it is divided by.
+const NO_TIME: u64 = 1;
 
 /// Answers between changes, at least.
 const ROUND: usize = 4;
@@ -58,8 +62,8 @@ enum Look {
     No,
     /// So many cycles: the next requests go alone.
     Cycles(usize),
-    /// A service: the next two requests go together.
-    Service,
+    /// So many services: two requests go together.
+    Services(usize),
 }
 
 /// An answer to a Produce request.
@@ -127,7 +131,7 @@ impl Window {
     pub(crate) fn limit(&self) -> usize {
         match self.look {
             Look::Cycles(_) => 1,
-            Look::Service => self.size.max(2),
+            Look::Services(_) => self.size.max(2),
             Look::No => self.size,
         }
     }
@@ -139,7 +143,7 @@ impl Window {
         }
         let Answer { now, written, previous, unanswered, waiting } = answer;
         let together = written < previous;
-        let since_previous = (now.saturating_since(previous).as_micros() as u64).max(1);
+        let since_previous = (now.saturating_since(previous).as_micros() as u64).max(NO_TIME);
         // It was there for twice as long as it would have taken alone, and something before it was still not answered. (Once as long
         // it seems to be where answers are read late, because much is done here.)
         let micros = |span: Duration| span.as_micros() as u64;
@@ -147,11 +151,11 @@ impl Window {
         let queued = together && self.alone.low(0).is_some_and(|alone| in_vain >= 2 * alone);
         if together {
             self.services.note(since_previous);
-            if self.look == Look::Service {
-                self.look = Look::No;
+            if let Look::Services(more) = self.look {
+                self.look = if more > 1 { Look::Services(more - 1) } else { Look::No };
             }
         } else {
-            self.alone.note(micros(now.saturating_since(written)).max(1));
+            self.alone.note(micros(now.saturating_since(written)).max(NO_TIME));
             if self.waited {
                 self.cycles.note(since_previous);
             }
@@ -161,7 +165,7 @@ impl Window {
         }
         let sample = match self.rest() {
             _ if together => since_previous,
-            Some(rest) => since_previous.saturating_sub(rest).max(1),
+            Some(rest) => since_previous.saturating_sub(rest).max(NO_TIME),
             None => 0,
         };
         // Only where something waits, here for the window or at the broker for its turn, a change makes a difference.
@@ -175,17 +179,24 @@ impl Window {
         self.waited = held_back;
         if held_back || queued {
             self.look_again(now);
-        } else if self.look == Look::No {
-            self.next_look = None;
+        } else if self.look == Look::No && (self.size > 1 || planted("bursts-are-never-looked-at")) {
+            self.next_look = None; // a burst does not begin with few requests to look at cycles
         }
     }
 
     /// What is not the broker's service in a cycle, in microseconds.
     fn rest(&self) -> Option<u64> {
         // A quarter of the services: where the way is long, one in each round is not the service but the rest of the way.
-        // What is done here in between is seen only where something waited.
-        let cycle = self.cycles.low(CYCLES / 4).or(self.alone.low(CYCLES / 4))?;
-        Some(cycle.saturating_sub(self.services.low(SERVICES / 4)?))
+        Some(self.cycle()?.saturating_sub(self.low_service()?))
+    }
+
+    /// What is done here in between is seen only where something waited.
+    fn cycle(&self) -> Option<u64> {
+        self.cycles.low(CYCLES / 4).or(self.alone.low(CYCLES / 4))
+    }
+
+    fn low_service(&self) -> Option<u64> {
+        self.services.low(SERVICES / 4)
     }
 
     fn adjust(&mut self) {
@@ -194,11 +205,15 @@ impl Window {
             return;
         }
         self.answers = 0;
-        let (Some(rest), Some(low)) = (self.rest(), self.services.low(SERVICES / 4)) else { return };
+        let (Some(rest), Some(low)) = (self.rest(), self.low_service()) else { return };
         // On average a broker that waits for requests seems slower than it is; so the average alone would keep a small window small.
         let service = (self.service + low) / 2;
         let pays = 1 + rest.saturating_sub(service * IDLE / 100).div_ceil(service.max(1));
-        let pays = usize::try_from(pays).unwrap_or(usize::MAX).min(self.most);
+        let mut pays = usize::try_from(pays).unwrap_or(usize::MAX).min(self.most);
+        // A cycle takes time. Where none is seen, the clock is too coarse for it, or stands still, and tells nothing of a service.
+        if self.cycle() == Some(NO_TIME) && !planted("coarse-clock-shrinks") {
+            pays = self.most;
+        }
         if pays > self.size {
             self.size += 1;
         } else if pays < self.size && !planted("window-never-shrinks") {
@@ -208,12 +223,22 @@ impl Window {
 
     /// Looks for what traffic does not show, if it is time for that.
     fn look_again(&mut self, now: Instant) {
+        if self.services_are_over() && !planted("services-of-old-count") {
+            self.patience = FIRST_LOOK;
+            self.next_look = self.next_look.map(|at| at.min(now + FIRST_LOOK));
+        }
         let at = *self.next_look.get_or_insert(now + self.patience);
         if self.look == Look::No && at <= now {
-            self.look = if self.size > 1 { Look::Cycles(LOOKS) } else { Look::Service };
+            let services = Look::Services(LOOKS_AT_SERVICES);
+            self.look = if self.size > 1 { Look::Cycles(LOOKS_AT_CYCLES) } else { services };
             self.patience = (self.patience * 2).min(LAST_LOOK);
             self.next_look = Some(now + self.patience);
         }
+    }
+
+    /// With one in flight no service is seen; but each is part of a cycle, so they are shorter by now if cycles are.
+    fn services_are_over(&self) -> bool {
+        self.size == 1 && matches!((self.cycle(), self.low_service()), (Some(cycle), Some(service)) if cycle < service)
     }
 }
 
@@ -231,6 +256,8 @@ mod tests {
         service: fn(u64) -> u64,
         /// What is done here before a request leaves.
         work: u64,
+        /// How coarse the clock is here.
+        tick: u64,
     }
 
     struct Seen {
@@ -260,7 +287,7 @@ mod tests {
                 let count = unanswered.len();
                 let (written, answered) = unanswered.pop_front().expect("at least one");
                 now = now.max(answered);
-                let at = |micros: u64| Instant::from_nanos(micros * 1000);
+                let at = |micros: u64| Instant::from_nanos(micros / self.tick * self.tick * 1000);
                 let (written, last) = (at(written), at(previous));
                 window.answered(Answer { now: at(now), written, previous: last, unanswered: count, waiting: true });
                 previous = now;
@@ -297,7 +324,7 @@ mod tests {
         ] {
             for way in [50, 1_000, 10_000, 100_000] {
                 for work in [0, 2_000] {
-                    let world = World { way, service: if rough { ROUGH[place] } else { STEADY[place] }, work };
+                    let world = World { way, service: if rough { ROUGH[place] } else { STEADY[place] }, work, tick: 1 };
                     let (follows, fixed) =
                         (world.run(Window::new(5, true), 20_000), world.run(Window::new(5, false), 20_000));
                     let (size, all) = (follows.size, follows.rate / fixed.rate);
@@ -314,7 +341,7 @@ mod tests {
     #[test]
     fn it_follows_a_broker_that_changes() {
         // Slow as long as it is new, then fast; far away.
-        let world = World { way: 20_000, service: |n| if n < 2_000 { 100_000 } else { 1_000 }, work: 0 };
+        let world = World { way: 20_000, service: |n| if n < 2_000 { 100_000 } else { 1_000 }, work: 0, tick: 1 };
         let mut window = Window::new(5, true);
         let early = World { ..world }.run(core::mem::replace(&mut window, Window::new(5, true)), 2_000);
         assert!(early.size < 2.1, "{}", early.size);
@@ -322,9 +349,72 @@ mod tests {
         assert!(late.size > 4.5, "{}", late.size);
     }
 
+    /// So many requests at once, and nothing else on the way. Returns when the last is answered.
+    fn burst(window: &mut Window, begins: u64, requests: usize, (way, service): (u64, u64)) -> u64 {
+        let at = |micros: u64| Instant::from_nanos(micros * 1000);
+        let (mut now, mut previous, mut broker_free, mut left) = (begins, 0, 0, requests);
+        let mut unanswered: VecDeque<(u64, u64)> = VecDeque::new(); // written, answered
+        loop {
+            while unanswered.len() < window.limit() && left > 0 {
+                broker_free = broker_free.max(now + way / 2) + service;
+                unanswered.push_back((now, broker_free + way / 2));
+                left -= 1;
+            }
+            let count = unanswered.len();
+            let Some((written, answered)) = unanswered.pop_front() else { return now };
+            now = answered;
+            let (written, last) = (at(written), at(previous));
+            window.answered(Answer { now: at(now), written, previous: last, unanswered: count, waiting: left > 0 });
+            previous = now;
+        }
+    }
+
+    #[test]
+    fn bursts_are_as_quick_as_ever_after_a_slow_time() {
+        let mut window = Window::new(5, true);
+        let mut begins = burst(&mut window, 0, 200, (2_000, 100_000));
+        assert_eq!(window.size, 1);
+        let mut takes = 0;
+        for _ in 0..60 {
+            begins += 500_000;
+            takes = burst(&mut window, begins, 20, (2_000, 2_000)) - begins;
+        }
+        let best = burst(&mut Window::new(5, false), 0, 20, (2_000, 2_000));
+        assert!(takes <= best * 11 / 10, "{takes} in place of {best}");
+    }
+
+    #[test]
+    fn one_in_flight_is_soon_more_where_the_broker_is_fast_again() {
+        for slow in (100..220).step_by(10) {
+            let mut window = Window::new(5, true);
+            let begins = burst(&mut window, 0, slow, (20_000, 400_000));
+            assert_eq!(window.size, 1);
+            let takes = burst(&mut window, begins, 1500, (20_000, 2_000)) - begins;
+            let best = burst(&mut Window::new(5, false), 0, 1500, (20_000, 2_000));
+            assert!(takes <= best * 3 / 2, "{slow}: {takes} in place of {best}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_too_coarse_takes_nothing_away() {
+        std::println!("{:>10} {:>8} {:>8} {:>6} {:>9}", "tick", "service", "way", "size", "with 5");
+        for tick in [10_000, 1_000_000_000] {
+            for service in [|_| 100, |_| 1_000] as [fn(u64) -> u64; 2] {
+                for way in [200, 1_000, 3_000] {
+                    let world = World { way, service, work: 0, tick };
+                    let (follows, fixed) =
+                        (world.run(Window::new(5, true), 20_000), world.run(Window::new(5, false), 20_000));
+                    let all = follows.rate / fixed.rate;
+                    std::println!("{tick:>10} {:>8} {way:>8} {:>6.2} {all:>9.3}", service(0), follows.size);
+                    assert!(all > 0.9, "{tick}, {}, {way}: {all} of what five do", service(0));
+                }
+            }
+        }
+    }
+
     #[test]
     fn one_stays_one_and_fixed_stays_fixed() {
-        let world = World { way: 50, service: |_| 20_000, work: 0 };
+        let world = World { way: 50, service: |_| 20_000, work: 0, tick: 1 };
         assert!((world.run(Window::new(1, true), 1000).size - 1.0).abs() < 0.01);
         assert!((world.run(Window::new(5, false), 1000).size - 5.0).abs() < 0.01);
     }

@@ -730,3 +730,23 @@ fn old_records_that_are_sent_again_without_an_answer_may_be_there_twice_which_is
         }
     }
 }
+
+#[test]
+fn records_of_a_clock_that_began_in_1970_are_old_for_brokers() {
+    for (time_of_day, times) in [(5_000, 1), (1_800_000_000_000, 0)] {
+        let mut script = warm(&[]);
+        script.input(milena::Input::WallClock(milena::UnixTime::from_millis(time_of_day)));
+        lines();
+        script.answer(|facts, asked| match &asked.ask {
+            Ask::Produce(_) => Reply::Drop,
+            _ => facts.usual(asked),
+        });
+        script.send(&Record::new("t").value("v").partition(0));
+        script.run(millis(20));
+        script.answer(Facts::usual);
+        script.run(seconds(5));
+        assert_eq!(script.delivered(), 3);
+        let told: Vec<String> = lines().into_iter().filter(|line| line.contains("LogAppendTime")).collect();
+        assert_eq!(told.len(), times, "{time_of_day}: {told:#?}");
+    }
+}

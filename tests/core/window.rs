@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use milena::Record;
 
-use crate::script::{Facts, Script};
+use crate::script::{Ask, Facts, Script};
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -72,4 +72,36 @@ fn never_more_than_allowed() {
         }
         assert_eq!(seen, most);
     }
+}
+
+/// How many records are delivered in 10 s by a broker that was slow for 20 s and is fast then, if there is always something to send.
+fn after_a_slow_time(adaptive: &str) -> usize {
+    let options = [("max.in.flight.adaptive", adaptive), ("buffer.memory", "1000000")];
+    let slow_until = milena::Instant::ZERO + millis(20_000);
+    let mut script = Script::new(1, &options, move |facts, asked| match (&asked.ask, facts.usual(asked)) {
+        (Ask::Produce(_), reply) => reply.after(millis(if asked.at < slow_until { 400 } else { 2 })),
+        (_, reply) => reply,
+    });
+    script.facts.topic("t", 1, 1);
+    (script.latency, script.way) = (Duration::from_micros(10), millis(20));
+    let value = [b'v'; 1000];
+    let record = Record::new("t").value(&value).partition(0);
+    script.send(&record);
+    let mut at_first = 0;
+    for n in 0..30_000 {
+        while script.try_send(&record).is_ok() {}
+        script.run(millis(1));
+        script.events.retain(|event| !matches!(event, milena::Event::Writable { .. }));
+        if n == 20_000 {
+            at_first = script.delivered();
+        }
+    }
+    script.delivered() - at_first
+}
+
+#[test]
+fn a_broker_that_was_slow_is_kept_busy_soon_after() {
+    let (seen, fixed) = (after_a_slow_time("true"), after_a_slow_time("false"));
+    println!("{seen} of {fixed}");
+    assert!(seen * 100 >= fixed * 85, "{seen} of {fixed}");
 }

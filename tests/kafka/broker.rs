@@ -64,8 +64,8 @@ pub struct Kafka {
     jars: Jars,
     dir: PathBuf,
     nodes: Vec<Node>,
-    /// ZooKeeper, or the controller of nodes with gates.
-    keeper: Option<Child>,
+    /// What ends with the nodes: ZooKeeper, the controller of nodes with gates, authorization servers.
+    company: Vec<Child>,
     java: String,
     kept: bool,
 }
@@ -102,7 +102,7 @@ impl Kafka {
             jars: jars.clone(),
             dir,
             nodes: Vec::new(),
-            keeper: None,
+            company: Vec::new(),
             java: layout.java.to_string(),
             kept: false,
         };
@@ -111,9 +111,9 @@ impl Kafka {
         }
         let keeper = free_ports(1)[0];
         if jars.needs_zookeeper() {
-            kafka.keeper = Some(kafka.start_zookeeper(keeper));
+            kafka.company.push(kafka.start_zookeeper(keeper));
         } else if layout.gates {
-            kafka.keeper = Some(kafka.start_controller(keeper));
+            kafka.company.push(kafka.start_controller(keeper));
         }
         let controllers = free_ports(layout.nodes);
         for n in 0..layout.nodes {
@@ -299,7 +299,7 @@ impl Kafka {
 
     /// Ends this process with the nodes.
     pub fn keep_company(&mut self, process: Child) {
-        self.keeper = Some(process);
+        self.company.push(process);
     }
 
     /// A file in the cluster's folder.
@@ -529,9 +529,9 @@ impl Drop for Kafka {
         for node in 0..self.nodes.len() {
             self.kill(node);
         }
-        if let Some(mut keeper) = self.keeper.take() {
-            let _ = keeper.kill();
-            let _ = keeper.wait();
+        for mut process in self.company.drain(..) {
+            let _ = process.kill();
+            let _ = process.wait();
         }
         if !self.kept && !std::thread::panicking() {
             let _ = std::fs::remove_dir_all(&self.dir);

@@ -25,44 +25,38 @@ const SECONDS: u32 = 10;
 
 /// The node and its authorization server.
 pub fn start(jars: &Jars) -> Kafka {
-    let port = free_ports(1)[0];
-    let issuer = format!("https://127.0.0.1:{port}/kafka");
+    let ports = free_ports(2);
+    let issuers = [ports[0], ports[1]].map(|port| format!("https://127.0.0.1:{port}/kafka"));
+    let issuer = &issuers[0];
     let allowed = format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={issuer}/jwks");
     let listeners = [Listener { name: "OAUTH", protocol: "SASL_PLAINTEXT" }];
     let layout = Layout { nodes: 1, listeners: &listeners, java: &allowed, ..Layout::default() };
-    let mut server = None;
+    let mut servers = Vec::new();
     let mut kafka = Kafka::lay_out(jars, layout, |dir| {
         let file = |name: &str| dir.join(name).display().to_string();
-        let (store, trusted) = (file("authorization.p12"), file("authorization.pem"));
-        keytool(&[
-            "-genkeypair",
-            "-alias",
-            "server",
-            "-keyalg",
-            "RSA",
-            "-dname",
-            "CN=127.0.0.1",
-            "-ext",
-            "san=ip:127.0.0.1",
-            "-keystore",
-            &store,
-        ]);
-        keytool(&["-exportcert", "-rfc", "-alias", "server", "-file", &trusted, "-keystore", &store]);
+        let trusted = file("authorization.pem");
+        std::fs::write(file("url-expired"), &issuers[1]).expect("a file");
         std::fs::write(file("other.pem"), Certificates::new("another authority").authority_pem).expect("a file");
-        std::fs::write(file("url"), &issuer).expect("a file");
+        std::fs::write(file("url"), issuer).expect("a file");
         let claims = |scope: &str, audience: &str| {
             format!(
                 r#"{{"requestParam": "scope", "match": "{scope}", "claims": {{"sub": "carol", "aud": ["{audience}"]}}}}"#
             )
         };
-        let settings = format!(
-            r#"{{"httpServer": {{"type": "NettyWrapper", "ssl": {{"keystoreFile": "{store}", "keystoreType": "PKCS12",
-               "keystorePassword": "secret", "keyPassword": "secret"}}}},
-               "tokenCallbacks": [{{"issuerId": "kafka", "tokenExpiry": {SECONDS}, "requestMappings": [{}, {}]}}]}}"#,
-            claims("produce", "kafka"),
-            claims("elsewhere", "another-service"),
-        );
-        server = Some(start_server(port, &settings, &file("authorization.log")));
+        let mut serve = |name: &str, port: u16, dates: &[&str]| {
+            let store = file(&format!("{name}.p12"));
+            certify(&store, &file(&format!("{name}.pem")), dates);
+            let settings = format!(
+                r#"{{"httpServer": {{"type": "NettyWrapper", "ssl": {{"keystoreFile": "{store}", "keystoreType": "PKCS12",
+                   "keystorePassword": "secret", "keyPassword": "secret"}}}},
+                   "tokenCallbacks": [{{"issuerId": "kafka", "tokenExpiry": {SECONDS}, "requestMappings": [{}, {}]}}]}}"#,
+                claims("produce", "kafka"),
+                claims("elsewhere", "another-service"),
+            );
+            servers.push(start_server(port, &settings, &file(&format!("{name}.log"))));
+        };
+        serve("authorization", ports[0], &[]);
+        serve("expired", ports[1], &["-startdate", "-10d", "-validity", "5"]);
         format!(
             "sasl.enabled.mechanisms=OAUTHBEARER\n\
              listener.name.oauth.oauthbearer.sasl.server.callback.handler.class=\
@@ -74,9 +68,39 @@ pub fn start(jars: &Jars) -> Kafka {
              sasl.oauthbearer.expected.issuer={issuer}\n"
         )
     });
-    kafka.keep_company(server.expect("it was started"));
+    servers.into_iter().for_each(|server| kafka.keep_company(server));
     kafka.create_topic("oidc", 1, &[]);
     kafka
+}
+
+/// A key with its certificate for 127.0.0.1, which is valid from `dates` on, and the authority that has signed it by itself: what
+/// stands in a trust store is trusted whatever its dates are, as in Java.
+fn certify(store: &str, trusted: &str, dates: &[&str]) {
+    let (request, signed) = (format!("{store}.request"), format!("{store}.pem"));
+    let key = |alias, name, extension| {
+        keytool(&[
+            "-genkeypair",
+            "-alias",
+            alias,
+            "-keyalg",
+            "RSA",
+            "-dname",
+            name,
+            "-ext",
+            extension,
+            "-keystore",
+            store,
+        ]);
+    };
+    key("authority", "CN=the authority", "bc:c");
+    keytool(&["-exportcert", "-rfc", "-alias", "authority", "-file", trusted, "-keystore", store]);
+    key("server", "CN=127.0.0.1", "san=ip:127.0.0.1");
+    keytool(&["-certreq", "-alias", "server", "-file", &request, "-keystore", store]);
+    let sign =
+        ["-gencert", "-rfc", "-alias", "authority", "-infile", &request, "-outfile", &signed, "-keystore", store];
+    keytool(&[&sign[..], &["-ext", "san=ip:127.0.0.1"], dates].concat());
+    keytool(&["-importcert", "-noprompt", "-alias", "server", "-file", &signed, "-keystore", store]);
+    keytool(&["-delete", "-alias", "authority", "-keystore", store]);
 }
 
 fn keytool(arguments: &[&str]) {
@@ -111,6 +135,11 @@ fn start_server(port: u16, settings: &str, log: &str) -> Child {
 /// Where tokens are to be had.
 fn endpoint(kafka: &Kafka) -> String {
     std::fs::read_to_string(kafka.file("url")).expect("the URL") + "/token"
+}
+
+/// The same of a server whose certificate has expired.
+fn expired_endpoint(kafka: &Kafka) -> String {
+    std::fs::read_to_string(kafka.file("url-expired")).expect("the URL") + "/token"
 }
 
 /// A properties file as one writes it for the Java client.
@@ -182,6 +211,7 @@ fn assertions(kafka: &mut Kafka) -> Result<String, String> {
 fn refusals(kafka: &mut Kafka) -> Result<String, String> {
     let good = endpoint(kafka);
     let nobody = format!("https://127.0.0.1:{}/token", free_ports(1)[0]);
+    let expired = expired_endpoint(kafka);
     let with = |endpoint: &str, trusted: &str, scope: &str| properties(kafka, endpoint, trusted, scope);
     // This server wants client authentication with each grant, which Java has none of with this one.
     let bearer =
@@ -191,6 +221,7 @@ fn refusals(kafka: &mut Kafka) -> Result<String, String> {
         ("a token for another service", with(&good, "authorization.pem", "elsewhere"), "invalid_token"),
         ("nobody at the endpoint", with(&nobody, "authorization.pem", "produce"), "can't connect to 127.0.0.1"),
         ("an authority that is not trusted", with(&good, "other.pem", "produce"), "TLS: "),
+        ("a certificate that has expired", with(&expired, "expired.pem", "produce"), "has expired: it ended at "),
         ("no endpoint", with(&good.replace("/token", "/nothing"), "authorization.pem", "produce"), "it answers 405"),
         ("no client authentication", bearer, "it answers 401: invalid_client: client authentication failed"),
     ];
