@@ -142,7 +142,9 @@ impl Metrics {
         counter("bufferpool-wait-time-ns-total", "Nanoseconds that calls waited for memory.", nanos(waits.memory));
         counter("metadata-wait-time-ns-total", "Nanoseconds that calls waited for topics.", nanos(waits.metadata));
         counter("connection-creation-total", "Connections asked for.", stats.connections);
-        counter("connection-close-total", "Connections that could not be made or broke.", stats.connection_failures);
+        let ended = stats.connections.saturating_sub(self.connections as u64);
+        counter("connection-close-total", "Connections that ended, whoever ended them, or were not made.", ended);
+        counter("connection-failure-total", "Those that could not be made, or broke.", stats.connection_failures);
         let again = "Sessions renewed (KIP-368).";
         counter("successful-reauthentication-total", again, stats.reauthentications);
         counter("request-total", "Requests sent.", traffic.requests);

@@ -132,6 +132,28 @@ fn under_the_names_that_java_has() {
     assert!(java["request-latency-avg"] >= 5.0 && java["request-latency-avg"] < 20.0, "milliseconds");
 }
 
+/// As in Java each end counts: those that are closed because nobody uses them, too.
+#[test]
+fn connections_that_end_are_counted_whoever_ends_them() {
+    let mut script = Script::new(1, &[("connections.max.idle.ms", "1000")], Facts::usual);
+    script.facts.topic("t", 1, 1);
+    let counts = |script: &Script| {
+        let java = of_producer(&metrics(script));
+        ["connection-creation-total", "connection-count", "connection-close-total", "connection-failure-total"]
+            .map(|name| java[name])
+    };
+    script.send(&Record::new("t").value("v"));
+    assert_eq!(counts(&script), [1.0, 1.0, 0.0, 0.0], "the one that asked about the topic");
+    script.run(Duration::from_secs(5));
+    assert_eq!(counts(&script), [2.0, 0.0, 2.0, 0.0], "both were idle");
+    script.send(&Record::new("t").value("v"));
+    script.run(millis(100));
+    script.break_connections(1);
+    script.run(Duration::from_secs(10));
+    let [made, open, closed, failed] = counts(&script);
+    assert_eq!((made - open, made > 2.0, failed > 0.0), (closed, true, true), "{made}, {open}, {closed}, {failed}");
+}
+
 /// The text of an exposition, by family: type, and lines of samples.
 fn families(text: &str) -> BTreeMap<&str, (&str, Vec<&str>)> {
     let mut families: BTreeMap<&str, (&str, Vec<&str>)> = BTreeMap::new();
