@@ -8,9 +8,9 @@ use core::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::caught::caught;
 use super::completion::{Delivered, Outcome, delivered, of_record};
 use super::error::Error;
-use super::interceptor::caught;
 
 /// What is called with a record's outcome.
 pub(super) trait Callback: FnOnce(Result<Delivered, Error>) + Send + 'static {}

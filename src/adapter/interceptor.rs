@@ -3,8 +3,8 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Debug;
-use core::panic::AssertUnwindSafe;
 
+use super::caught::caught;
 use super::completion::Delivered;
 use super::error::Error;
 use super::reports::{Report, Taken};
@@ -29,7 +29,7 @@ pub trait Interceptor: Debug + Send + Sync {
 }
 
 /// Who looks at the records of one producer: interceptors, and spans if they were asked for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Interceptors {
     list: Arc<Vec<Arc<dyn Interceptor>>>,
     sends: Sends,
@@ -142,17 +142,4 @@ impl<R: Report> Report for Watched<R> {
 
 fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     caught("an interceptor", call)
-}
-
-/// What the application's code returns, if it does not panic: a panic is its own affair. What it panics with is not dropped, for that
-/// may panic again.
-pub(super) fn caught<T>(who: &str, call: impl FnOnce() -> T) -> Option<T> {
-    match std::panic::catch_unwind(AssertUnwindSafe(call)) {
-        Ok(value) => Some(value),
-        Err(payload) => {
-            core::mem::forget(payload);
-            log::error!("{who} panicked");
-            None
-        }
-    }
 }

@@ -1,10 +1,12 @@
 //! Sockets and clocks for the machine, each behind a feature. What they share: [`engine`] (the machine behind a lock, with
-//! its waiters), [`reports`] (who is told of a batch: [`callbacks`], and [`completion`] for who waits), [`line`] (who waits for memory), [`effects`] (what follows, in which
-//! order), [`tokens`] (a provider's), [`observer`], [`channel`] (one connection, with TLS or without), [`workers`]
-//! (threads for jobs), [`setup`], [`interceptor`], [`typed`] (serializers), [`holds`] (how long the lock is held), `mock` (no
-//! sockets at all), `oidc` (tokens from an authorization server), [`traces`] (spans and events), [`clock`], [`error`]; and, for those that give futures, [`task`].
+//! its waiters), [`reports`] (who is told of a batch: [`callbacks`], and [`completion`] for who waits), [`line`] (who waits for
+//! memory), [`effects`] (what follows, in which order), [`tokens`] (a provider's), [`observer`], [`channel`] (one connection, with
+//! TLS or without), [`workers`] (threads for jobs), [`setup`], [`interceptor`], [`traces`] (spans and events), [`caught`] (panics),
+//! [`typed`] (serializers), [`holds`] (how long the lock is held), `mock` (no sockets at all), `oidc` (tokens from an authorization
+//! server), [`clock`], [`error`]; and, for those that give futures, [`task`].
 
 mod callbacks;
+mod caught;
 mod channel;
 mod clock;
 mod completion;

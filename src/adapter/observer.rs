@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Debug};
 use core::time::Duration;
 
-use super::interceptor::caught;
+use super::caught::caught;
 use crate::error::{ConnectionError, DeliveryError, ErrorCode, FatalError};
 use crate::why::ServerName;
 

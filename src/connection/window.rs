@@ -76,8 +76,6 @@ pub(crate) struct Answer {
     pub(crate) previous: Instant,
     /// How many requests were unanswered, this one among them.
     pub(crate) unanswered: usize,
-    /// Whether something waits to be sent.
-    pub(crate) waiting: bool,
 }
 
 #[derive(Debug)]
@@ -136,12 +134,12 @@ impl Window {
         }
     }
 
-    /// A Produce request was answered.
-    pub(crate) fn answered(&mut self, answer: Answer) {
+    /// A Produce request was answered. `waiting`: whether something waits to be sent.
+    pub(crate) fn answered(&mut self, answer: Answer, waiting: bool) {
         if !self.follows {
             return;
         }
-        let Answer { now, written, previous, unanswered, waiting } = answer;
+        let Answer { now, written, previous, unanswered } = answer;
         let together = written < previous;
         let since_previous = (now.saturating_since(previous).as_micros() as u64).max(NO_TIME);
         // It was there for twice as long as it would have taken alone, and something before it was still not answered. (Once as long
@@ -163,14 +161,14 @@ impl Window {
                 self.look = if more > 1 { Look::Cycles(more - 1) } else { Look::No };
             }
         }
-        let sample = match self.rest() {
-            _ if together => since_previous,
-            Some(rest) => since_previous.saturating_sub(rest).max(NO_TIME),
-            None => 0,
+        let sample = if together {
+            Some(since_previous)
+        } else {
+            self.rest().map(|rest| since_previous.saturating_sub(rest).max(NO_TIME))
         };
         // Only where something waits, here for the window or at the broker for its turn, a change makes a difference.
         let held_back = waiting && unanswered >= self.limit();
-        if (held_back && self.waited || queued) && sample > 0 {
+        if let Some(sample) = sample.filter(|_| held_back && self.waited || queued) {
             self.service = if self.service == 0 { sample } else { (7 * self.service + sample) / 8 };
             self.adjust();
         } else {
@@ -289,7 +287,7 @@ mod tests {
                 now = now.max(answered);
                 let at = |micros: u64| Instant::from_nanos(micros / self.tick * self.tick * 1000);
                 let (written, last) = (at(written), at(previous));
-                window.answered(Answer { now: at(now), written, previous: last, unanswered: count, waiting: true });
+                window.answered(Answer { now: at(now), written, previous: last, unanswered: count }, true);
                 previous = now;
                 if n == requests / 2 {
                     half_at = now;
@@ -364,7 +362,7 @@ mod tests {
             let Some((written, answered)) = unanswered.pop_front() else { return now };
             now = answered;
             let (written, last) = (at(written), at(previous));
-            window.answered(Answer { now: at(now), written, previous: last, unanswered: count, waiting: left > 0 });
+            window.answered(Answer { now: at(now), written, previous: last, unanswered: count }, left > 0);
             previous = now;
         }
     }
@@ -426,7 +424,7 @@ mod tests {
             let at = |micros: u64| Instant::from_nanos(micros * 1000);
             let now = n * 50_000 + 30_000;
             let previous = at((now).saturating_sub(50_000));
-            window.answered(Answer { now: at(now), written: at(n * 50_000), previous, unanswered: 1, waiting: false });
+            window.answered(Answer { now: at(now), written: at(n * 50_000), previous, unanswered: 1 }, false);
             assert_eq!(window.limit(), 5);
         }
     }

@@ -38,8 +38,6 @@ impl Producer {
     /// [`server`](Self::server), [`why`](Self::why) and [`is_healthy`](Self::is_healthy) when they want to know.
     pub fn status_in_brief(&self, now: Instant) -> Status {
         let now = self.now.max(now);
-        let oldest = self.records.batches.oldest();
-        let waits = oldest.map(|slot| now.saturating_since(self.records.batches[slot].created));
         let fatal = match &self.life.phase {
             Phase::Failed(fatal) | Phase::Ending(fatal) => Some(fatal.clone()),
             Phase::Running | Phase::Closing | Phase::Aborting | Phase::Closed => None,
@@ -51,7 +49,7 @@ impl Producer {
         Status {
             servers: Vec::new(),
             open_records: self.open_records(),
-            oldest_record: waits,
+            oldest_record: self.oldest_age(now),
             why: None,
             last_delivery: self.delivered_at.map(|at| now.saturating_since(at)),
             buffered: self.records.pool.used(),
@@ -83,12 +81,18 @@ impl Producer {
     pub fn is_healthy(&self, now: Instant, max_age: Duration) -> bool {
         let now = self.now.max(now);
         let running = self.life.phase == Phase::Running;
-        let oldest = self.records.batches.oldest();
-        let waits = oldest.map(|slot| now.saturating_since(self.records.batches[slot].created));
         let server = |(server, node): (u32, Option<i32>)| {
             (node.is_some(), matches!(self.standing_of(now, server), ServerStanding::Down(_)))
         };
-        running && self.sessions.denied.is_none() && gets_through(waits, max_age, self.servers_that_count().map(server))
+        running
+            && self.sessions.denied.is_none()
+            && gets_through(self.oldest_age(now), max_age, self.servers_that_count().map(server))
+    }
+
+    /// How long the oldest open record has waited.
+    fn oldest_age(&self, now: Instant) -> Option<Duration> {
+        let oldest = self.records.batches.oldest();
+        oldest.map(|slot| now.saturating_since(self.records.batches[slot].created))
     }
 
     /// The brokers of the newest metadata, with their node ids; and addresses of `bootstrap.servers` that tell more than they do.

@@ -388,7 +388,7 @@ impl Producer {
             }
             if let Role::Broker(broker) = role {
                 if let (RequestKind::Produce, Some(written)) = (request_kind, written) {
-                    self.pace(conn, broker, Answer { now, written, previous, unanswered, waiting: false });
+                    self.pace(conn, broker, Answer { now, written, previous, unanswered });
                 }
                 self.attend(broker);
             }
@@ -402,7 +402,7 @@ impl Producer {
         let waiting = !self.control.brokers[broker].ready.is_empty();
         if let Some(connection) = self.sessions.connections.get_mut(&conn) {
             let waiting = waiting && connection.is_usable(answer.now);
-            connection.window.answered(Answer { waiting, ..answer });
+            connection.window.answered(answer, waiting);
         }
     }
 
