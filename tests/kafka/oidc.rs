@@ -134,12 +134,12 @@ fn start_server(port: u16, settings: &str, log: &str) -> Child {
 
 /// Where tokens are to be had.
 fn endpoint(kafka: &Kafka) -> String {
-    std::fs::read_to_string(kafka.file("url")).expect("the URL") + "/token"
+    endpoint_in(kafka, "url")
 }
 
-/// The same of a server whose certificate has expired.
-fn expired_endpoint(kafka: &Kafka) -> String {
-    std::fs::read_to_string(kafka.file("url-expired")).expect("the URL") + "/token"
+/// The same, of the server whose URL is in this file.
+fn endpoint_in(kafka: &Kafka, file: &str) -> String {
+    std::fs::read_to_string(kafka.file(file)).expect("the URL") + "/token"
 }
 
 /// A properties file as one writes it for the Java client.
@@ -211,7 +211,7 @@ fn assertions(kafka: &mut Kafka) -> Result<String, String> {
 fn refusals(kafka: &mut Kafka) -> Result<String, String> {
     let good = endpoint(kafka);
     let nobody = format!("https://127.0.0.1:{}/token", free_ports(1)[0]);
-    let expired = expired_endpoint(kafka);
+    let expired = endpoint_in(kafka, "url-expired");
     let with = |endpoint: &str, trusted: &str, scope: &str| properties(kafka, endpoint, trusted, scope);
     // This server wants client authentication with each grant, which Java has none of with this one.
     let bearer =
