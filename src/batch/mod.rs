@@ -10,6 +10,7 @@ pub(crate) mod decode;
 mod golden;
 pub(crate) mod header;
 mod pool;
+mod shared;
 
 use alloc::vec::Vec;
 
@@ -17,6 +18,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use codec::{Compression, Compressor};
 pub(crate) use pool::{Class, ENTRY, Pool};
+use shared::SharedValues;
 
 use crate::record::Header;
 
@@ -28,6 +30,8 @@ pub(crate) struct Content<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: &'a [Header<'a>],
+    /// What the value may be shared with.
+    pub(crate) owner: Option<&'a Bytes>,
     /// Bytes of everything whose length does not depend on the place in the batch.
     payload: usize,
 }
@@ -44,7 +48,7 @@ impl<'a> Content<'a> {
         for header in headers {
             payload += nullable_size(Some(header.key.as_bytes())) + nullable_size(header.value);
         }
-        Self { timestamp, key, value, headers, payload }
+        Self { timestamp, key, value, headers, owner: None, payload }
     }
 
     /// The size of a batch with this record alone, at most (Java's upper bound: 61 for the batch, 21 for the record's own
@@ -73,7 +77,9 @@ pub(crate) struct Records {
     chunks: Vec<Bytes>,
     /// The chunk being written.
     open: BytesMut,
-    /// Bytes in all chunks.
+    /// Values between the bytes of these.
+    shared: SharedValues,
+    /// Bytes of all of this.
     len: usize,
     /// The codec of those bytes, and how many there were before.
     codec: Compression,
@@ -121,17 +127,6 @@ impl Records {
         self.max_timestamp
     }
 
-    /// The written chunks, in order. None of them is empty.
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        self.chunks.iter().map(|chunk| &chunk[..]).chain((!self.open.is_empty()).then_some(&self.open[..]))
-    }
-
-    /// The chunks of a closed batch, to be shared with writers.
-    pub(crate) fn shared(&self) -> &[Bytes] {
-        debug_assert!(self.open.is_empty(), "only a closed batch is shared");
-        &self.chunks
-    }
-
     /// How `content` would fit as the next record here.
     #[inline]
     pub(crate) fn fit(&self, content: &Content<'_>) -> Fit {
@@ -151,7 +146,7 @@ impl Records {
         first: Class,
         reserve: Reserve,
     ) -> Result<(), NoRoom> {
-        if self.room() < fit.size {
+        if self.room() < fit.size || content.owner.is_some() {
             return self.append_across(content, fit, pool, first, reserve);
         }
         encode(&mut self.open, content, fit, self.count);
@@ -197,15 +192,13 @@ impl Records {
         codec::decompress(self.codec, &bytes, self.raw_len).expect("this crate compressed these bytes")
     }
 
-    /// Whether someone holds clones of the chunks.
+    /// Whether someone holds clones of the batch's own chunks: who holds shared values, is not known.
     pub(crate) fn is_lent(&self) -> bool {
         self.chunks.iter().any(|chunk| !chunk.is_unique())
     }
 
     fn rewrite(&mut self, bytes: &[u8], pool: &mut Pool) {
-        for chunk in self.chunks.drain(..) {
-            pool.give_back(chunk);
-        }
+        self.give_all_back(pool);
         let mut left = bytes;
         while !left.is_empty() {
             let mut chunk = pool.take_reserve(Class::filled_by(left.len()));
@@ -222,14 +215,13 @@ impl Records {
         if self.open.capacity() > 0 {
             pool.recycle(core::mem::take(&mut self.open));
         }
-        for chunk in self.chunks.drain(..) {
-            pool.give_back(chunk);
-        }
+        self.give_all_back(pool);
     }
 
     /// Begins a new batch, after the chunks of the last one were released. Keeps the table for chunks.
     pub(crate) fn restart(&mut self) {
-        debug_assert!(self.chunks.is_empty() && self.open.is_empty(), "the last batch's chunks are given back");
+        let empty = self.chunks.is_empty() && self.open.is_empty() && self.shared.is_empty();
+        debug_assert!(empty, "the last batch's chunks are given back");
         (self.len, self.count, self.codec) = (0, 0, Compression::None);
     }
 
@@ -248,7 +240,7 @@ impl Records {
         self.len += fit.size;
     }
 
-    /// The record does not fit into the open chunk: take what it needs, then write across the border.
+    /// The record does not fit into the open chunk: take what it needs, then write across the border. Or its value is shared.
     #[cold]
     fn append_across(
         &mut self,
@@ -258,8 +250,20 @@ impl Records {
         first: Class,
         reserve: Reserve,
     ) -> Result<(), NoRoom> {
-        let mut fresh: smallvec::SmallVec<[BytesMut; 2]> = smallvec::SmallVec::new();
-        let mut missing = fit.size - self.room();
+        if self.append_shared(content, fit, pool, first, reserve) {
+            return Ok(());
+        }
+        let fresh = self.take_chunks(fit.size, pool, first, reserve)?;
+        let count = self.count;
+        encode(&mut Across { records: self, fresh }, content, fit, count);
+        self.finish(content, fit);
+        Ok(())
+    }
+
+    /// What `size` bytes need besides the room in the open chunk; the first to be written is last.
+    fn take_chunks(&self, size: usize, pool: &mut Pool, first: Class, reserve: Reserve) -> Result<Fresh, NoRoom> {
+        let mut fresh = Fresh::new();
+        let mut missing = size.saturating_sub(self.room());
         let mut class = match self.len {
             0 => first.max(Class::holding(missing)),
             _ => Class::holding(self.open.capacity()).up().max(Class::holding(missing)),
@@ -283,17 +287,16 @@ impl Records {
                 for chunk in fresh {
                     pool.recycle(chunk);
                 }
-                return Err(NoRoom { needed: Class::holding(needed).size().max(needed) });
+                // No more than there can be: whoever waits for that would wait for ever.
+                let whole = Class::holding(needed).size().min(pool.largest());
+                return Err(NoRoom { needed: whole.max(needed) });
             };
             missing = missing.saturating_sub(class.size());
             class = class.up().max(Class::holding(missing));
             fresh.push(chunk);
         }
-        let count = self.count;
         fresh.reverse();
-        encode(&mut Across { records: self, fresh }, content, fit, count);
-        self.finish(content, fit);
-        Ok(())
+        Ok(fresh)
     }
 }
 
@@ -306,10 +309,13 @@ pub(crate) enum Reserve {
     Used { all: usize },
 }
 
+/// Chunks for a record.
+type Fresh = smallvec::SmallVec<[BytesMut; 2]>;
+
 /// Writes over the end of the open chunk into fresh ones, the next of which is last in the list.
 struct Across<'a> {
     records: &'a mut Records,
-    fresh: smallvec::SmallVec<[BytesMut; 2]>,
+    fresh: Fresh,
 }
 
 trait Write {
@@ -317,6 +323,11 @@ trait Write {
 
     fn put_byte(&mut self, byte: u8) {
         self.put(&[byte]);
+    }
+
+    /// The value's bytes.
+    fn put_value(&mut self, value: &[u8]) {
+        self.put(value);
     }
 }
 
@@ -363,7 +374,7 @@ fn encode(out: &mut impl Write, content: &Content<'_>, fit: Fit, index: u32) {
     head.varint(content.value.map_or(-1, |value| value.len() as i32));
     out.put(head.bytes());
     if let Some(value) = content.value {
-        out.put(value);
+        out.put_value(value);
     }
     if content.headers.is_empty() {
         out.put_byte(0);

@@ -55,7 +55,7 @@ impl Producer {
         let batch = &mut self.records.batches[slot];
         batch.records.close();
         batch.state = State::Closed;
-        self.records.partitions[batch.partition].first_chunk = Class::holding(batch.records.len());
+        self.records.partitions[batch.partition].first_chunk = Class::holding(batch.records.own_len());
     }
 
     /// What the partition has to send now.
@@ -449,9 +449,7 @@ impl Producer {
                         None => first = Some(piece),
                         Some(_) => connection.push_segment(piece.freeze()),
                     }
-                    for chunk in batch.records.shared() {
-                        connection.push_segment(chunk.clone());
-                    }
+                    batch.records.segments().for_each(|segment| connection.push_segment(segment));
                 }
                 produce::partition_end(&mut head, version);
             }

@@ -40,7 +40,8 @@ impl Producer {
             Some(timestamp) => timestamp,
             None => self.time_of_day(now),
         };
-        let content = Content::new(timestamp, record.key, record.value, record.headers);
+        let mut content = Content::new(timestamp, record.key, record.value, record.headers);
+        content.owner = record.owner;
         self.check_size(&content)?;
         let (number, sticky) = self.choose_partition(now, topic, record)?;
         let index = self.records.topics[topic].partitions[number as usize];
