@@ -18,7 +18,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use codec::{Compression, Compressor};
 pub(crate) use pool::{Class, ENTRY, Pool};
-use shared::SharedValues;
+use shared::{SHARED_FROM, SharedValues};
 
 use crate::record::Header;
 
@@ -30,8 +30,6 @@ pub(crate) struct Content<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: &'a [Header<'a>],
-    /// What the value may be shared with.
-    pub(crate) owner: Option<&'a Bytes>,
     /// Bytes of everything whose length does not depend on the place in the batch.
     payload: usize,
 }
@@ -48,7 +46,7 @@ impl<'a> Content<'a> {
         for header in headers {
             payload += nullable_size(Some(header.key.as_bytes())) + nullable_size(header.value);
         }
-        Self { timestamp, key, value, headers, owner: None, payload }
+        Self { timestamp, key, value, headers, payload }
     }
 
     /// The size of a batch with this record alone, at most (Java's upper bound: 61 for the batch, 21 for the record's own
@@ -146,7 +144,7 @@ impl Records {
         first: Class,
         reserve: Reserve,
     ) -> Result<(), NoRoom> {
-        if self.room() < fit.size || content.owner.is_some() {
+        if self.room() < fit.size || fit.size >= SHARED_FROM {
             return self.append_across(content, fit, pool, first, reserve);
         }
         encode(&mut self.open, content, fit, self.count);

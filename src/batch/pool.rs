@@ -63,6 +63,8 @@ pub(crate) struct Pool {
     free: [Vec<BytesMut>; SIZES.len()],
     /// What has to stay free when a chunk is made.
     pub(crate) spare: usize,
+    /// What the application holds the value in that is being sent, if that may be shared.
+    pub(crate) offered: Option<Bytes>,
     /// There was no more memory, and nothing has come back since.
     exhausted: bool,
     /// Chunks whose batch is done, but of which a writer still holds a clone, each with what is credited when it comes back.
@@ -78,6 +80,7 @@ impl Pool {
             entries: 0,
             idle: 0,
             spare: memory::spare(0),
+            offered: None,
             exhausted: false,
             free: Default::default(),
             lent: VecDeque::new(),

@@ -136,22 +136,23 @@ impl Records {
         first: Class,
         reserve: Reserve,
     ) -> bool {
-        let Some(bytes) = content.to_share() else { return false };
-        let pieces = self.shared.pieces.len();
+        let Some(length) = pool.offered.as_ref().filter(|bytes| is_shared(bytes, content.value)).map(Bytes::len) else {
+            return false;
+        };
         if pool.is_small() {
             let room = memory::to_grow(&self.shared.pieces, 1);
-            if pieces >= FEW || (room > 0 && !pool.make_room_for_records(room)) {
+            if self.shared.pieces.len() >= FEW || (room > 0 && !pool.make_room_for_records(room)) {
                 return false;
             }
         }
-        let charge = bytes.len() + BESIDE;
-        if !pool.charge(charge) {
+        if !pool.charge(length + BESIDE) {
             return false;
         }
-        let Ok(fresh) = self.take_chunks(fit.size - bytes.len(), pool, first, reserve) else {
-            pool.credit(charge);
+        let Ok(fresh) = self.take_chunks(fit.size - length, pool, first, reserve) else {
+            pool.credit(length + BESIDE);
             return false;
         };
+        let bytes = pool.offered.take();
         if pool.is_small() {
             memory::make_room(&mut self.shared.pieces, 1); // by no more than was looked for
         }
@@ -181,7 +182,7 @@ struct Beside<'a> {
     across: Across<'a>,
     /// How many own bytes there are.
     own: usize,
-    bytes: &'a Bytes,
+    bytes: Option<Bytes>,
 }
 
 impl Write for Beside<'_> {
@@ -191,20 +192,16 @@ impl Write for Beside<'_> {
     }
 
     fn put_value(&mut self, value: &[u8]) {
-        debug_assert_eq!(value.len(), self.bytes.len());
         let shared = &mut self.across.records.shared;
-        shared.pieces.push(Piece { at: self.own, bytes: self.bytes.clone() });
+        shared.pieces.extend(self.bytes.take().map(|bytes| Piece { at: self.own, bytes }));
         shared.len += value.len();
     }
 }
 
-impl<'a> Content<'a> {
-    /// Its value as the application holds it, if it is large enough to be shared. (A value that was replaced since is not.)
-    fn to_share(&self) -> Option<&'a Bytes> {
-        let (bytes, value) = (self.owner?, self.value?);
-        let same = core::ptr::eq(&bytes[..], value);
-        (same && value.len() >= SHARED_FROM && !planted("nothing-is-shared")).then_some(bytes)
-    }
+/// Whether that is the value, and large enough. (What a value was made of may be of another, if that was put in its place.)
+fn is_shared(bytes: &Bytes, value: Option<&[u8]>) -> bool {
+    value.is_some_and(|value| value.len() >= SHARED_FROM && core::ptr::eq(&bytes[..], value))
+        && !planted("nothing-is-shared")
 }
 
 #[cfg(test)]
@@ -221,15 +218,19 @@ mod tests {
         (0..length as u32).map(|n| (n.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 11) as u8).collect()
     }
 
-    fn shared(value: &Bytes) -> Content<'_> {
-        let mut content = Content::new(5, Some(b"key"), Some(value), &[]);
-        content.owner = Some(value);
-        content
+    fn keyed(value: &[u8]) -> Content<'_> {
+        Content::new(5, Some(b"key"), Some(value), &[])
     }
 
     fn append(records: &mut Records, pool: &mut Pool, content: &Content<'_>) {
         let fit = records.fit(content);
         records.append(content, fit, pool, Class::FIRST, Reserve::Kept).expect("room");
+    }
+
+    fn share(records: &mut Records, pool: &mut Pool, value: &Bytes) {
+        pool.offered = Some(value.clone());
+        append(records, pool, &keyed(value));
+        pool.offered = None;
     }
 
     fn concatenated(records: &Records) -> Vec<u8> {
@@ -246,12 +247,11 @@ mod tests {
         let mut pool = Pool::new(MEMORY);
         let mut records = Records::default();
         let (large, small) = (bytes(SHARED_FROM, 1), bytes(SHARED_FROM - 1, 2));
-        append(&mut records, &mut pool, &shared(&large));
-        append(&mut records, &mut pool, &shared(&small));
+        share(&mut records, &mut pool, &large);
+        share(&mut records, &mut pool, &small);
         let replaced = bytes(3 * SHARED_FROM, 3);
-        let mut content = shared(&replaced);
-        content.value = Some(&replaced[1..]);
-        append(&mut records, &mut pool, &content);
+        pool.offered = Some(replaced.clone());
+        append(&mut records, &mut pool, &keyed(&replaced[1..]));
         records.close();
         assert!(holds(&records, &large) && !holds(&records, &small) && !holds(&records, &replaced));
         assert_eq!(records.own_len() + large.len(), records.len(), "what was replaced is not shared");
@@ -284,9 +284,9 @@ mod tests {
                 let value = (draw(12) > 0).then(|| bytes(length as usize, draw(1000)));
                 let key = (draw(2) > 0).then(|| bytes(draw(300) as usize, 3));
                 let headers = &headers[..draw(3) as usize];
-                let mut content = Content::new(i64::from(draw(1000)), key.as_deref(), value.as_deref(), headers);
+                let content = Content::new(i64::from(draw(1000)), key.as_deref(), value.as_deref(), headers);
                 append(&mut copying, &mut other, &content);
-                content.owner = value.as_ref().filter(|_| draw(4) > 0);
+                pool.offered = value.clone().filter(|_| draw(4) > 0);
                 append(&mut sharing, &mut pool, &content);
                 sent.push((content.timestamp, key, value));
             }
@@ -329,8 +329,8 @@ mod tests {
         let mut pool = Pool::new(MEMORY);
         let mut records = Records::default();
         let (kept, fixed) = (bytes(100_000, 1), Bytes::from_static(&[7; 50_000]));
-        append(&mut records, &mut pool, &shared(&kept));
-        append(&mut records, &mut pool, &shared(&fixed));
+        share(&mut records, &mut pool, &kept);
+        share(&mut records, &mut pool, &fixed);
         assert_eq!(pool.used(), 150_000 + 2 * BESIDE + Class::FIRST.size());
         records.close();
         assert!(!records.is_lent(), "the application's clones are not writers'");
@@ -349,7 +349,7 @@ mod tests {
         let mut records = Records::default();
         let value = bytes(100_000, 1);
         append(&mut records, &mut pool, &Content::new(5, None, Some(&value[..30_000]), &[]));
-        append(&mut records, &mut pool, &shared(&value));
+        share(&mut records, &mut pool, &value);
         records.close();
         let mut writer: Vec<Bytes> = records.segments().collect();
         let place = writer.iter().position(|segment| segment.len() == value.len()).expect("it is shared");
@@ -370,11 +370,11 @@ mod tests {
         let mut pool = Pool::new(MEMORY);
         let mut records = Records::default();
         let value = bytes(10_000, 1);
-        append(&mut records, &mut pool, &shared(&value));
+        share(&mut records, &mut pool, &value);
         records.release(&mut pool);
         assert_eq!(pool.used(), 0);
         records.restart();
-        append(&mut records, &mut pool, &shared(&value));
+        share(&mut records, &mut pool, &value);
         records.close();
         assert_eq!((records.count(), records.segments().count()), (1, 3));
     }
@@ -386,7 +386,8 @@ mod tests {
         let value = bytes(300_000, 1);
         let mut taken = 0;
         loop {
-            let content = shared(&value);
+            pool.offered = Some(value.clone());
+            let content = keyed(&value);
             let fit = records.fit(&content);
             match records.append(&content, fit, &mut pool, Class::FIRST, Reserve::Kept) {
                 Ok(()) => taken += 1,
@@ -401,7 +402,7 @@ mod tests {
         let before = (records.len(), records.count(), pool.used());
         // What is shared costs a little more: where only that is too much, the value is copied.
         let last = bytes(pool.available() - 100, 2);
-        append(&mut records, &mut pool, &shared(&last));
+        share(&mut records, &mut pool, &last);
         records.close();
         assert!(!holds(&records, &last) && records.len() > before.0 && pool.used() <= 2 << 20);
         records.release(&mut pool);
@@ -413,8 +414,8 @@ mod tests {
         let mut pool = Pool::new(MEMORY);
         let mut records = Records::default();
         let value = bytes(900_000, 1);
-        append(&mut records, &mut pool, &shared(&value));
-        append(&mut records, &mut pool, &shared(&value));
+        share(&mut records, &mut pool, &value);
+        share(&mut records, &mut pool, &value);
         assert_eq!(pool.used(), 2 * (value.len() + BESIDE) + Class::FIRST.size());
         for _ in 0..20 {
             append(&mut records, &mut pool, &Content::new(5, None, Some(&value[..100]), &[]));
@@ -429,7 +430,7 @@ mod tests {
         let mut records = Records::default();
         let value = bytes(10_000, 1);
         for _ in 0..10 {
-            append(&mut records, &mut pool, &shared(&value));
+            share(&mut records, &mut pool, &value);
         }
         records.close();
         assert_eq!(records.segments().filter(|segment| segment.len() == value.len()).count(), FEW);
@@ -441,8 +442,8 @@ mod tests {
         let mut pool = Pool::new(MEMORY);
         let mut records = Records::default();
         let value = bytes(10_000, 1);
-        append(&mut records, &mut pool, &shared(&value));
-        append(&mut records, &mut pool, &shared(&value));
+        share(&mut records, &mut pool, &value);
+        share(&mut records, &mut pool, &value);
         records.close();
         let raw = records.raw();
         assert!(raw == concatenated(&records));
@@ -459,7 +460,7 @@ mod tests {
         let mut pool = Pool::new(MEMORY);
         let mut records = Records::default();
         let value = Bytes::from("confidential".repeat(1000));
-        append(&mut records, &mut pool, &shared(&value));
+        share(&mut records, &mut pool, &value);
         let text = alloc::format!("{:?}", records.shared);
         assert!(text.contains("12000 bytes") && !text.contains("confidential"), "{text}");
     }

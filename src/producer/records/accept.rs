@@ -40,14 +40,23 @@ impl Producer {
             Some(timestamp) => timestamp,
             None => self.time_of_day(now),
         };
-        let mut content = Content::new(timestamp, record.key, record.value, record.headers);
-        content.owner = record.owner;
+        let content = Content::new(timestamp, record.key, record.value, record.headers);
         self.check_size(&content)?;
         let (number, sticky) = self.choose_partition(now, topic, record)?;
         let index = self.records.topics[topic].partitions[number as usize];
         let id = self.append(now, topic, index, &content, sticky)?;
         self.stats.records_accepted += 1;
         Ok(Sent { id, topic: TopicIndex(topic), partition: number as i32, timestamp })
+    }
+
+    /// The same for a record whose value may be shared.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::producer) fn accept_shared(&mut self, now: Instant, record: &Record<'_>) -> Result<Sent, SendError> {
+        self.records.pool.offered = record.owner.cloned();
+        let sent = self.accept(now, record);
+        self.records.pool.offered = None;
+        sent
     }
 
     /// Puts the record into the open batch of its partition, or into a new one.
