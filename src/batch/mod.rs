@@ -18,7 +18,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use codec::{Compression, Compressor};
 pub(crate) use pool::{Class, ENTRY, Pool};
-use shared::{SHARED_FROM, SharedValues};
+pub(crate) use shared::SHARED_FROM;
+use shared::SharedValues;
 
 use crate::record::Header;
 
@@ -248,10 +249,11 @@ impl Records {
         first: Class,
         reserve: Reserve,
     ) -> Result<(), NoRoom> {
-        if self.append_shared(content, fit, pool, first, reserve) {
+        if pool.offered.is_some() && self.append_shared(content, fit, pool, first, reserve) {
             return Ok(());
         }
-        let fresh = self.take_chunks(fit.size, pool, first, reserve)?;
+        let mut fresh = Fresh::new();
+        self.take_chunks(&mut fresh, fit.size, pool, first, reserve)?;
         let count = self.count;
         encode(&mut Across { records: self, fresh }, content, fit, count);
         self.finish(content, fit);
@@ -259,8 +261,14 @@ impl Records {
     }
 
     /// What `size` bytes need besides the room in the open chunk; the first to be written is last.
-    fn take_chunks(&self, size: usize, pool: &mut Pool, first: Class, reserve: Reserve) -> Result<Fresh, NoRoom> {
-        let mut fresh = Fresh::new();
+    fn take_chunks(
+        &self,
+        fresh: &mut Fresh,
+        size: usize,
+        pool: &mut Pool,
+        first: Class,
+        reserve: Reserve,
+    ) -> Result<(), NoRoom> {
         let mut missing = size.saturating_sub(self.room());
         let mut class = match self.len {
             0 => first.max(Class::holding(missing)),
@@ -282,7 +290,7 @@ impl Records {
             };
             let Some(chunk) = chunk else {
                 let needed = missing + fresh.iter().map(|chunk| chunk.capacity()).sum::<usize>();
-                for chunk in fresh {
+                for chunk in fresh.drain(..) {
                     pool.recycle(chunk);
                 }
                 // No more than there can be: whoever waits for that would wait for ever.
@@ -294,7 +302,7 @@ impl Records {
             fresh.push(chunk);
         }
         fresh.reverse();
-        Ok(fresh)
+        Ok(())
     }
 }
 

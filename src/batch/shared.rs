@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Across, Class, Content, Fit, Pool, Records, Reserve, Write, encode};
+use super::{Across, Class, Content, Fit, Fresh, Pool, Records, Reserve, Write, encode};
 use crate::memory;
 use crate::planted::planted;
 
@@ -87,6 +87,28 @@ impl Records {
         })
     }
 
+    /// Calls `each` with these, as quickly as can be where nothing is shared.
+    #[inline]
+    pub(crate) fn for_each_chunk(&self, mut each: impl FnMut(&[u8])) {
+        if !self.shared.is_empty() {
+            return self.chunks().for_each(each);
+        }
+        self.chunks.iter().for_each(|chunk| each(chunk));
+        if !self.open.is_empty() {
+            each(&self.open);
+        }
+    }
+
+    /// Calls `each` with the [segments](Self::segments), likewise.
+    #[inline]
+    pub(crate) fn for_each_segment(&self, mut each: impl FnMut(Bytes)) {
+        if self.shared.is_empty() {
+            self.chunks.iter().for_each(|chunk| each(chunk.clone()));
+        } else {
+            self.segments().for_each(each);
+        }
+    }
+
     /// The bytes of a closed batch, to be shared with writers.
     pub(crate) fn segments(&self) -> impl Iterator<Item = Bytes> + '_ {
         debug_assert!(self.open.is_empty(), "only a closed batch is shared");
@@ -148,10 +170,11 @@ impl Records {
         if !pool.charge(length + BESIDE) {
             return false;
         }
-        let Ok(fresh) = self.take_chunks(fit.size - length, pool, first, reserve) else {
+        let mut fresh = Fresh::new();
+        if self.take_chunks(&mut fresh, fit.size - length, pool, first, reserve).is_err() {
             pool.credit(length + BESIDE);
             return false;
-        };
+        }
         let bytes = pool.offered.take();
         if pool.is_small() {
             memory::make_room(&mut self.shared.pieces, 1); // by no more than was looked for
@@ -165,7 +188,13 @@ impl Records {
 
     /// Gives all chunks back, and the memory of shared values with the last of them.
     pub(super) fn give_all_back(&mut self, pool: &mut Pool) {
-        let mut beside = if planted("shared-is-kept") { 0 } else { self.shared.clear() };
+        let mut beside = 0;
+        if !self.shared.is_empty() {
+            beside = self.shared.clear();
+        }
+        if planted("shared-is-kept") {
+            beside = 0;
+        }
         let count = self.chunks.len();
         for (place, chunk) in self.chunks.drain(..).enumerate() {
             let last = place + 1 == count || planted("shared-is-credited-early");

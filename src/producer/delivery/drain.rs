@@ -439,9 +439,7 @@ impl Producer {
                 let stamp = batch.stamp.unwrap_or(header::Stamp::NONE);
                 head.put_slice(&header::encode(&batch.records, stamp));
                 if is_copied(batch, &mut copies) {
-                    for chunk in batch.records.chunks() {
-                        head.put_slice(chunk);
-                    }
+                    batch.records.for_each_chunk(|chunk| head.put_slice(chunk));
                 } else {
                     let piece = head.split();
                     frame += piece.len() + batch.records.len();
@@ -449,7 +447,7 @@ impl Producer {
                         None => first = Some(piece),
                         Some(_) => connection.push_segment(piece.freeze()),
                     }
-                    batch.records.segments().for_each(|segment| connection.push_segment(segment));
+                    batch.records.for_each_segment(|segment| connection.push_segment(segment));
                 }
                 produce::partition_end(&mut head, version);
             }
