@@ -6,6 +6,8 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use crate::batch::SHARED_FROM;
+
 /// Bytes as they may stand in a text: only how many they are. Records may hold anything, and texts end up in logs.
 pub(crate) struct Hidden(pub(crate) usize);
 
@@ -97,7 +99,7 @@ impl<'a> Record<'a> {
     /// Sets the value.
     #[must_use]
     pub fn value(mut self, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
-        self.value = Some(value.as_ref());
+        (self.value, self.owner) = (Some(value.as_ref()), None);
         self
     }
 
@@ -115,7 +117,7 @@ impl<'a> Record<'a> {
     /// ```
     #[must_use]
     pub fn value_bytes(mut self, value: &'a Bytes) -> Self {
-        (self.value, self.owner) = (Some(&value[..]), Some(value));
+        (self.value, self.owner) = (Some(&value[..]), (value.len() >= SHARED_FROM).then_some(value));
         self
     }
 

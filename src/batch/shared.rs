@@ -10,7 +10,8 @@ use core::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Across, Class, Content, Fit, Fresh, Pool, Records, Reserve, Write, encode};
+use super::fields::each_of_headers;
+use super::{Across, Class, Content, Fresh, Pool, Records, Reserve};
 use crate::memory;
 use crate::planted::planted;
 
@@ -82,7 +83,7 @@ impl Records {
     /// The batch's bytes, in order. No piece of them is empty.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         self.places().map(|place| match place {
-            Place::Own { chunk, range } => &self.own(chunk)[range],
+            Place::Own { chunk, range } => &self.own(chunk, usize::MAX)[range],
             Place::Shared(bytes) => &bytes[..],
         })
     }
@@ -93,9 +94,14 @@ impl Records {
         if !self.shared.is_empty() {
             return self.chunks().for_each(each);
         }
-        self.chunks.iter().for_each(|chunk| each(chunk));
-        if !self.open.is_empty() {
-            each(&self.open);
+        let mut left = self.len;
+        for chunk in &self.chunks {
+            let written = &chunk[..chunk.len().min(left)];
+            left -= written.len();
+            each(written);
+        }
+        if left > 0 {
+            each(&self.open[..left]);
         }
     }
 
@@ -103,7 +109,12 @@ impl Records {
     #[inline]
     pub(crate) fn for_each_segment(&self, mut each: impl FnMut(Bytes)) {
         if self.shared.is_empty() {
-            self.chunks.iter().for_each(|chunk| each(chunk.clone()));
+            let mut left = self.len;
+            for chunk in &self.chunks {
+                let written = chunk.len().min(left);
+                left -= written;
+                each(chunk.slice(..written));
+            }
         } else {
             self.segments().for_each(each);
         }
@@ -113,21 +124,23 @@ impl Records {
     pub(crate) fn segments(&self) -> impl Iterator<Item = Bytes> + '_ {
         debug_assert!(self.open.is_empty(), "only a closed batch is shared");
         self.places().map(|place| match place {
-            Place::Own { chunk, range } if range.len() == self.chunks[chunk].len() => self.chunks[chunk].clone(),
             Place::Own { chunk, range } => self.chunks[chunk].slice(range),
             Place::Shared(bytes) => bytes.clone(),
         })
     }
 
-    fn own(&self, chunk: usize) -> &[u8] {
-        match self.chunks.get(chunk) {
+    /// The chunk's bytes, of which no more than `most` are written.
+    fn own(&self, chunk: usize, most: usize) -> &[u8] {
+        let bytes = match self.chunks.get(chunk) {
             Some(chunk) => chunk,
-            None if chunk == self.chunks.len() => &self.open,
+            None if chunk == self.chunks.len() => &self.open[..],
             None => &[],
-        }
+        };
+        &bytes[..bytes.len().min(most)]
     }
 
     fn places(&self) -> impl Iterator<Item = Place<'_>> {
+        let all = self.own_len();
         // The chunk, where in it, how many own bytes came before, and how many shared values.
         let (mut chunk, mut from, mut passed, mut values) = (0, 0, 0, 0);
         core::iter::from_fn(move || {
@@ -135,15 +148,14 @@ impl Records {
                 values += 1;
                 return Some(Place::Shared(&piece.bytes));
             }
-            let own = self.own(chunk);
-            let until =
-                self.shared.pieces.get(values).map_or(own.len(), |piece| own.len().min(from + piece.at - passed));
+            let whole = self.own(chunk, from + all - passed).len();
+            let until = self.shared.pieces.get(values).map_or(whole, |piece| whole.min(from + piece.at - passed));
             if from == until {
-                return None; // only the open chunk may be empty
+                return None; // there are no more own bytes, and each value has some behind it
             }
             let place = Place::Own { chunk, range: from..until };
             passed += until - from;
-            (chunk, from) = if until == own.len() { (chunk + 1, 0) } else { (chunk, until) };
+            (chunk, from) = if until == whole { (chunk + 1, 0) } else { (chunk, until) };
             Some(place)
         })
     }
@@ -153,36 +165,40 @@ impl Records {
     pub(super) fn append_shared(
         &mut self,
         content: &Content<'_>,
-        fit: Fit,
         pool: &mut Pool,
         first: Class,
         reserve: Reserve,
     ) -> bool {
-        let Some(length) = pool.offered.as_ref().filter(|bytes| is_shared(bytes, content.value)).map(Bytes::len) else {
-            return false;
-        };
+        let Some(bytes) = content.owner.filter(|bytes| is_shared(bytes, content.value)) else { return false };
         if pool.is_small() {
             let room = memory::to_grow(&self.shared.pieces, 1);
             if self.shared.pieces.len() >= FEW || (room > 0 && !pool.make_room_for_records(room)) {
                 return false;
             }
         }
-        if !pool.charge(length + BESIDE) {
+        let charge = bytes.len() + BESIDE;
+        if !pool.charge(charge) {
             return false;
         }
-        let mut fresh = Fresh::new();
-        if self.take_chunks(&mut fresh, fit.size - length, pool, first, reserve).is_err() {
-            pool.credit(length + BESIDE);
+        let (fields, mut at) = (self.fields(content), self.own_len());
+        let mut out = Across { fresh: Fresh::new(), records: self };
+        if out.take_chunks(fields.size - bytes.len(), pool, first, reserve).is_err() {
+            pool.credit(charge);
             return false;
         }
-        let bytes = pool.offered.take();
+        fields.each_before_value(content, |bytes| {
+            at += bytes.len();
+            out.put(bytes);
+        });
+        let shared = &mut out.records.shared;
         if pool.is_small() {
-            memory::make_room(&mut self.shared.pieces, 1); // by no more than was looked for
+            memory::make_room(&mut shared.pieces, 1); // by no more than was looked for
         }
-        let (own, count) = (self.own_len(), self.count);
-        let mut out = Beside { across: Across { records: self, fresh }, own, bytes };
-        encode(&mut out, content, fit, count);
-        self.finish(content, fit);
+        shared.pieces.push(Piece { at, bytes: bytes.clone() });
+        shared.len += bytes.len();
+        each_of_headers(content.headers, |bytes| out.put(bytes));
+        self.begin(content);
+        self.finish(content.timestamp, fields.size);
         true
     }
 
@@ -203,27 +219,6 @@ impl Records {
         if beside > 0 {
             pool.credit(beside); // there is only an open chunk, which nobody else holds
         }
-    }
-}
-
-/// Writes a record into own chunks, but for its value, which is put beside them.
-struct Beside<'a> {
-    across: Across<'a>,
-    /// How many own bytes there are.
-    own: usize,
-    bytes: Option<Bytes>,
-}
-
-impl Write for Beside<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.own += bytes.len();
-        self.across.put(bytes);
-    }
-
-    fn put_value(&mut self, value: &[u8]) {
-        let shared = &mut self.across.records.shared;
-        shared.pieces.extend(self.bytes.take().map(|bytes| Piece { at: self.own, bytes }));
-        shared.len += value.len();
     }
 }
 
@@ -251,15 +246,17 @@ mod tests {
         Content::new(5, Some(b"key"), Some(value), &[])
     }
 
+    fn offered<'a>(mut content: Content<'a>, owner: &'a Bytes) -> Content<'a> {
+        content.owner = Some(owner);
+        content
+    }
+
     fn append(records: &mut Records, pool: &mut Pool, content: &Content<'_>) {
-        let fit = records.fit(content);
-        records.append(content, fit, pool, Class::FIRST, Reserve::Kept).expect("room");
+        records.append(content, pool, Class::FIRST, Reserve::Kept).expect("room");
     }
 
     fn share(records: &mut Records, pool: &mut Pool, value: &Bytes) {
-        pool.offered = Some(value.clone());
-        append(records, pool, &keyed(value));
-        pool.offered = None;
+        append(records, pool, &offered(keyed(value), value));
     }
 
     fn concatenated(records: &Records) -> Vec<u8> {
@@ -279,8 +276,7 @@ mod tests {
         share(&mut records, &mut pool, &large);
         share(&mut records, &mut pool, &small);
         let replaced = bytes(3 * SHARED_FROM, 3);
-        pool.offered = Some(replaced.clone());
-        append(&mut records, &mut pool, &keyed(&replaced[1..]));
+        append(&mut records, &mut pool, &offered(keyed(&replaced[1..]), &replaced));
         records.close();
         assert!(holds(&records, &large) && !holds(&records, &small) && !holds(&records, &replaced));
         assert_eq!(records.own_len() + large.len(), records.len(), "what was replaced is not shared");
@@ -313,9 +309,9 @@ mod tests {
                 let value = (draw(12) > 0).then(|| bytes(length as usize, draw(1000)));
                 let key = (draw(2) > 0).then(|| bytes(draw(300) as usize, 3));
                 let headers = &headers[..draw(3) as usize];
-                let content = Content::new(i64::from(draw(1000)), key.as_deref(), value.as_deref(), headers);
+                let mut content = Content::new(i64::from(draw(1000)), key.as_deref(), value.as_deref(), headers);
                 append(&mut copying, &mut other, &content);
-                pool.offered = value.clone().filter(|_| draw(4) > 0);
+                content.owner = value.as_ref().filter(|_| draw(4) > 0);
                 append(&mut sharing, &mut pool, &content);
                 sent.push((content.timestamp, key, value));
             }
@@ -415,10 +411,8 @@ mod tests {
         let value = bytes(300_000, 1);
         let mut taken = 0;
         loop {
-            pool.offered = Some(value.clone());
-            let content = keyed(&value);
-            let fit = records.fit(&content);
-            match records.append(&content, fit, &mut pool, Class::FIRST, Reserve::Kept) {
+            let content = offered(keyed(&value), &value);
+            match records.append(&content, &mut pool, Class::FIRST, Reserve::Kept) {
                 Ok(()) => taken += 1,
                 Err(no_room) => {
                     assert!(no_room.needed > 299_000, "{no_room:?}");

@@ -61,9 +61,6 @@ impl Producer {
     #[inline]
     pub fn send(&mut self, now: Instant, record: &Record<'_>) -> Result<Sent, SendError> {
         let now = self.clock(now);
-        if record.owner.is_some() {
-            return self.accept_shared(now, record);
-        }
         self.accept(now, record)
     }
 
