@@ -16,7 +16,7 @@ use crate::time::Instant;
 
 /// What is written by one call, at most: segments (systems take 1024), and bytes, but for the last segment.
 const SEGMENTS: usize = 256;
-const BYTES: usize = 1 << 20;
+const BYTES: usize = 256 << 10;
 
 /// Bytes that are read by one call, at most.
 const READ: usize = 64 << 10;
