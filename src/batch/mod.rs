@@ -104,7 +104,7 @@ impl Records {
         self.fields(content).size
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn fields(&self, content: &Content<'_>) -> Fields {
         let delta = if self.count == 0 { 0 } else { content.timestamp.wrapping_sub(self.base_timestamp) };
         Fields::of(content, delta, self.count)
@@ -275,7 +275,7 @@ impl Records {
         }
         fresh.reverse();
         let mut out = Across { records: self, fresh };
-        fields.each(content, |bytes| out.put(bytes));
+        fields.each(content, &mut |bytes| out.put(bytes));
         self.begin(content);
         self.finish(content.timestamp, fields.size);
         Ok(())
