@@ -186,7 +186,7 @@ impl Records {
             pool.credit(charge);
             return false;
         }
-        fields.each_before_value(content, |bytes| {
+        fields.each_before_value(content, &mut |bytes| {
             at += bytes.len();
             out.put(bytes);
         });
@@ -196,7 +196,7 @@ impl Records {
         }
         shared.pieces.push(Piece { at, bytes: bytes.clone() });
         shared.len += bytes.len();
-        each_of_headers(content.headers, |bytes| out.put(bytes));
+        each_of_headers(content.headers, &mut |bytes| out.put(bytes));
         self.begin(content);
         self.finish(content.timestamp, fields.size);
         true

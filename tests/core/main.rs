@@ -14,6 +14,7 @@ mod renewal;
 mod rules;
 mod script;
 mod shared;
+mod short_way;
 mod truth;
 mod window;
 
