@@ -15,7 +15,8 @@ use super::{Across, Class, Content, Fresh, Pool, Records, Reserve};
 use crate::memory;
 use crate::planted::planted;
 
-/// Values from that size on are shared, in bytes: to copy a smaller one costs less than the two segments more that it is written as.
+/// Values from that size on are shared, in bytes: to copy a much smaller one costs no more than the two segments that it is written
+/// as else (`cargo bench --bench values`).
 pub(crate) const SHARED_FROM: usize = 4 << 10;
 
 /// What a shared value takes besides its bytes: its place in the batch, and two segments of a request.
