@@ -1,9 +1,11 @@
 //! A host that costs as little as can be: the machine on one side, a cluster that only counts on the other. Every call of the
 //! machine goes through a function of its own here, so that a profiler can count these and nothing else.
 
+#![allow(clippy::disallowed_methods, reason = "benches measure real time")]
 #![allow(dead_code, unreachable_pub, reason = "shared by several programs, each of which uses a part")]
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant as Clock};
 
 use bytes::Bytes;
 use milena::cluster::{Cluster, Peer, Settings};
@@ -46,14 +48,21 @@ pub struct Host {
     segments: Vec<Bytes>,
     pub delivered: u64,
     pub requests: u64,
+    /// How long the machine took to read answers.
+    pub answering: Duration,
 }
 
 impl Host {
     /// A topic `t` with so many partitions, known to the producer.
     pub fn new(partitions: i32, options: &[(&str, &str)]) -> Self {
+        Self::with(Settings::default().discard(true), partitions, options)
+    }
+
+    /// The same, with settings for the cluster.
+    pub fn with(settings: Settings, partitions: i32, options: &[(&str, &str)]) -> Self {
         let options = [("bootstrap.servers", "127.0.0.1:9092")].iter().chain(options).copied();
         let config = Config::from_properties(options).expect("valid options");
-        let mut cluster = Cluster::new(Settings::default().discard(true));
+        let mut cluster = Cluster::new(settings);
         cluster.create_topic("t", partitions);
         let mut host = Self {
             producer: Producer::new(Instant::ZERO, None, config, [3; 32]),
@@ -63,6 +72,7 @@ impl Host {
             segments: Vec::new(),
             delivered: 0,
             requests: 0,
+            answering: Duration::ZERO,
         };
         while core_send(&mut host.producer, host.now, &Record::new("t").value("first")).is_err() {
             host.work();
@@ -80,17 +90,22 @@ impl Host {
                 key[..8].copy_from_slice(&(n as u64).to_le_bytes());
                 record = record.key(&key);
             }
-            let mut sent = core_send(&mut self.producer, self.now, &record);
-            while let Err(SendError::BufferFull { .. }) = sent {
-                self.now = self.now + std::time::Duration::from_millis(1);
-                self.work();
-                sent = core_send(&mut self.producer, self.now, &record);
-            }
-            sent.expect("the record is taken");
+            self.send(&record);
             if n % DRAIN_EVERY == 0 {
                 self.work();
             }
         }
+    }
+
+    /// Sends one, and waits for memory if it has to.
+    pub fn send(&mut self, record: &Record<'_>) {
+        let mut sent = core_send(&mut self.producer, self.now, record);
+        while let Err(SendError::BufferFull { .. }) = sent {
+            self.now = self.now + Duration::from_millis(1);
+            self.work();
+            sent = core_send(&mut self.producer, self.now, record);
+        }
+        sent.expect("the record is taken");
     }
 
     /// Everything that is due.
@@ -143,7 +158,9 @@ impl Host {
             let bytes = self.cluster.take_output(*peer);
             if !bytes.is_empty() {
                 any = true;
+                let began = Clock::now();
                 core_input(&mut self.producer, self.now, Input::Data(*conn, &bytes));
+                self.answering += began.elapsed();
             }
         }
         any

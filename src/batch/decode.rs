@@ -36,7 +36,7 @@ impl Section {
         let mut parts: Vec<Part> = Vec::new();
         let mut measure = Records::default();
         self.for_each(|content| {
-            let next = measure.fit(content).size;
+            let next = measure.size_of(content);
             match parts.last_mut() {
                 Some(part) if header::SIZE + part.bytes + next <= target => {
                     measure.count_only(content);
@@ -44,7 +44,7 @@ impl Section {
                 }
                 _ => {
                     measure = Records::default();
-                    let bytes = measure.fit(content).size;
+                    let bytes = measure.size_of(content);
                     measure.count_only(content);
                     parts.push(Part { records: 1, bytes });
                 }
@@ -137,11 +137,10 @@ mod tests {
             Content::new(-1, Some(b""), None, &headers[1..]),
         ];
         for content in &contents {
-            let fit = records.fit(content);
-            records.append(content, fit, &mut pool, Class::FIRST, Reserve::Kept).unwrap();
+            records.append(content, &mut pool, Class::FIRST, Reserve::Kept).unwrap();
         }
         records.close();
-        assert!(records.shared().len() > 2);
+        assert!(records.shared().count() > 2);
         let mut seen = 0;
         Section::of(&records).for_each(|content| {
             assert_eq!(content, &contents[seen]);

@@ -69,8 +69,7 @@ fn built(vector: &Value, pool: &mut Pool) -> Option<Records> {
             record.headers.iter().map(|(key, value)| Header { key, value: value.as_deref() }).collect();
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
         let content = Content::new(record.timestamp, key, value, &headers);
-        let fit = batch.fit(&content);
-        batch.append(&content, fit, pool, Class::FIRST, Reserve::Kept).expect("room");
+        batch.append(&content, pool, Class::FIRST, Reserve::Kept).expect("room");
     }
     batch.close();
     Some(batch)

@@ -6,6 +6,7 @@
 pub(crate) mod codec;
 pub(crate) mod crc;
 pub(crate) mod decode;
+mod fields;
 #[cfg(test)]
 mod golden;
 pub(crate) mod header;
@@ -13,66 +14,27 @@ mod pool;
 
 use alloc::vec::Vec;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use core::num::NonZeroUsize;
+
+use bytes::{Bytes, BytesMut};
 
 pub use codec::{Compression, Compressor};
+pub(crate) use fields::Content;
+use fields::Fields;
 pub(crate) use pool::{Class, ENTRY, Pool};
 
-use crate::record::Header;
-
-/// What goes into a batch of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Content<'a> {
-    /// Milliseconds since the Unix epoch.
-    pub(crate) timestamp: i64,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: &'a [Header<'a>],
-    /// Bytes of everything whose length does not depend on the place in the batch.
-    payload: usize,
-}
-
-impl<'a> Content<'a> {
-    #[inline]
-    pub(crate) fn new(
-        timestamp: i64,
-        key: Option<&'a [u8]>,
-        value: Option<&'a [u8]>,
-        headers: &'a [Header<'a>],
-    ) -> Self {
-        let mut payload = nullable_size(key) + nullable_size(value) + varint_size(headers.len() as i32);
-        for header in headers {
-            payload += nullable_size(Some(header.key.as_bytes())) + nullable_size(header.value);
-        }
-        Self { timestamp, key, value, headers, payload }
-    }
-
-    /// The size of a batch with this record alone, at most (Java's upper bound: 61 for the batch, 21 for the record's own
-    /// fields), in bytes.
-    #[inline]
-    pub(crate) fn alone_at_most(&self) -> usize {
-        header::SIZE + 21 + self.payload
-    }
-}
-
-/// How a record fits at the end of a batch.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fit {
-    /// All of its bytes.
-    pub(crate) size: usize,
-    /// Those after its length.
-    body: usize,
-    /// Its timestamp, counted from the batch's first.
-    delta: i64,
-}
+use crate::record::Record;
 
 /// The record section of a batch: chunks of encoded records. Bytes that were written never change.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
-    /// Full chunks, and after [`Records::close`] the last one too.
+    /// Full chunks, and after [`Records::close`] the last one too: it alone may be written only in part. They are whole, so that
+    /// they come back whole.
     chunks: Vec<Bytes>,
     /// The chunk being written.
     open: BytesMut,
+    /// How many of its bytes are.
+    filled: usize,
     /// Bytes in all chunks.
     len: usize,
     /// The codec of those bytes, and how many there were before.
@@ -121,54 +83,71 @@ impl Records {
         self.max_timestamp
     }
 
-    /// The written chunks, in order. None of them is empty.
+    /// What is written, in order, in pieces. None of them is empty.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        self.chunks.iter().map(|chunk| &chunk[..]).chain((!self.open.is_empty()).then_some(&self.open[..]))
+        let chunks = self.chunks.iter().map(|chunk| &chunk[..]).chain([&self.open[..]]);
+        chunks.scan(self.len, |left, chunk| {
+            let written = chunk.len().min(*left);
+            *left -= written;
+            (written > 0).then(|| &chunk[..written])
+        })
     }
 
-    /// The chunks of a closed batch, to be shared with writers.
-    pub(crate) fn shared(&self) -> &[Bytes] {
+    /// The same of a closed batch, to be shared with writers.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = Bytes> {
         debug_assert!(self.open.is_empty(), "only a closed batch is shared");
-        &self.chunks
+        self.chunks.iter().zip(self.chunks()).map(|(chunk, written)| chunk.slice(..written.len()))
     }
 
-    /// How `content` would fit as the next record here.
-    #[inline]
-    pub(crate) fn fit(&self, content: &Content<'_>) -> Fit {
+    /// Bytes that `content` takes as the next record here.
+    pub(crate) fn size_of(&self, content: &Content<'_>) -> usize {
+        self.fields(content).size
+    }
+
+    #[inline(always)]
+    fn fields(&self, content: &Content<'_>) -> Fields {
         let delta = if self.count == 0 { 0 } else { content.timestamp.wrapping_sub(self.base_timestamp) };
-        let body = 1 + varlong_size(delta) + varint_size(self.count as i32) + content.payload;
-        Fit { size: varint_size(body as i32) + body, body, delta }
+        Fields::of(content, delta, self.count)
     }
 
-    /// Appends a record. `fit` is what [`Records::fit`] said of it; `first` is the class of the first chunk. Nothing changes
-    /// if the pool has no room, unless `reserve` allows to exceed it.
-    #[inline]
-    pub(crate) fn append(
+    /// Appends a record to others, if the open chunk has room and to spare, the batch is of at most `limit` bytes then, and the
+    /// record would not be of more than `largest` alone: that is nearly always so. How many bytes it takes.
+    ///
+    /// A function of its own, with few arguments: then all that it works with is in registers.
+    #[inline(never)]
+    pub(crate) fn append_here(
         &mut self,
-        content: &Content<'_>,
-        fit: Fit,
-        pool: &mut Pool,
-        first: Class,
-        reserve: Reserve,
-    ) -> Result<(), NoRoom> {
-        if self.room() < fit.size {
-            return self.append_across(content, fit, pool, first, reserve);
+        record: &Record<'_>,
+        timestamp: i64,
+        limit: usize,
+        largest: usize,
+    ) -> Option<NonZeroUsize> {
+        let content = Content::new(timestamp, record.key, record.value, record.headers);
+        let fields = Fields::of(&content, timestamp.wrapping_sub(self.base_timestamp), self.count);
+        if header::SIZE + self.len + fields.size > limit
+            || content.alone_surely() > largest
+            || !fields.write(&content, self.open.get_mut(self.filled..)?)
+        {
+            return None;
         }
-        encode(&mut self.open, content, fit, self.count);
-        self.finish(content, fit);
-        Ok(())
+        debug_assert!(self.count > 0, "a chunk is opened with a record");
+        self.filled += fields.size;
+        self.finish(timestamp, fields.size);
+        NonZeroUsize::new(fields.size)
     }
 
     /// Counts a record without writing it, to see how large a batch would be.
     fn count_only(&mut self, content: &Content<'_>) {
-        let fit = self.fit(content);
-        self.finish(content, fit);
+        let size = self.size_of(content);
+        self.begin(content);
+        self.finish(content.timestamp, size);
     }
 
     /// Ends the batch: no more records; its chunks may be shared.
     pub(crate) fn close(&mut self) {
         if !self.open.is_empty() {
             self.chunks.push(core::mem::take(&mut self.open).freeze());
+            self.filled = 0;
         }
     }
 
@@ -209,8 +188,8 @@ impl Records {
         let mut left = bytes;
         while !left.is_empty() {
             let mut chunk = pool.take_reserve(Class::filled_by(left.len()));
-            let (now, later) = left.split_at(left.len().min(chunk.capacity()));
-            chunk.put_slice(now);
+            let (now, later) = left.split_at(left.len().min(chunk.len()));
+            chunk[..now.len()].copy_from_slice(now);
             self.chunks.push(chunk.freeze());
             left = later;
         }
@@ -219,8 +198,9 @@ impl Records {
 
     /// Gives all chunks back. How many records and bytes there were is still told.
     pub(crate) fn release(&mut self, pool: &mut Pool) {
-        if self.open.capacity() > 0 {
+        if !self.open.is_empty() {
             pool.recycle(core::mem::take(&mut self.open));
+            self.filled = 0;
         }
         for chunk in self.chunks.drain(..) {
             pool.give_back(chunk);
@@ -235,34 +215,38 @@ impl Records {
 
     #[inline]
     fn room(&self) -> usize {
-        self.open.capacity() - self.open.len()
+        self.open.len() - self.filled
     }
 
-    #[inline]
-    fn finish(&mut self, content: &Content<'_>, fit: Fit) {
+    /// The first record's timestamp is the batch's.
+    fn begin(&mut self, content: &Content<'_>) {
         if self.count == 0 {
             (self.base_timestamp, self.max_timestamp) = (content.timestamp, content.timestamp);
         }
-        self.max_timestamp = self.max_timestamp.max(content.timestamp);
-        self.count += 1;
-        self.len += fit.size;
     }
 
-    /// The record does not fit into the open chunk: take what it needs, then write across the border.
-    #[cold]
-    fn append_across(
+    #[inline]
+    fn finish(&mut self, timestamp: i64, size: usize) {
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        self.count += 1;
+        self.len += size;
+    }
+
+    /// Appends a record, across the end of the open chunk if it has to be. `first` is the class of the first chunk. Nothing changes
+    /// if the pool has no room, unless `reserve` allows to exceed it.
+    pub(crate) fn append(
         &mut self,
         content: &Content<'_>,
-        fit: Fit,
         pool: &mut Pool,
         first: Class,
         reserve: Reserve,
     ) -> Result<(), NoRoom> {
         let mut fresh: smallvec::SmallVec<[BytesMut; 2]> = smallvec::SmallVec::new();
-        let mut missing = fit.size - self.room();
+        let fields = self.fields(content);
+        let mut missing = fields.size.saturating_sub(self.room());
         let mut class = match self.len {
             0 => first.max(Class::holding(missing)),
-            _ => Class::holding(self.open.capacity()).up().max(Class::holding(missing)),
+            _ => Class::holding(self.open.len()).up().max(Class::holding(missing)),
         };
         while missing > 0 {
             let chunk = match reserve {
@@ -289,10 +273,11 @@ impl Records {
             class = class.up().max(Class::holding(missing));
             fresh.push(chunk);
         }
-        let count = self.count;
         fresh.reverse();
-        encode(&mut Across { records: self, fresh }, content, fit, count);
-        self.finish(content, fit);
+        let mut out = Across { records: self, fresh };
+        fields.each(content, |bytes| out.put(bytes));
+        self.begin(content);
+        self.finish(content.timestamp, fields.size);
         Ok(())
     }
 }
@@ -312,22 +297,7 @@ struct Across<'a> {
     fresh: smallvec::SmallVec<[BytesMut; 2]>,
 }
 
-trait Write {
-    fn put(&mut self, bytes: &[u8]);
-
-    fn put_byte(&mut self, byte: u8) {
-        self.put(&[byte]);
-    }
-}
-
-impl Write for BytesMut {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        self.put_slice(bytes);
-    }
-}
-
-impl Write for Across<'_> {
+impl Across<'_> {
     fn put(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.records.room() == 0 {
@@ -336,114 +306,13 @@ impl Write for Across<'_> {
                 if !full.is_empty() {
                     self.records.chunks.push(full.freeze());
                 }
+                self.records.filled = 0;
             }
             let (now, later) = bytes.split_at(bytes.len().min(self.records.room()));
-            self.records.open.put_slice(now);
+            let filled = self.records.filled;
+            self.records.open[filled..filled + now.len()].copy_from_slice(now);
+            self.records.filled += now.len();
             bytes = later;
         }
     }
-}
-
-#[inline]
-fn encode(out: &mut impl Write, content: &Content<'_>, fit: Fit, index: u32) {
-    let mut head = Head::default();
-    head.varint(fit.body as i32);
-    head.uvarint(0); // the record's attributes: none defined
-    head.varlong(fit.delta);
-    head.varint(index as i32);
-    match content.key {
-        None => head.varint(-1),
-        Some(key) => {
-            head.varint(key.len() as i32);
-            out.put(head.bytes());
-            out.put(key);
-            head = Head::default();
-        }
-    }
-    head.varint(content.value.map_or(-1, |value| value.len() as i32));
-    out.put(head.bytes());
-    if let Some(value) = content.value {
-        out.put(value);
-    }
-    if content.headers.is_empty() {
-        out.put_byte(0);
-    } else {
-        encode_headers(out, content.headers);
-    }
-}
-
-#[inline(never)]
-fn encode_headers(out: &mut impl Write, headers: &[Header<'_>]) {
-    let mut count = Head::default();
-    count.varint(headers.len() as i32);
-    out.put(count.bytes());
-    for header in headers {
-        for bytes in [Some(header.key.as_bytes()), header.value] {
-            let mut length = Head::default();
-            length.varint(bytes.map_or(-1, |bytes| bytes.len() as i32));
-            out.put(length.bytes());
-            out.put(bytes.unwrap_or_default());
-        }
-    }
-}
-
-/// Some varints in a row: at most 5 + 1 + 10 + 5 + 5 + 5 bytes.
-#[derive(Default)]
-struct Head {
-    bytes: [u8; 32],
-    length: usize,
-}
-
-impl Head {
-    #[inline]
-    fn varint(&mut self, value: i32) {
-        self.uvarint(u64::from((value << 1 ^ value >> 31) as u32));
-    }
-
-    #[inline]
-    fn varlong(&mut self, value: i64) {
-        self.uvarint((value << 1 ^ value >> 63) as u64);
-    }
-
-    #[inline]
-    fn uvarint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.push(value as u8);
-    }
-
-    /// There is always room; the mask spares a check of that.
-    #[inline]
-    fn push(&mut self, byte: u8) {
-        self.bytes[self.length & 31] = byte;
-        self.length += 1;
-    }
-
-    #[inline]
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length.min(32)]
-    }
-}
-
-#[inline]
-fn nullable_size(bytes: Option<&[u8]>) -> usize {
-    bytes.map_or(1, |bytes| varint_size(bytes.len() as i32) + bytes.len())
-}
-
-#[inline]
-fn varint_size(value: i32) -> usize {
-    uvarint_size(u64::from((value << 1 ^ value >> 31) as u32))
-}
-
-#[inline]
-fn varlong_size(value: i64) -> usize {
-    uvarint_size((value << 1 ^ value >> 63) as u64)
-}
-
-#[inline]
-fn uvarint_size(value: u64) -> usize {
-    // Bits divided by seven and rounded up, without a division.
-    ((63 - (value | 1).leading_zeros() as usize) * 9 + 73) / 64
 }

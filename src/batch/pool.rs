@@ -84,7 +84,7 @@ impl Pool {
         }
     }
 
-    /// A chunk, or `None` if that would exceed the capacity.
+    /// A chunk, or `None` if that would exceed the capacity. Its bytes are all there, with any values.
     pub(crate) fn take(&mut self, class: Class) -> Option<BytesMut> {
         if self.used() + class.size() > self.capacity {
             return None;
@@ -162,7 +162,7 @@ impl Pool {
         while self.used() + self.idle > self.capacity && self.drop_one_idle() {}
         // A byte more than asked for: splitting it off makes the buffer reference-counted from the start, so that
         // freezing, cloning and taking it back never allocate.
-        let mut chunk = BytesMut::with_capacity(size + 1);
+        let mut chunk = BytesMut::zeroed(size + 1);
         drop(chunk.split_off(size));
         chunk
     }
@@ -178,12 +178,12 @@ impl Pool {
     /// Takes a chunk back that was never frozen.
     pub(crate) fn recycle(&mut self, mut chunk: BytesMut) {
         self.exhausted = false;
-        chunk.clear();
         let class = Class::holding(chunk.capacity() - 1);
         if chunk.capacity() > class.size() {
             // The byte that was split off when it was made came back with the rest.
             drop(chunk.split_off(class.size()));
         }
+        debug_assert_eq!(chunk.len(), class.size(), "chunks come back whole");
         self.used -= class.size();
         let free = &mut self.free[usize::from(class.0)];
         // Where there is no memory to remember it, it goes back to the allocator.

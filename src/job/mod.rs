@@ -57,8 +57,8 @@ enum Task {
 }
 
 impl Job {
-    pub(crate) fn compress(id: JobId, compression: Compression, chunks: &[Bytes]) -> Self {
-        Self { task: Task::Compress { id, compression, chunks: chunks.to_vec() } }
+    pub(crate) fn compress(id: JobId, compression: Compression, chunks: impl Iterator<Item = Bytes>) -> Self {
+        Self { task: Task::Compress { id, compression, chunks: chunks.collect() } }
     }
 
     #[cfg(feature = "scram")]

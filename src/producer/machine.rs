@@ -119,8 +119,8 @@ pub(super) struct Records {
     pub(super) pool: Pool,
     /// The application's, or round robin; `None`: Java's rules.
     pub(super) partitioner: Option<Box<dyn Partitioner>>,
-    /// How long after its first record a batch may take more.
-    pub(super) growth: Duration,
+    /// How long after its first record a batch may take more, in nanoseconds.
+    pub(super) growth: u64,
     /// The largest record that can be taken, in bytes.
     pub(super) largest_record: usize,
     /// Lingering batches with smaller serials are due: a flush, a close, or someone waits for memory.
@@ -252,7 +252,7 @@ impl Producer {
                 batches: Batches::new(Stage::first(config.compression, jobs)),
                 pool,
                 partitioner: config.round_robin.then(round_robin),
-                growth: growth_time(&config),
+                growth: (Instant::ZERO + growth_time(&config)).as_nanos(),
                 largest_record,
                 due_below: 0,
                 flushed_below: 0,

@@ -615,8 +615,8 @@ impl Producer {
                 parts.push(self.records.batches.open_part(parent, done));
             }
             let records = &mut self.records.batches[parts[parts.len() - 1]].records;
-            let (fit, all) = (records.fit(content), sizes[parts.len() - 1].bytes);
-            let appended = records.append(content, fit, &mut self.records.pool, Class::FIRST, Reserve::Used { all });
+            let all = sizes[parts.len() - 1].bytes;
+            let appended = records.append(content, &mut self.records.pool, Class::FIRST, Reserve::Used { all });
             appended.expect("the reserve always has room");
             (done, left) = (done + 1, left - 1);
         });

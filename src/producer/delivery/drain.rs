@@ -453,7 +453,7 @@ impl Producer {
                         Some(_) => connection.push_segment(piece.freeze()),
                     }
                     for chunk in batch.records.shared() {
-                        connection.push_segment(chunk.clone());
+                        connection.push_segment(chunk);
                     }
                 }
                 produce::partition_end(&mut head, version);

@@ -1,6 +1,6 @@
 //! A record comes in: its topic, its partition, its place in a batch.
 
-use crate::batch::{Content, ENTRY, NoRoom, Reserve};
+use crate::batch::{Content, ENTRY, NoRoom, Reserve, header};
 use crate::error::{ErrorCode, SendError};
 use crate::event::Sent;
 use crate::ids::{RecordId, TopicIndex};
@@ -24,9 +24,60 @@ const RECLAIMED: usize = 8;
 impl Producer {
     #[inline]
     pub(in crate::producer) fn accept(&mut self, now: Instant, record: &Record<'_>) -> Result<Sent, SendError> {
-        if self.life.phase != Phase::Running {
-            self.check_running()?;
+        match self.accept_here(now, record) {
+            Some(sent) => Ok(sent),
+            None => self.accept_anywhere(now, record),
         }
+    }
+
+    /// What nearly all records meet: their topic and their partition are known, and a batch is open that has room. Else nothing
+    /// changes, and the other way knows why.
+    #[inline(always)]
+    fn accept_here(&mut self, now: Instant, record: &Record<'_>) -> Option<Sent> {
+        let timestamp = record.timestamp.unwrap_or_else(|| self.time_of_day(now));
+        let records = &mut self.records;
+        let index = records.topics.find(record.topic)?;
+        let topic = &mut records.topics[index];
+        if self.life.phase != Phase::Running
+            || topic.standing != Standing::Known
+            || record.timestamp.is_some_and(|timestamp| timestamp < 0)
+        {
+            return None;
+        }
+        let (number, sticky) = match record.partition {
+            Some(partition) => (partition as usize, false),
+            None if records.partitioner.is_some() => return None,
+            None => match self.config.partitioner.partition(record.key, topic.count as u32) {
+                Some(number) => (number as usize, false),
+                None => (topic.sticky()? as usize, true),
+            },
+        };
+        let partition = &records.partitions[*topic.partitions.get(number).filter(|_| number < topic.count)?];
+        let slot = partition.queued.last()?;
+        let batch = &mut records.batches[slot];
+        if !batch.may_grow(now, records.growth, records.flushed_below) {
+            return None;
+        }
+        // A batch that takes no more records has no open chunk.
+        let size = batch.records.append_here(record, timestamp, topic.raw_limit, records.largest_record)?.get();
+        debug_assert!(matches!(batch.state, State::Open | State::Due));
+        topic.touch(now);
+        let id = RecordId { batch: batch.id(), index: batch.records.count() - 1 };
+        let full = batch.size() >= topic.due_at;
+        if sticky {
+            topic.stuck(size, full);
+        }
+        if full && batch.state == State::Open {
+            self.make_due(slot);
+        }
+        self.stats.records_accepted += 1;
+        Some(Sent { id, topic: TopicIndex(index), partition: number as i32, timestamp })
+    }
+
+    /// Whatever the record meets.
+    #[inline(never)]
+    fn accept_anywhere(&mut self, now: Instant, record: &Record<'_>) -> Result<Sent, SendError> {
+        self.check_running()?;
         let Some(topic) = self.records.topics.find(record.topic) else {
             return Err(self.not_ready(now, record.topic));
         };
@@ -50,7 +101,6 @@ impl Producer {
     }
 
     /// Puts the record into the open batch of its partition, or into a new one.
-    #[inline]
     fn append(
         &mut self,
         now: Instant,
@@ -60,22 +110,12 @@ impl Producer {
         sticky: bool,
     ) -> Result<RecordId, SendError> {
         let limit = self.records.topics[topic].raw_limit;
-        let partition = &mut self.records.partitions[index];
-        let before = partition.open_batch(&self.records.batches);
-        if let Some(slot) = before {
-            let batch = &mut self.records.batches[slot];
-            let fit = batch.records.fit(content);
-            let covered = batch.serial < self.records.flushed_below && !planted("flush-covers-later");
-            if batch.size() + fit.size <= limit
-                && (now < batch.created + self.records.growth || planted("grows-for-ever"))
-                && !covered
-            {
-                let appended =
-                    batch.records.append(content, fit, &mut self.records.pool, partition.first_chunk, Reserve::Kept);
-                if appended.is_err() {
-                    self.append_reclaimed(slot, content)?;
-                }
-                return Ok(self.appended(topic, slot, fit.size, sticky));
+        if let Some(slot) = self.records.partitions[index].open_batch(&self.records.batches) {
+            let batch = &self.records.batches[slot];
+            let size = batch.records.size_of(content);
+            if batch.size() + size <= limit && batch.may_grow(now, self.records.growth, self.records.flushed_below) {
+                self.append_to(slot, content)?;
+                return Ok(self.appended(topic, slot, size, sticky));
             }
             self.seal(slot);
         }
@@ -102,37 +142,32 @@ impl Producer {
         }
         let slot = self.records.batches.open(now, index);
         self.count_entries();
-        let first_chunk = self.records.partitions[index].first_chunk;
-        let records = &mut self.records.batches[slot].records;
-        let fit = records.fit(content);
-        if records.append(content, fit, &mut self.records.pool, first_chunk, Reserve::Kept).is_err() {
-            if let Err(error) = self.append_reclaimed(slot, content) {
-                self.records.batches.undo_open(slot);
-                self.count_entries();
-                return Err(self.unless_unused(index, error));
-            }
+        let size = self.records.batches[slot].records.size_of(content);
+        if let Err(error) = self.append_to(slot, content) {
+            self.records.batches.undo_open(slot);
+            self.count_entries();
+            return Err(self.unless_unused(index, error));
         }
         let partition = &mut self.records.partitions[index];
         if partition.is_idle() {
             partition.sequencing.awake(now);
         }
         partition.enqueue(&mut self.records.batches, slot);
-        let id = self.appended(topic, slot, fit.size + crate::batch::header::SIZE, sticky);
+        let id = self.appended(topic, slot, size + header::SIZE, sticky);
         if self.config.linger.is_zero() && self.records.batches[slot].state == State::Open {
             self.make_due(slot);
         }
         Ok(id)
     }
 
-    /// There was no memory for a record: perhaps writers have let go of some.
-    #[cold]
-    fn append_reclaimed(&mut self, slot: u32, content: &Content<'_>) -> Result<(), SendError> {
+    /// Appends the record to the batch. If there is no memory, perhaps writers have let go of some.
+    fn append_to(&mut self, slot: u32, content: &Content<'_>) -> Result<(), SendError> {
         let batch = &self.records.batches[slot];
         let first_chunk = self.records.partitions[batch.partition].first_chunk;
-        let (fit, entry) = (batch.records.fit(content), if batch.records.count() == 0 { ENTRY } else { 0 });
+        let entry = if batch.records.count() == 0 { ENTRY } else { 0 };
         loop {
             let records = &mut self.records.batches[slot].records;
-            match records.append(content, fit, &mut self.records.pool, first_chunk, Reserve::Kept) {
+            match records.append(content, &mut self.records.pool, first_chunk, Reserve::Kept) {
                 Ok(()) => return Ok(()),
                 Err(_) if self.records.pool.reclaim(RECLAIMED) => {}
                 Err(NoRoom { needed }) => return Err(self.starve(NoRoom { needed: needed + entry })),
@@ -141,17 +176,15 @@ impl Producer {
     }
 
     /// A record stands in the batch: is it due by its size, and is it time for another partition?
-    #[inline]
     fn appended(&mut self, topic: u32, slot: u32, size: usize, sticky: bool) -> RecordId {
         let batch = &self.records.batches[slot];
         let id = RecordId { batch: batch.id(), index: batch.records.count() - 1 };
-        let due_at = self.records.topics[topic].due_at;
-        let full = batch.size() >= due_at;
+        let full = batch.size() >= self.records.topics[topic].due_at;
         if full && batch.state == State::Open {
             self.make_due(slot);
         }
         if sticky {
-            self.records.topics[topic].stuck(size, full, due_at);
+            self.records.topics[topic].stuck(size, full);
         }
         id
     }
@@ -195,7 +228,6 @@ impl Producer {
     }
 
     /// The partition's number, and whether it is the one that records without key stick to.
-    #[inline]
     fn choose_partition(&mut self, now: Instant, index: u32, record: &Record<'_>) -> Result<(u32, bool), SendError> {
         let topic = &self.records.topics[index];
         let count = topic.count;
@@ -216,7 +248,6 @@ impl Producer {
     }
 
     /// By the option `partitioner`.
-    #[inline]
     fn usual_partition(&mut self, now: Instant, index: u32, record: &Record<'_>) -> (u32, bool) {
         let topic = &self.records.topics[index];
         if let Some(number) = self.config.partitioner.partition(record.key, topic.count as u32) {
@@ -373,7 +404,6 @@ impl Producer {
         }
     }
 
-    #[inline]
     fn check_size(&self, content: &Content<'_>) -> Result<(), SendError> {
         let size = content.alone_at_most();
         if size <= self.records.largest_record {

@@ -120,6 +120,13 @@ impl Batch {
         crate::batch::header::SIZE + self.records.len()
     }
 
+    /// Whether it may take more records: for so many nanoseconds from its first one on, and until a flush covers it.
+    #[inline]
+    pub(crate) fn may_grow(&self, now: Instant, growth: u64, flushed_below: u64) -> bool {
+        let age = now.as_nanos().saturating_sub(self.created.as_nanos());
+        (age < growth || planted("grows-for-ever")) && (self.serial >= flushed_below || planted("flush-covers-later"))
+    }
+
     /// Whether it may leave for the first time: it is due, and no job has to compress it first.
     pub(crate) fn may_leave(&self) -> bool {
         matches!(self.state, State::Due | State::Closed) && matches!(self.stage, Stage::Ready | Stage::Inline)

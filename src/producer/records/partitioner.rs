@@ -133,14 +133,25 @@ impl KeyPartitioner {
     /// The partition of a key among `partitions`; `None` if it goes where little is queued.
     #[inline]
     pub fn partition(self, key: Option<&[u8]>, partitions: u32) -> Option<i32> {
+        // The default, apart from the others: those are code that would stand in the way.
+        if self == Self::Murmur2Random {
+            key.map(|key| partition_for_key(key, partitions))
+        } else {
+            self.partition_by_others(key, partitions)
+        }
+    }
+
+    #[inline(never)]
+    fn partition_by_others(self, key: Option<&[u8]>, partitions: u32) -> Option<i32> {
         let hash = match (self, key) {
-            (Self::Murmur2Random, Some(key)) => return Some(partition_for_key(key, partitions)),
             (Self::Random, _) | (Self::Murmur2Random | Self::Fnv1aRandom | Self::ConsistentRandom, None) => {
                 return None;
             }
             (Self::ConsistentRandom, Some([])) => return None,
             (Self::Consistent | Self::ConsistentRandom, key) => crc32(key.unwrap_or_default()),
-            (Self::Murmur2, key) => return Some(partition_for_key(key.unwrap_or_default(), partitions)),
+            (Self::Murmur2 | Self::Murmur2Random, key) => {
+                return Some(partition_for_key(key.unwrap_or_default(), partitions));
+            }
             // Its absolute value as a signed number, as sarama has it.
             (Self::Fnv1a | Self::Fnv1aRandom, key) => (fnv1a(key.unwrap_or_default()) as i32).unsigned_abs(),
         };

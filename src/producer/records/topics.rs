@@ -469,13 +469,13 @@ impl Topic {
         self.sticky = Some((number, 0));
     }
 
-    /// Bytes went to the sticky partition. KIP-794: it changes after `batch_size` bytes, where a batch is full, and after
+    /// Bytes went to the sticky partition. KIP-794: it changes after as many as make a batch due, where a batch is full, and after
     /// twice that anyway.
     #[inline]
-    pub(crate) fn stuck(&mut self, bytes: usize, batch_full: bool, batch_size: usize) {
+    pub(crate) fn stuck(&mut self, bytes: usize, batch_full: bool) {
         if let Some((_, sent)) = &mut self.sticky {
             *sent += bytes;
-            if (batch_full && *sent >= batch_size) || *sent >= 2 * batch_size {
+            if *sent >= self.due_at && (batch_full || *sent >= 2 * self.due_at) {
                 self.sticky = None;
             }
         }

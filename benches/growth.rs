@@ -1,0 +1,135 @@
+//! What many partitions and many brokers cost: `cargo bench --features cluster --bench growth`.
+//!
+//! For each number of partitions, with keyed records of 100 bytes spread over all of them: instructions and last-level misses a record
+//! of the machine's own calls (callgrind; its model of a cache of 8 MiB, so that every machine counts the same), bytes that a
+//! partition takes when it is known and when it was used once, and what a refresh of the metadata costs. Misses are of a run in
+//! which each partition gets the same number of records, whether its batches are full or not.
+
+#![allow(unsafe_code, reason = "a global allocator can't be written otherwise")]
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
+#![allow(clippy::disallowed_methods, reason = "benches measure real time")]
+
+mod host;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use host::Host;
+use milena::Record;
+use milena::cluster::Settings;
+
+/// Brokers and partitions.
+const CASES: [(i32, i32); 6] = [(1, 10), (1, 1000), (1, 10_000), (1, 100_000), (100, 10_000), (1000, 10_000)];
+
+/// The shorter and the longer run that are counted, in records.
+const COUNTED: [usize; 2] = [400_000, 800_000];
+
+/// Refreshes of which the quickest counts.
+const REFRESHES: usize = 5;
+
+/// Bytes that are allocated now.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: hands everything to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(place) = arguments.iter().position(|argument| argument == "--count") {
+        let number = |n: usize| arguments[place + n].parse::<usize>().expect("a number");
+        let mut host = host(number(1) as i32, number(2) as i32);
+        host.load(number(3), 100, true);
+        host.finish();
+        return;
+    }
+    let heads = ["brokers", "partitions", "instructions", "misses", "B known", "B used", "ms a refresh"];
+    println!(
+        "{:>8} {:>10} {:>13} {:>8} {:>8} {:>8} {:>13}",
+        heads[0], heads[1], heads[2], heads[3], heads[4], heads[5], heads[6]
+    );
+    for (brokers, partitions) in CASES {
+        let [short, long] = COUNTED.map(|records| count(brokers, partitions, records));
+        let each = |at: usize| (long[at] - short[at]) as f64 / (COUNTED[1] - COUNTED[0]) as f64;
+        let (known, used, refresh) = rest(brokers, partitions);
+        let millis = refresh.as_secs_f64() * 1e3;
+        let (instructions, misses) = (each(0), each(1));
+        println!(
+            "{brokers:>8} {partitions:>10} {instructions:>13.0} {misses:>8.2} {known:>8} {used:>8} {millis:>13.2}"
+        );
+    }
+}
+
+fn host(brokers: i32, partitions: i32) -> Host {
+    let options = [("buffer.memory", "268435456"), ("linger.ms", "10000")];
+    Host::with(Settings::default().discard(true).nodes(brokers), partitions, &options)
+}
+
+/// Instructions, and misses of the last level, of the machine's calls in one run.
+fn count(brokers: i32, partitions: i32, records: usize) -> [u64; 2] {
+    let program = std::env::current_exe().expect("this program");
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"]);
+    valgrind.args(["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=8388608,16,64"]);
+    for call in ["send", "input", "poll", "transmit", "written"] {
+        valgrind.arg(format!("--toggle-collect=*host::core_{call}"));
+    }
+    let arguments = [brokers, partitions, records as i32].map(|number| number.to_string());
+    let output = valgrind.arg(program).arg("--count").args(arguments).output().expect("valgrind is installed");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    // Ir Dr Dw I1mr D1mr D1mw ILmr DLmr DLmw
+    let line = text.lines().find(|line| line.contains("Collected :")).expect("callgrind says what it collected");
+    let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    let [instructions, .., instruction_misses, read_misses, write_misses] = numbers[..] else { panic!("{line}") };
+    [instructions, instruction_misses + read_misses + write_misses]
+}
+
+/// Bytes that a partition takes when it is known, and when a record was delivered to it and nothing is open; how long a refresh of
+/// the metadata takes.
+fn rest(brokers: i32, partitions: i32) -> (usize, usize, Duration) {
+    let few = LIVE.load(Ordering::Relaxed);
+    let options = [("linger.ms", "0"), ("enable.idempotence", "true")];
+    let mut host = Host::with(Settings::default().discard(true).nodes(brokers), partitions, &options);
+    // What the cluster in memory takes is not the machine's.
+    let cluster = |host: &mut Host| {
+        let before = LIVE.load(Ordering::Relaxed);
+        let empty = milena::cluster::Cluster::new(Settings::default());
+        drop(std::mem::replace(&mut host.cluster, empty));
+        before - LIVE.load(Ordering::Relaxed)
+    };
+    let all = partitions as usize;
+    let mut refresh = Duration::MAX;
+    for _ in 0..REFRESHES {
+        host.producer.want_topic(host.now, "t").expect("it runs");
+        host.answering = Duration::ZERO;
+        host.work();
+        refresh = refresh.min(host.answering);
+    }
+    let known = LIVE.load(Ordering::Relaxed);
+    for partition in 0..partitions {
+        host.send(&Record::new("t").partition(partition).value("used"));
+    }
+    host.finish();
+    let used = LIVE.load(Ordering::Relaxed);
+    let cluster = cluster(&mut host);
+    ((known - few).saturating_sub(cluster) / all, (used - few).saturating_sub(cluster) / all, refresh)
+}
