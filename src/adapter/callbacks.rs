@@ -66,17 +66,22 @@ impl Callbacks {
     #[inline]
     pub(super) fn push<F: Callback>(&mut self, index: u32, timestamp: i64, callback: F) {
         let entry = Entry { index, timestamp, callback };
-        match self.table() {
+        match self.tables.first_mut().and_then(|first| first.as_any().downcast_mut::<Of<F>>()) {
             Some(table) => table.entries.push(entry),
-            None => self.push_to_new(entry),
+            None => self.push_beside(entry),
         }
     }
 
+    /// Not to the first table.
     #[cold]
-    fn push_to_new<F: Callback>(&mut self, Entry { index, timestamp, callback }: Entry<F>) {
-        if self.tables.len() < MOST_TABLES - 1 {
-            return self.tables.push(Box::new(Of::from(alloc::vec![Entry { index, timestamp, callback }])));
+    fn push_beside<F: Callback>(&mut self, entry: Entry<F>) {
+        if let Some(table) = self.table() {
+            return table.entries.push(entry);
         }
+        if self.tables.len() < MOST_TABLES - 1 {
+            return self.tables.push(Box::new(Of::from(alloc::vec![entry])));
+        }
+        let Entry { index, timestamp, callback } = entry;
         let entry = Entry { index, timestamp, callback: Box::new(callback) as Boxed };
         match self.table() {
             Some(table) => table.entries.push(entry),
@@ -84,7 +89,6 @@ impl Callbacks {
         }
     }
 
-    #[inline]
     fn table<F: Callback>(&mut self) -> Option<&mut Of<F>> {
         self.tables.iter_mut().find_map(|table| table.as_any().downcast_mut())
     }
@@ -131,7 +135,9 @@ impl<F: Callback> Of<F> {
     /// The next one that is to be called, of a record before `end`.
     #[inline]
     fn next_before(&mut self, end: u32) -> Option<Entry<F>> {
-        self.called.as_slice().first().filter(|entry| entry.index < end)?;
+        if end < u32::MAX {
+            self.called.as_slice().first().filter(|entry| entry.index < end)?;
+        }
         self.called.next()
     }
 

@@ -192,12 +192,14 @@ impl Completion {
             return false;
         }
         let place = index as usize;
-        if state.tasks.len() <= place {
-            state.tasks.resize(place + 1, None);
-        }
-        let before = match &mut state.tasks[place] {
-            Some(task) if task.will_wake(context.waker()) => None,
-            other => other.replace(context.waker().clone()),
+        let before = match state.tasks.get_mut(place) {
+            Some(Some(task)) if task.will_wake(context.waker()) => None,
+            Some(task) => task.replace(context.waker().clone()),
+            None => {
+                state.tasks.resize_with(place, || None);
+                state.tasks.push(Some(context.waker().clone()));
+                None
+            }
         };
         drop(state);
         drop(before); // without the lock: it may run code of a runtime

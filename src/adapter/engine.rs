@@ -41,6 +41,7 @@ use crate::producer::Producer;
 use crate::status::Status;
 use crate::time::Instant;
 
+pub(super) use drive::Drained;
 pub(super) use send::{Attempt, PULLED};
 #[cfg(feature = "cluster")]
 use staged::Staged;
@@ -297,10 +298,10 @@ impl Engine {
         self.lock().has_ended()
     }
 
-    /// Whether the driver may end: the machine is closed. Whether it has to, now.
-    pub(super) fn is_closed(&self) -> (bool, bool) {
-        let state = self.lock();
-        (state.life != Life::Running, state.hurry)
+    /// Whether the machine is closed.
+    #[cfg(feature = "cluster")]
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().life != Life::Running
     }
 
     /// Produce requests without an answer.

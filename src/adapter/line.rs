@@ -320,15 +320,19 @@ mod tests {
 
     #[test]
     fn what_is_promised_is_not_there_for_others() {
-        let (mut line, _) = line(3, 100);
+        let (mut line, _) = line(4, 100);
+        assert_eq!(let_go(&mut line, 100, NOW), [1]);
+        assert!(line.sent(0, NOW, || 100));
         let mut raised = Vec::new();
-        let later = Instant::from_millis(1000);
-        line.let_go(900, 400, NOW, &mut raised);
-        assert_eq!(raised.len(), 1, "all of it for the first");
-        line.let_go(1200, 400, later - Duration::from_millis(999), &mut raised);
-        assert_eq!(raised.len(), 1, "of 1200 bytes 900 are its own, and 300 are too few for a turn");
-        line.let_go(1200, 400, later, &mut raised);
-        assert_eq!(raised.len(), 2, "it did not come");
+        let mut let_go = |free: usize, millis: u64| {
+            line.let_go(free, 400, Instant::from_millis(millis), &mut raised);
+            raised.len()
+        };
+        assert_eq!(let_go(900, 0), 1, "memory comes fast: all of it for the second");
+        assert_eq!(let_go(1200, 1), 1, "of 1200 bytes 900 are promised, and 300 are too few for a turn");
+        assert_eq!(let_go(1200, 2), 1);
+        assert_eq!(let_go(1300, 3), 2, "now there are enough");
+        assert_eq!(let_go(1300, 4), 2, "of which nothing is left");
     }
 
     #[test]

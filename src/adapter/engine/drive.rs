@@ -17,6 +17,19 @@ use crate::time::Instant;
 /// How often the time of day is looked at again, so that timestamps follow it.
 const TIME_OF_DAY_EVERY: Duration = Duration::from_secs(10);
 
+/// How things are after a drain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::adapter) struct Drained {
+    /// Until when there is nothing to do.
+    pub(in crate::adapter) until: Option<Instant>,
+    /// The machine is closed, so the driver may end.
+    pub(in crate::adapter) closed: bool,
+    /// It is not to wait for other sides before that.
+    pub(in crate::adapter) hurry: bool,
+    /// The driver was given up.
+    pub(in crate::adapter) ended: bool,
+}
+
 impl Engine {
     /// Who is woken when there is something to do.
     pub(in crate::adapter) fn set_driver(&self, waker: &Waker) {
@@ -48,9 +61,9 @@ impl Engine {
         make(calls);
     }
 
-    /// Drains the machine: commands go to `commands`, events to those who wait for them. Says until when there is nothing
-    /// to do. `effects` are to be run afterwards, without the lock.
-    pub(in crate::adapter) fn drain(&self, commands: &mut Vec<Output>, effects: &mut Effects) -> Option<Instant> {
+    /// Drains the machine: commands go to `commands`, events to those who wait for them. `effects` are to be run afterwards, without
+    /// the lock.
+    pub(in crate::adapter) fn drain(&self, commands: &mut Vec<Output>, effects: &mut Effects) -> Drained {
         let now = self.clock.now();
         let mut state = self.lock();
         (state.driven, state.wanted_since) = (true, None);
@@ -80,7 +93,12 @@ impl Engine {
         };
         effects.over.append(&mut state.producer.take_over());
         state.idle_until = [until, state.memory.look_again()].into_iter().flatten().min();
-        state.idle_until
+        Drained {
+            until: state.idle_until,
+            closed: state.life != Life::Running,
+            hurry: state.hurry,
+            ended: state.has_ended(),
+        }
     }
 
     /// The driver is gone, for this reason: whoever waits for it is told. Says nothing new if it ended because it was closed.
