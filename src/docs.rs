@@ -77,6 +77,10 @@ pub mod hosts {}
 #[doc = include_str!("../docs/embedded.md")]
 pub mod embedded {}
 
+/// `docs/performance.md`: what it costs, beside other producers. The charts are in the repository.
+#[doc = include_str!("../docs/performance.md")]
+pub mod performance {}
+
 /// `docs/tool.md`: the command line tool.
 #[doc = include_str!("../docs/tool.md")]
 pub mod tool {}
