@@ -6,7 +6,8 @@
 //! a second are of a run without it, and mean something as ratios.
 //!
 //! A line has the way, instructions a record, allocations a thousand records, CPU seconds a million records, and records a second, with
-//! spaces between. `-- --profile WAY FILE` writes callgrind's profile of the longer run.
+//! spaces between. `-- --figures` writes a line for each with a name and a number, for `benches/check`; `-- --profile WAY FILE`
+//! callgrind's profile of the longer run.
 
 #![allow(unsafe_code, reason = "a global allocator can't be written otherwise")]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
@@ -62,7 +63,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What a run cost.
+/// What records cost.
 struct Cost {
     instructions: f64,
     allocations: f64,
@@ -78,20 +79,35 @@ fn main() {
         under_callgrind(&arguments[place + 1], COUNTED[1], &arguments[place + 2]);
         return;
     }
+    if arguments.iter().any(|argument| argument == "--figures") {
+        for way in WAYS {
+            let Cost { instructions, allocations } = cost(way);
+            println!("adapters {way} instructions {instructions:.0}");
+            println!("adapters {way} allocations of 1000 {allocations:.0}");
+        }
+        return;
+    }
     let records = arguments.iter().filter_map(|argument| argument.parse().ok()).next().unwrap_or(2_000_000);
     println!(
         "{:<10} {:>12} {:>16} {:>12} {:>10}",
         "way", "instructions", "allocations/1000", "CPUs/million", "records/s"
     );
     for way in WAYS {
-        let [short, long] = COUNTED.map(|records| under_callgrind(way, records, "/dev/null"));
-        let more = (COUNTED[1] - COUNTED[0]) as f64;
-        let instructions = (long.instructions - short.instructions) / more;
-        let allocations = (long.allocations - short.allocations) * 1000.0 / more;
+        let Cost { instructions, allocations } = cost(way);
         let said = on_its_own(std::env::current_exe().map(Command::new).expect("this program"), way, records);
         let ([cpu, seconds, _], records) = (numbers(&said), records as f64);
         let (cpu, rate) = (cpu * 1e6 / records, records / seconds);
         println!("{way:<10} {instructions:>12.0} {allocations:>16.1} {cpu:>12.3} {rate:>10.0}");
+    }
+}
+
+/// What a record costs, and a thousand allocate.
+fn cost(way: &str) -> Cost {
+    let [short, long] = COUNTED.map(|records| under_callgrind(way, records, "/dev/null"));
+    let more = (COUNTED[1] - COUNTED[0]) as f64;
+    Cost {
+        instructions: (long.instructions - short.instructions) / more,
+        allocations: (long.allocations - short.allocations) * 1000.0 / more,
     }
 }
 

@@ -27,6 +27,7 @@ pub(in crate::adapter) struct Drained {
     /// It is not to wait for other sides before that.
     pub(in crate::adapter) hurry: bool,
     /// The driver was given up.
+    #[cfg(any(feature = "tokio", feature = "smol"))]
     pub(in crate::adapter) ended: bool,
 }
 
@@ -97,6 +98,7 @@ impl Engine {
             until: state.idle_until,
             closed: state.life != Life::Running,
             hurry: state.hurry,
+            #[cfg(any(feature = "tokio", feature = "smol"))]
             ended: state.has_ended(),
         }
     }
