@@ -24,7 +24,7 @@ use milena::cluster::Settings;
 const CASES: [(i32, i32); 6] = [(1, 10), (1, 1000), (1, 10_000), (1, 100_000), (100, 10_000), (1000, 10_000)];
 
 /// The shorter and the longer run that are counted, in records.
-const COUNTED: [usize; 2] = [400_000, 800_000];
+const COUNTED: [usize; 2] = [200_000, 400_000];
 
 /// Refreshes of which the quickest counts.
 const REFRESHES: usize = 5;

@@ -1,7 +1,7 @@
 //! Which partition a record goes to.
 
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt::Debug;
 
 use crate::record::Record;
@@ -63,15 +63,18 @@ pub(crate) trait HasLeader: Debug {
 /// Java's `RoundRobinPartitioner`: the available partitions of a topic in turn, whatever the key.
 #[derive(Clone, Debug, Default)]
 pub struct RoundRobinPartitioner {
-    counters: BTreeMap<String, u32>,
+    /// By topic, in order.
+    counters: Vec<(String, u32)>,
 }
 
 impl Partitioner for RoundRobinPartitioner {
     fn partition(&mut self, record: &Record<'_>, topic: &TopicView<'_>) -> Choice<'_> {
-        let counter = match self.counters.get_mut(record.topic) {
-            Some(counter) => counter,
-            None => self.counters.entry(record.topic.to_string()).or_default(),
-        };
+        let found = self.counters.binary_search_by(|(topic, _)| topic.as_str().cmp(record.topic));
+        let at = found.unwrap_or_else(|at| {
+            self.counters.insert(at, (record.topic.to_string(), 0));
+            at
+        });
+        let counter = &mut self.counters[at].1;
         let turn = *counter & 0x7fff_ffff;
         *counter = counter.wrapping_add(1);
         Choice::To(match topic.available() {
