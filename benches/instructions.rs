@@ -1,8 +1,8 @@
 //! Instructions a record, counted by callgrind: `cargo bench --features cluster --bench instructions`.
 //!
 //! Only the machine's own calls are counted (send, drain, transmit, written, answers read), as the difference between a
-//! longer and a shorter run, so that what happens once is left out. The budgets are those of docs/design.md. "measured" is the same
-//! with [`Producer::measure`], as adapters have it.
+//! longer and a shorter run, so that what happens once is left out. "measured" is the same with [`Producer::measure`], as adapters have
+//! it. With `--figures` a line for each with a name and a number, for `benches/check`.
 //!
 //! [`Producer::measure`]: milena::Producer::measure
 
@@ -14,17 +14,17 @@ use std::process::Command;
 
 use host::Host;
 
-/// Size of the value, keyed, partitions, budget.
-const CASES: &[(usize, bool, i32, Option<f64>)] = &[
-    (10, false, 10, Some(500.0)),
-    (100, false, 1, None),
-    (100, false, 10, Some(600.0)),
-    (100, false, 10_000, None),
-    (100, true, 1, None),
-    (100, true, 10, Some(800.0)),
-    (100, true, 10_000, None),
-    (1000, false, 10, Some(1250.0)),
-    (1000, true, 10, None),
+/// Size of the value, keyed, partitions.
+const CASES: &[(usize, bool, i32)] = &[
+    (10, false, 10),
+    (100, false, 1),
+    (100, false, 10),
+    (100, false, 10_000),
+    (100, true, 1),
+    (100, true, 10),
+    (100, true, 10_000),
+    (1000, false, 10),
+    (1000, true, 10),
 ];
 
 /// The shorter and the longer run.
@@ -46,17 +46,24 @@ fn main() {
         assert!(host.delivered >= records as u64);
         return;
     }
-    let heads = ["bytes", "keyed", "partitions", "instructions", "measured", "budget"];
-    println!("{:>6} {:>6} {:>10} {:>14} {:>16} {:>8}", heads[0], heads[1], heads[2], heads[3], heads[4], heads[5]);
-    for (size, keyed, partitions, budget) in CASES {
-        let [each, measured] = [false, true].map(|measured| {
-            let [short, long] = RUNS.map(|records| count(*size, *keyed, *partitions, records, measured));
-            (long - short) as f64 / (RUNS[1] - RUNS[0]) as f64
-        });
-        let budget =
-            budget.map_or(String::new(), |budget| format!("{budget:.0}{}", if each > budget { " OVER" } else { "" }));
-        let more = 100.0 * (measured / each - 1.0);
-        println!("{size:>6} {keyed:>6} {partitions:>10} {each:>14.0} {measured:>8.0} {more:>+5.1} % {budget:>8}");
+    let each = |size, keyed, partitions, measured| {
+        let [short, long] = RUNS.map(|records| count(size, keyed, partitions, records, measured));
+        (long - short) as f64 / (RUNS[1] - RUNS[0]) as f64
+    };
+    if arguments.iter().any(|argument| argument == "--figures") {
+        for (size, keyed, partitions) in CASES.iter().copied() {
+            let key = if keyed { " keyed" } else { "" };
+            let instructions = each(size, keyed, partitions, false);
+            println!("machine {size} B{key} {partitions} partitions {instructions:.0}");
+        }
+        return;
+    }
+    let heads = ["bytes", "keyed", "partitions", "instructions", "measured"];
+    println!("{:>6} {:>6} {:>10} {:>14} {:>16}", heads[0], heads[1], heads[2], heads[3], heads[4]);
+    for (size, keyed, partitions) in CASES.iter().copied() {
+        let [bare, measured] = [false, true].map(|measured| each(size, keyed, partitions, measured));
+        let more = 100.0 * (measured / bare - 1.0);
+        println!("{size:>6} {keyed:>6} {partitions:>10} {bare:>14.0} {measured:>8.0} {more:>+5.1} %");
     }
 }
 

@@ -102,7 +102,7 @@ impl Fields {
     }
 
     /// The record's bytes, piece by piece.
-    pub(crate) fn each(&self, content: &Content<'_>, mut put: impl FnMut(&[u8])) {
+    pub(crate) fn each(&self, content: &Content<'_>, put: &mut dyn FnMut(&[u8])) {
         let mut head = [0; ROOM];
         let size = self.write_head(&mut head);
         put(&head[..size]);
@@ -198,7 +198,7 @@ fn length_of(bytes: Option<&[u8]>) -> Varint {
 
 #[inline(never)]
 fn write_headers(headers: &[Header<'_>], mut out: &mut [u8]) {
-    each_of_headers(headers, |bytes| {
+    each_of_headers(headers, &mut |bytes| {
         let (now, later) = core::mem::take(&mut out).split_at_mut(bytes.len());
         now.copy_from_slice(bytes);
         out = later;
@@ -206,7 +206,7 @@ fn write_headers(headers: &[Header<'_>], mut out: &mut [u8]) {
 }
 
 /// The headers' bytes, piece by piece.
-fn each_of_headers(headers: &[Header<'_>], mut put: impl FnMut(&[u8])) {
+fn each_of_headers(headers: &[Header<'_>], put: &mut dyn FnMut(&[u8])) {
     let mut put_with_length = |length: Varint, bytes: &[u8]| {
         put(&length.word.to_le_bytes()[..length.size]);
         put(bytes);
@@ -277,7 +277,7 @@ mod tests {
             let content = Content::new(0, key, value, headers);
             let (wanted, fields) = (plain(&content, delta, index), Fields::of(&content, delta, index));
             let mut pieces = Vec::new();
-            fields.each(&content, |piece| pieces.extend_from_slice(piece));
+            fields.each(&content, &mut |piece| pieces.extend_from_slice(piece));
             let mut written = vec![0xaa; wanted.len() + ROOM];
             assert!(fields.write(&content, &mut written), "it has room");
             assert!(!fields.write(&content, &mut written[1..]), "it has none");

@@ -23,6 +23,7 @@ pub(crate) use fields::Content;
 use fields::Fields;
 pub(crate) use pool::{Class, ENTRY, Pool};
 
+use crate::planted::planted;
 use crate::record::Record;
 
 /// The record section of a batch: chunks of encoded records. Bytes that were written never change.
@@ -104,7 +105,7 @@ impl Records {
         self.fields(content).size
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn fields(&self, content: &Content<'_>) -> Fields {
         let delta = if self.count == 0 { 0 } else { content.timestamp.wrapping_sub(self.base_timestamp) };
         Fields::of(content, delta, self.count)
@@ -125,7 +126,7 @@ impl Records {
         let content = Content::new(timestamp, record.key, record.value, record.headers);
         let fields = Fields::of(&content, timestamp.wrapping_sub(self.base_timestamp), self.count);
         if header::SIZE + self.len + fields.size > limit
-            || content.alone_surely() > largest
+            || (content.alone_surely() > largest && !planted("short-way-takes-any-size"))
             || !fields.write(&content, self.open.get_mut(self.filled..)?)
         {
             return None;
@@ -275,7 +276,7 @@ impl Records {
         }
         fresh.reverse();
         let mut out = Across { records: self, fresh };
-        fields.each(content, |bytes| out.put(bytes));
+        fields.each(content, &mut |bytes| out.put(bytes));
         self.begin(content);
         self.finish(content.timestamp, fields.size);
         Ok(())
