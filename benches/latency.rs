@@ -90,7 +90,8 @@ fn threads(config: &Config, server: SocketAddr, records: usize) {
     let mut send = || drop(producer.send(&record).expect("it is delivered"));
     let mut ping = || bare.ping();
     let (mut ours, mut theirs) = (Measured::default(), Measured::default());
-    (send(), ping());
+    send();
+    ping();
     while ours.times.len() < records {
         turn(&mut ours, &mut send);
         turn(&mut theirs, &mut ping);
