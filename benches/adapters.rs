@@ -2,11 +2,18 @@
 //!
 //! Records of 100 bytes from one sender to a cluster that only counts, in another process. Instructions are counted by callgrind,
 //! all threads together, as the difference between a longer and a shorter run; it lets one thread run at a time, so how often they
-//! wait for each other is not that of real runs. CPU and records a second are of a run without it, and mean something as ratios.
+//! wait for each other is not that of real runs. Allocations, of a thousand records, are counted in the same two runs. CPU and records
+//! a second are of a run without it, and mean something as ratios.
+//!
+//! A line has the way, instructions a record, allocations a thousand records, CPU seconds a million records, and records a second, with
+//! spaces between. `-- --figures` writes a line for each with a name and a number, for `benches/check`; `-- --profile WAY FILE`
+//! callgrind's profile of the longer run.
 
+#![allow(unsafe_code, reason = "a global allocator can't be written otherwise")]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(clippy::disallowed_methods, reason = "benches measure real time")]
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::VecDeque;
 use std::process::Command;
 use std::sync::Arc;
@@ -28,33 +35,98 @@ const TASKS: usize = 1000;
 /// The shorter and the longer run that are counted.
 const COUNTED: [usize; 2] = [100_000, 300_000];
 
+/// Counts allocations, of all threads.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: hands everything to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What records cost.
+struct Cost {
+    instructions: f64,
+    allocations: f64,
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(place) = arguments.iter().position(|argument| argument == "--run") {
         let records = arguments[place + 2].parse().expect("a number");
         return run(&arguments[place + 1], records, &arguments[place + 3]);
     }
+    if let Some(place) = arguments.iter().position(|argument| argument == "--profile") {
+        under_callgrind(&arguments[place + 1], COUNTED[1], &arguments[place + 2]);
+        return;
+    }
+    if arguments.iter().any(|argument| argument == "--figures") {
+        for way in WAYS {
+            let Cost { instructions, allocations } = cost(way);
+            println!("adapters {way} instructions {instructions:.0}");
+            println!("adapters {way} allocations of 1000 {allocations:.0}");
+        }
+        return;
+    }
     let records = arguments.iter().filter_map(|argument| argument.parse().ok()).next().unwrap_or(2_000_000);
-    println!("{:<10} {:>14} {:>16} {:>12}", "outcome by", "instructions", "CPU s a million", "records/s");
+    println!(
+        "{:<10} {:>12} {:>16} {:>12} {:>10}",
+        "way", "instructions", "allocations/1000", "CPUs/million", "records/s"
+    );
     for way in WAYS {
-        let [short, long] = COUNTED.map(|records| instructions(way, records));
-        let each = (long - short) as f64 / (COUNTED[1] - COUNTED[0]) as f64;
+        let Cost { instructions, allocations } = cost(way);
         let said = on_its_own(std::env::current_exe().map(Command::new).expect("this program"), way, records);
-        let mut numbers = said.split_whitespace().filter_map(|number| number.parse::<f64>().ok());
-        let (cpu, seconds) = (numbers.next().expect("CPU seconds"), numbers.next().expect("seconds"));
-        let records = records as f64;
-        println!("{way:<10} {each:>14.0} {:>16.3} {:>12.0}", cpu * 1e6 / records, records / seconds);
+        let ([cpu, seconds, _], records) = (numbers(&said), records as f64);
+        let (cpu, rate) = (cpu * 1e6 / records, records / seconds);
+        println!("{way:<10} {instructions:>12.0} {allocations:>16.1} {cpu:>12.3} {rate:>10.0}");
     }
 }
 
-/// Instructions of a whole run.
-fn instructions(way: &str, records: usize) -> u64 {
+/// What a record costs, and a thousand allocate.
+fn cost(way: &str) -> Cost {
+    let [short, long] = COUNTED.map(|records| under_callgrind(way, records, "/dev/null"));
+    let more = (COUNTED[1] - COUNTED[0]) as f64;
+    Cost {
+        instructions: (long.instructions - short.instructions) / more,
+        allocations: (long.allocations - short.allocations) * 1000.0 / more,
+    }
+}
+
+/// The cost of a whole run, with a profile of it in `file`.
+fn under_callgrind(way: &str, records: usize, file: &str) -> Cost {
     let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--fair-sched=yes"]);
+    valgrind.args(["--tool=callgrind", &format!("--callgrind-out-file={file}"), "--fair-sched=yes"]);
     valgrind.arg(std::env::current_exe().expect("this program"));
     let said = on_its_own(valgrind, way, records);
     let line = said.lines().find(|line| line.contains("Collected :")).expect("callgrind says what it collected");
-    line.rsplit(' ').next().and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("{line}"))
+    let instructions = line.rsplit(' ').next().and_then(|number| number.trim().parse().ok());
+    let [_, _, allocations] = numbers(&said);
+    Cost { instructions: instructions.unwrap_or_else(|| panic!("{line}")), allocations }
+}
+
+/// CPU seconds, seconds and allocations, as a run says them in its first line.
+fn numbers(said: &str) -> [f64; 3] {
+    let mut numbers = said.split_whitespace().map(|number| number.parse().expect("a number"));
+    [(); 3].map(|()| numbers.next().expect("three of them"))
 }
 
 /// What a run says, in a process without the cluster.
@@ -75,7 +147,8 @@ fn run(way: &str, records: usize, servers: &str) {
         "task" => tasks(config, records),
         way => threads(config, way, records),
     };
-    println!("{} {}", cpu() - used, began.elapsed().as_secs_f64());
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed);
+    println!("{} {} {allocations}", cpu() - used, began.elapsed().as_secs_f64());
     assert_eq!(delivered, records as u64);
 }
 

@@ -586,6 +586,22 @@ fn a_wake_is_told_once_and_only_if_there_is_something_new() {
 }
 
 #[test]
+fn a_record_that_fills_a_batch_wakes_and_those_before_it_do_not() {
+    let mut desk = Desk::new(&[("linger.ms", "1000"), ("batch.size", "1000")]);
+    desk.send(&Record::new("t").value("0").partition(0)).unwrap();
+    desk.settle();
+    let value = [b'v'; 100];
+    let record = Record::new("t").value(&value).partition(0);
+    let mut wakes = Vec::new();
+    for _ in 0..12 {
+        desk.producer.send(desk.now, &record).unwrap();
+        wakes.push(desk.producer.take_wake());
+    }
+    assert_eq!(wakes.iter().filter(|wake| **wake).count(), 1, "{wakes:?}");
+    assert!(wakes[..5].iter().all(|wake| !wake), "{wakes:?}");
+}
+
+#[test]
 fn garbage_ends_the_connection_with_words_and_the_record_still_arrives() {
     let mut desk = Desk::new(&[("linger.ms", "0")]);
     desk.send(&Record::new("t").value("0").partition(0)).unwrap();

@@ -1,15 +1,14 @@
 //! The callbacks of a batch's records, without an allocation for each: those of one type, which are mostly all, lie in one table.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-use alloc::sync::Arc;
+use alloc::vec::{IntoIter, Vec};
 use core::any::Any;
 use core::ops::Range;
 
 use smallvec::SmallVec;
 
 use super::caught::caught;
-use super::completion::{Delivered, Outcome, delivered, of_record};
+use super::completion::{Delivered, Outcome, Told};
 use super::error::Error;
 
 /// What is called with a record's outcome.
@@ -29,16 +28,19 @@ pub(super) struct Callbacks {
     tables: SmallVec<[Box<dyn Table>; 1]>,
 }
 
-/// What became of some of the records, in the words of applications.
-pub(super) struct Told<'a> {
-    pub(super) topic: &'a Arc<str>,
-    pub(super) partition: i32,
+/// What became of some of the records.
+pub(super) struct Resolution<'a> {
+    pub(super) told: Told<'a>,
     pub(super) records: &'a Range<u32>,
     pub(super) outcome: &'a Outcome,
 }
 
 /// Callbacks of one type.
-struct Of<F>(VecDeque<Entry<F>>);
+struct Of<F> {
+    entries: Vec<Entry<F>>,
+    /// Those that are being called.
+    called: IntoIter<Entry<F>>,
+}
 
 struct Entry<F> {
     index: u32,
@@ -50,8 +52,8 @@ trait Table: Send {
     /// The first and the last record that has one.
     fn span(&self) -> Option<(u32, u32)>;
 
-    /// Calls those of the records before `end`.
-    fn call_before(&mut self, end: u32, told: &Told<'_>);
+    /// Calls those of the records before `end`. From the first call on it takes no more.
+    fn call_before(&mut self, end: u32, resolution: &Resolution<'_>);
 
     /// Those of these records, which it has no longer.
     fn take(&mut self, records: &Range<u32>) -> Box<dyn Table>;
@@ -61,18 +63,30 @@ trait Table: Send {
 
 impl Callbacks {
     /// Records come in order.
+    #[inline]
     pub(super) fn push<F: Callback>(&mut self, index: u32, timestamp: i64, callback: F) {
-        if self.tables.len() < MOST_TABLES - 1 || self.table::<F>().is_some() {
-            return self.push_to_own(Entry { index, timestamp, callback });
+        let entry = Entry { index, timestamp, callback };
+        match self.tables.first_mut().and_then(|first| first.as_any().downcast_mut::<Of<F>>()) {
+            Some(table) => table.entries.push(entry),
+            None => self.push_beside(entry),
         }
-        self.push_to_own(Entry { index, timestamp, callback: Box::new(callback) as Boxed });
     }
 
-    fn push_to_own<F: Callback>(&mut self, entry: Entry<F>) {
+    /// Not to the first table.
+    #[cold]
+    fn push_beside<F: Callback>(&mut self, entry: Entry<F>) {
         if let Some(table) = self.table() {
-            return table.0.push_back(entry);
+            return table.entries.push(entry);
         }
-        self.tables.push(Box::new(Of(VecDeque::from([entry]))));
+        if self.tables.len() < MOST_TABLES - 1 {
+            return self.tables.push(Box::new(Of::from(alloc::vec![entry])));
+        }
+        let Entry { index, timestamp, callback } = entry;
+        let entry = Entry { index, timestamp, callback: Box::new(callback) as Boxed };
+        match self.table() {
+            Some(table) => table.entries.push(entry),
+            None => self.tables.push(Box::new(Of::from(alloc::vec![entry]))),
+        }
     }
 
     fn table<F: Callback>(&mut self) -> Option<&mut Of<F>> {
@@ -89,12 +103,12 @@ impl Callbacks {
     }
 
     /// Calls all. Not to be called with the machine's lock held, for they may do anything.
-    pub(super) fn call(mut self, told: &Told<'_>) {
+    pub(super) fn call(mut self, resolution: &Resolution<'_>) {
         if let [only] = &mut self.tables[..] {
-            return only.call_before(u32::MAX, told);
+            return only.call_before(u32::MAX, resolution);
         }
         while let Some((next, end)) = self.next() {
-            self.tables[next].call_before(end, told);
+            self.tables[next].call_before(end, resolution);
         }
     }
 
@@ -111,23 +125,56 @@ impl Callbacks {
     }
 }
 
-impl<F: Callback> Table for Of<F> {
-    fn span(&self) -> Option<(u32, u32)> {
-        Some((self.0.front()?.index, self.0.back()?.index))
+impl<F> From<Vec<Entry<F>>> for Of<F> {
+    fn from(entries: Vec<Entry<F>>) -> Self {
+        Self { entries, called: IntoIter::default() }
+    }
+}
+
+impl<F: Callback> Of<F> {
+    /// The next one that is to be called, of a record before `end`.
+    #[inline]
+    fn next_before(&mut self, end: u32) -> Option<Entry<F>> {
+        if end < u32::MAX {
+            self.called.as_slice().first().filter(|entry| entry.index < end)?;
+        }
+        self.called.next()
     }
 
-    fn call_before(&mut self, end: u32, told: &Told<'_>) {
-        while self.0.front().is_some_and(|entry| entry.index < end) {
-            let Some(Entry { index, timestamp, callback }) = self.0.pop_front() else { return };
-            let outcome = told.of(index, timestamp);
-            let _ = caught("a delivery callback", move || callback(outcome));
+    fn call_until_panic(&mut self, end: u32, Resolution { told, records, outcome }: &Resolution<'_>) {
+        match outcome {
+            Ok(written) => {
+                while let Some(Entry { index, timestamp, callback }) = self.next_before(end) {
+                    callback(Ok(told.written(written, index - records.start, timestamp)));
+                }
+            }
+            Err(error) => {
+                while let Some(Entry { callback, .. }) = self.next_before(end) {
+                    callback(Err(error.clone().into()));
+                }
+            }
         }
+    }
+}
+
+impl<F: Callback> Table for Of<F> {
+    fn span(&self) -> Option<(u32, u32)> {
+        let entries = if self.entries.is_empty() { self.called.as_slice() } else { &self.entries };
+        Some((entries.first()?.index, entries.last()?.index))
+    }
+
+    fn call_before(&mut self, end: u32, resolution: &Resolution<'_>) {
+        if !self.entries.is_empty() {
+            self.called = core::mem::take(&mut self.entries).into_iter();
+        }
+        // To catch is not free, so it is done for all up to the first that panics, and again for those after it.
+        while caught("a delivery callback", || self.call_until_panic(end, resolution)).is_none() {}
     }
 
     fn take(&mut self, records: &Range<u32>) -> Box<dyn Table> {
-        let before = |end: u32| self.0.partition_point(|entry| entry.index < end);
+        let before = |end: u32| self.entries.partition_point(|entry| entry.index < end);
         let named = before(records.start)..before(records.end);
-        Box::new(Self(self.0.drain(named).collect()))
+        Box::new(Self::from(self.entries.drain(named).collect::<Vec<_>>()))
     }
 
     fn as_any(&mut self) -> &mut dyn Any {
@@ -135,17 +182,11 @@ impl<F: Callback> Table for Of<F> {
     }
 }
 
-impl Told<'_> {
-    fn of(&self, index: u32, timestamp: i64) -> Result<Delivered, Error> {
-        delivered(self.topic, self.partition, timestamp, of_record(self.outcome, index - self.records.start))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::Written;
-    use alloc::vec::Vec;
+    use alloc::sync::Arc;
     use std::sync::Mutex;
 
     type Calls = Arc<Mutex<Vec<(&'static str, i64, i64)>>>;
@@ -167,7 +208,8 @@ mod tests {
 
     fn call(callbacks: Callbacks, records: Range<u32>) {
         let outcome = Ok(Written { base_offset: Some(100 + i64::from(records.start)), log_append_time: None });
-        callbacks.call(&Told { topic: &"t".into(), partition: 0, records: &records, outcome: &outcome });
+        let told = Told { topic: &"t".into(), partition: 0 };
+        callbacks.call(&Resolution { told, records: &records, outcome: &outcome });
     }
 
     #[test]

@@ -17,7 +17,8 @@ impl Clock {
 
     #[expect(clippy::disallowed_methods, reason = "the adapter is where the clock is read")]
     pub(super) fn now(&self) -> Instant {
-        Instant::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        let since = self.0.elapsed();
+        Instant::from_nanos(since.as_secs().saturating_mul(1_000_000_000) + u64::from(since.subsec_nanos()))
     }
 
     /// A point of this clock as one of the standard library's.

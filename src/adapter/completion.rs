@@ -5,9 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::task::Waker;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
-use smallvec::SmallVec;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::error::Error;
 use crate::error::DeliveryError;
@@ -36,22 +34,47 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
-    /// The record's outcome, as the application sees it.
-    pub(super) fn delivered(&self, outcome: Outcome) -> Result<Delivered, Error> {
-        delivered(&self.completion.topic, self.completion.partition, self.timestamp, outcome)
+    /// The record's outcome, as the application sees it, if it is known.
+    #[inline]
+    pub(super) fn outcome(&self) -> Option<Result<Delivered, Error>> {
+        let Self { completion, index, timestamp } = self;
+        let told = Told { topic: &completion.topic, partition: completion.partition };
+        if let Some((records, outcome)) = completion.first.get() {
+            if records.contains(index) {
+                return Some(told.of(outcome, index - records.start, *timestamp));
+            }
+        }
+        completion.later_outcome(*index, *timestamp)
     }
 }
 
-/// A record's outcome, as the application sees it.
-pub(super) fn delivered(
-    topic: &Arc<str>,
-    partition: i32,
-    timestamp: i64,
-    outcome: Outcome,
-) -> Result<Delivered, Error> {
-    let Written { base_offset, log_append_time } = outcome?;
-    let (topic, timestamp) = (Arc::clone(topic), log_append_time.unwrap_or(timestamp));
-    Ok(Delivered { topic, partition, offset: base_offset, timestamp })
+/// What applications are told besides the outcome.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub(super) topic: &'a Arc<str>,
+    pub(super) partition: i32,
+}
+
+impl Told<'_> {
+    /// What became of the record at `place` in a range of records.
+    #[inline]
+    pub(super) fn of(self, outcome: &Outcome, place: u32, timestamp: i64) -> Result<Delivered, Error> {
+        match outcome {
+            Ok(written) => Ok(self.written(written, place, timestamp)),
+            Err(error) => Err(error.clone().into()),
+        }
+    }
+
+    /// The same, if it is written.
+    #[inline]
+    pub(super) fn written(self, written: &Written, place: u32, timestamp: i64) -> Delivered {
+        Delivered {
+            topic: Arc::clone(self.topic),
+            partition: self.partition,
+            offset: written.base_offset.and_then(|base| base.checked_add(i64::from(place))),
+            timestamp: written.log_append_time.unwrap_or(timestamp),
+        }
+    }
 }
 
 /// What became of a record, as the machine tells it.
@@ -61,6 +84,8 @@ pub(super) type Outcome = Result<Written, DeliveryError>;
 pub(super) struct Completion {
     topic: Arc<str>,
     pub(super) partition: i32,
+    /// The outcome that came first, which mostly is that of all records: to be read without the lock. Changes with it alone.
+    first: OnceLock<(Range<u32>, Outcome)>,
     state: Mutex<State>,
     done: Condvar,
 }
@@ -73,8 +98,8 @@ impl core::fmt::Debug for Completion {
 
 #[derive(Default)]
 struct State {
-    /// Outcomes of ranges of records, in the order of the records. Mostly one, of all.
-    outcomes: SmallVec<[(Range<u32>, Outcome); 1]>,
+    /// Outcomes of other ranges of records than the first, in the order of the records.
+    outcomes: Vec<(Range<u32>, Outcome)>,
     /// Tasks that wait, by record.
     tasks: Vec<Option<Waker>>,
     threads: bool,
@@ -82,7 +107,7 @@ struct State {
 
 impl Completion {
     pub(super) fn new(topic: Arc<str>, partition: i32) -> Self {
-        Self { topic, partition, state: Mutex::default(), done: Condvar::new() }
+        Self { topic, partition, first: OnceLock::new(), state: Mutex::default(), done: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,75 +119,91 @@ impl Completion {
         let mut state = self.lock();
         let waiting = state.tasks.len();
         let named = (records.start as usize).min(waiting)..(records.end as usize).min(waiting);
-        let mut tasks: Vec<Waker> = Vec::new();
-        for task in state.tasks[named].iter_mut().filter_map(Option::take) {
-            // Many records of one batch are mostly waited for by one task.
-            if !tasks.last().is_some_and(|last| last.will_wake(&task)) {
-                tasks.push(task);
-            }
-        }
+        let tasks: Vec<Option<Waker>> = if named.len() == waiting {
+            core::mem::take(&mut state.tasks)
+        } else {
+            state.tasks[named].iter_mut().map(Option::take).collect()
+        };
         let threads = core::mem::take(&mut state.threads);
-        let place = state.outcomes.partition_point(|(known, _)| known.start < records.start);
-        state.outcomes.insert(place, (records, outcome));
+        if let Err((records, outcome)) = self.first.set((records, outcome)) {
+            let place = state.outcomes.partition_point(|(known, _)| known.start < records.start);
+            state.outcomes.insert(place, (records, outcome));
+        }
         drop(state);
         if threads {
             self.done.notify_all();
         }
-        for task in tasks {
-            task.wake();
+        // Many records of one batch are mostly waited for by one task.
+        let mut tasks = tasks.into_iter().flatten().peekable();
+        while let Some(task) = tasks.next() {
+            if !tasks.peek().is_some_and(|next| next.will_wake(&task)) {
+                task.wake();
+            }
         }
     }
 
     /// What has no outcome yet fails with this.
     pub(super) fn abandon(&self, error: &DeliveryError) {
-        let gaps = self.lock().gaps();
+        let gaps = self.lock().gaps(self.first.get());
         for records in gaps {
             self.publish(records, Err(error.clone()));
         }
     }
 
-    /// The record's outcome, if it is known.
-    pub(super) fn outcome(&self, index: u32) -> Option<Outcome> {
-        self.lock().outcome(index)
+    /// Whether the record's outcome is known.
+    pub(super) fn is_known(&self, index: u32) -> bool {
+        self.is_of_first(index) || self.lock().place(index).is_some()
+    }
+
+    fn is_of_first(&self, index: u32) -> bool {
+        self.first.get().is_some_and(|(records, _)| records.contains(&index))
+    }
+
+    /// The outcome of a record that is not of those whose outcome came first.
+    #[cold]
+    fn later_outcome(&self, index: u32, timestamp: i64) -> Option<Result<Delivered, Error>> {
+        self.first.get()?;
+        let state = self.lock();
+        let (records, outcome) = &state.outcomes[state.place(index)?];
+        let told = Told { topic: &self.topic, partition: self.partition };
+        Some(told.of(outcome, index - records.start, timestamp))
     }
 
     #[cfg(feature = "threads")]
-    /// Waits for the record's outcome.
-    pub(super) fn wait(&self, index: u32, patience: Option<core::time::Duration>) -> Option<Outcome> {
-        let mut state = self.lock();
-        state.threads = true;
+    /// Waits until the record's outcome is known, or patience is over.
+    pub(super) fn wait(&self, index: u32, patience: Option<core::time::Duration>) {
+        let state = self.lock();
         let open = |state: &mut State| {
-            let open = state.outcome(index).is_none();
+            let open = !self.is_of_first(index) && state.place(index).is_none();
             state.threads |= open;
             open
         };
-        let state = match patience {
-            None => self.done.wait_while(state, open).unwrap_or_else(PoisonError::into_inner),
-            Some(patience) => {
-                self.done.wait_timeout_while(state, patience, open).unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
-        state.outcome(index)
+        match patience {
+            None => drop(self.done.wait_while(state, open)),
+            Some(patience) => drop(self.done.wait_timeout_while(state, patience, open)),
+        }
     }
 
-    /// As [`Completion::wait`], for a task.
+    /// The task of this context is to be woken once the record's outcome is known; false if it is.
     #[cfg(any(feature = "tokio", feature = "smol"))]
-    pub(super) fn poll(&self, index: u32, context: &core::task::Context<'_>) -> core::task::Poll<Outcome> {
+    pub(super) fn await_record(&self, index: u32, context: &core::task::Context<'_>) -> bool {
         let mut state = self.lock();
-        if let Some(outcome) = state.outcome(index) {
-            return core::task::Poll::Ready(outcome);
+        if self.is_of_first(index) || state.place(index).is_some() {
+            return false;
         }
         let place = index as usize;
-        if state.tasks.len() <= place {
-            state.tasks.resize(place + 1, None);
-        }
-        let before = match &mut state.tasks[place] {
-            Some(task) if task.will_wake(context.waker()) => None,
-            other => other.replace(context.waker().clone()),
+        let before = match state.tasks.get_mut(place) {
+            Some(Some(task)) if task.will_wake(context.waker()) => None,
+            Some(task) => task.replace(context.waker().clone()),
+            None => {
+                state.tasks.resize_with(place, || None);
+                state.tasks.push(Some(context.waker().clone()));
+                None
+            }
         };
         drop(state);
         drop(before); // without the lock: it may run code of a runtime
-        core::task::Poll::Pending
+        true
     }
 
     /// Nobody waits for the record any more: its waker, and with it maybe a task's memory, is not kept.
@@ -175,10 +216,12 @@ impl Completion {
 
 impl State {
     /// Ranges of records without an outcome; the last one has no end.
-    fn gaps(&self) -> SmallVec<[Range<u32>; 1]> {
-        let mut gaps = SmallVec::new();
+    fn gaps(&self, first: Option<&(Range<u32>, Outcome)>) -> Vec<Range<u32>> {
+        let mut known: Vec<&Range<u32>> = self.outcomes.iter().chain(first).map(|(records, _)| records).collect();
+        known.sort_unstable_by_key(|records| records.start);
+        let mut gaps = Vec::new();
         let mut from = 0;
-        for (records, _) in &self.outcomes {
+        for records in known {
             if from < records.start {
                 gaps.push(from..records.start);
             }
@@ -188,16 +231,9 @@ impl State {
         gaps
     }
 
-    fn outcome(&self, index: u32) -> Option<Outcome> {
+    /// Where the record's outcome is.
+    fn place(&self, index: u32) -> Option<usize> {
         let place = self.outcomes.partition_point(|(records, _)| records.end <= index);
-        let (records, outcome) = self.outcomes.get(place).filter(|(records, _)| records.contains(&index))?;
-        Some(of_record(outcome, index - records.start))
+        self.outcomes.get(place).filter(|(records, _)| records.contains(&index)).map(|_| place)
     }
-}
-
-/// The outcome of the record at `place` in a range that has this one.
-pub(super) fn of_record(range: &Outcome, place: u32) -> Outcome {
-    let written = range.as_ref().map_err(DeliveryError::clone)?;
-    let base_offset = written.base_offset.and_then(|base| base.checked_add(i64::from(place)));
-    Ok(Written { base_offset, ..*written })
 }

@@ -41,12 +41,19 @@ impl Interceptors {
     }
 
     /// Whether each record has to come by.
+    #[inline]
     pub(super) fn are_there(&self) -> bool {
         !self.list.is_empty() || self.sends.are_wanted()
     }
 
     /// A record is about to be taken. `None` if nobody looks at it.
+    #[inline]
     pub(super) fn begin(&self, record: &Record<'_>) -> Option<Passage> {
+        if self.are_there() { self.pass(record) } else { None }
+    }
+
+    #[cold]
+    fn pass(&self, record: &Record<'_>) -> Option<Passage> {
         let span = self.sends.span(record);
         if self.list.is_empty() && span.is_none() {
             return None;

@@ -3,9 +3,11 @@
 //! Memory comes back a request at a time. Those at the front are let go, each with an allowance, so that there is no wake-up a
 //! record; whoever has used it up goes to the end of the line, so that nobody starves. Allowances are as large as lets everybody
 //! have a turn soon: where memory comes back slowly they are a record each, where it comes back fast one sender gets all there
-//! is. If nobody waits any more, everybody may send.
+//! is. Whoever uses up the last allowance hands over to the next in line, so that nothing stands still between two turns. If nobody
+//! waits any more, everybody may send.
 //!
-//! An allowance that is not used holds up others only for a moment, for a future that nobody polls may have it. One who was let
+//! An allowance that is not used holds up others only for a moment, for a future that nobody polls may have it; and a shorter one
+//! once it was begun, for its owner may have something else to wait for. One who was let
 //! go and found nothing left (memory is taken in chunks, so a record may need more than its size) gets its old place back, and
 //! is then let go alone, so that nobody loses that race twice. Whoever waits here and tries elsewhere (`writable`, then `try_enqueue`)
 //! keeps its place for that until it has sent.
@@ -21,6 +23,9 @@ use crate::time::Instant;
 
 /// How long others wait for those who were let go. A thread that was woken on a busy machine needs some of it.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long they are waited for after a record of theirs: whoever has more sends it sooner.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// How long memory may gather until it is enough for longer turns. It may not become more: what is missing may wait for a
 /// broker that is gone.
@@ -52,17 +57,25 @@ struct Parked {
     again: bool,
 }
 
+#[derive(Debug)]
+struct Turn {
+    /// Bytes.
+    left: usize,
+    /// Until when its owner is waited for.
+    until: Instant,
+}
+
 /// The line.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     last: u64,
     parked: BTreeMap<u64, Parked>,
-    /// Bytes that those who were let go may still take while others wait.
-    allowances: BTreeMap<Sender, usize>,
-    /// The one who was let go alone.
-    alone: Option<u64>,
-    /// When to look whether more can be let go, although no memory came back: those who were may not come.
-    look_again: Option<Instant>,
+    /// What those who were let go may still take while others wait.
+    turns: BTreeMap<Sender, Turn>,
+    /// The one who was let go alone, and until when it is waited for.
+    alone: Option<(u64, Instant)>,
+    /// Until when memory gathers.
+    gathers: Option<Instant>,
     /// When some were last let go.
     last_let_go: Option<Instant>,
     /// Places of those who were let go to try elsewhere, and have not sent since.
@@ -87,32 +100,40 @@ impl Line {
     pub(super) fn may_try(&self, sender: Sender, ticket: Option<&Arc<Ticket>>) -> bool {
         match ticket {
             Some(ticket) => !self.parked.contains_key(&ticket.number),
-            None => (self.parked.is_empty() && self.alone.is_none()) || self.allowances.contains_key(&sender),
+            None => (self.parked.is_empty() && self.alone.is_none()) || self.turns.contains_key(&sender),
         }
     }
 
-    /// This one has sent a record of so many bytes.
+    /// This one has sent a record, which took so many bytes. Returns whether that was the last allowance, and others wait for theirs.
     #[inline]
-    pub(super) fn sent(&mut self, sender: Sender, bytes: impl FnOnce() -> usize) {
-        if self.allowances.is_empty() {
-            return;
+    pub(super) fn sent(&mut self, sender: Sender, now: Instant, bytes: impl FnOnce() -> usize) -> bool {
+        !self.turns.is_empty() && self.used(sender, now, bytes())
+    }
+
+    #[cold]
+    fn used(&mut self, sender: Sender, now: Instant, bytes: usize) -> bool {
+        let Some(turn) = self.turns.get_mut(&sender) else { return false };
+        if turn.left > bytes {
+            (turn.left, turn.until) = (turn.left - bytes, now + PAUSE);
+            return false;
         }
-        if let Some(left) = self.allowances.get_mut(&sender) {
-            match left.checked_sub(bytes()) {
-                Some(less @ 1..) => *left = less,
-                Some(0) | None => drop(self.allowances.remove(&sender)),
-            }
-        }
+        self.turns.remove(&sender);
+        self.turns_are_over() && !planted("turn-is-not-handed-over")
+    }
+
+    /// Whether nobody has a turn, and some wait for theirs.
+    pub(super) fn turns_are_over(&self) -> bool {
+        self.alone.is_none() && self.turns.is_empty() && !self.parked.is_empty()
     }
 
     /// Gives a place at the end; or, to one who was let go and found nothing left, its old place.
     pub(super) fn park(&mut self, sender: Sender, ticket: Option<&Arc<Ticket>>, needs: usize) -> Arc<Ticket> {
         let again = ticket.is_some();
         let ticket = ticket.map_or_else(|| self.new_ticket(sender), Arc::clone);
-        if self.alone == Some(ticket.number) {
+        if self.is_alone(&ticket) {
             self.alone = None;
         }
-        self.allowances.remove(&sender);
+        self.turns.remove(&sender);
         self.parked.entry(ticket.number).or_insert(Parked { ticket: Arc::clone(&ticket), needs, again });
         ticket
     }
@@ -155,54 +176,59 @@ impl Line {
     /// This one waits no longer: it has sent, or given up. Returns whether others may be let go for it.
     pub(super) fn leave(&mut self, ticket: &Arc<Ticket>) -> bool {
         let was_parked = self.parked.remove(&ticket.number).is_some();
-        let was_alone = self.alone == Some(ticket.number);
+        let was_alone = self.is_alone(ticket);
         if was_alone {
             self.alone = None;
         }
         (was_parked || was_alone) && !self.parked.is_empty()
     }
 
+    fn is_alone(&self, ticket: &Ticket) -> bool {
+        self.alone.is_some_and(|(number, _)| number == ticket.number)
+    }
+
     /// Lets go whoever can be served by `free` bytes, which may wait a moment to become `goal`. They are still to be raised,
     /// without the machine's lock.
     pub(super) fn let_go(&mut self, free: usize, goal: usize, now: Instant, raised: &mut Vec<Arc<Ticket>>) {
-        if free < goal && self.look_again.is_none_or(|at| at > now) {
-            if self.first_needs().is_some_and(|needs| needs <= free) {
-                self.look_again.get_or_insert(now + GATHER);
+        if !planted("turn-kept-for-ever") {
+            self.turns.retain(|_, turn| turn.until > now);
+            self.alone = self.alone.filter(|(_, until)| *until > now);
+        }
+        if self.alone.is_some() {
+            self.gathers = None;
+            return;
+        }
+        // What is promised is not given twice, however little of it was taken yet.
+        let mut left = free.saturating_sub(self.turns.values().map(|turn| turn.left).sum());
+        if left < goal && self.gathers.is_none_or(|until| until > now) {
+            if self.first_needs().is_some_and(|needs| needs <= left) {
+                self.gathers.get_or_insert(now + GATHER);
             }
             return;
         }
-        if self.look_again.is_some_and(|at| at <= now) && !planted("turn-kept-for-ever") {
-            self.forget_those_let_go();
-        }
-        if self.alone.is_some() {
-            return;
-        }
-        let mut left = free.saturating_sub(self.allowances.values().sum());
+        self.gathers = None;
         let turn = self.turn(left, now);
         while let Some(first) = self.parked.first_entry() {
             let (needs, again) = (first.get().needs, first.get().again);
-            if needs > left || (again && !self.allowances.is_empty()) {
+            if needs > left || (again && !self.turns.is_empty()) {
                 break;
             }
             let (number, parked) = first.remove_entry();
             let sender = parked.ticket.sender;
             raised.push(parked.ticket);
             self.last_let_go = Some(now);
+            let until = now + PATIENCE;
             if again {
-                self.alone = Some(number);
+                self.alone = Some((number, until));
                 break;
             }
             let allowance = if planted("turn-of-one-record") { needs } else { turn.clamp(needs, left) };
             left -= allowance;
-            *self.allowances.entry(sender).or_default() += allowance;
+            let turn = self.turns.entry(sender).or_insert(Turn { left: 0, until });
+            (turn.left, turn.until) = (turn.left + allowance, until);
         }
         if self.parked.is_empty() {
-            self.allowances.clear(); // nobody needs one now
-        }
-        if self.alone.is_none() && self.allowances.is_empty() {
-            self.look_again = None;
-        } else {
-            self.look_again.get_or_insert(now + PATIENCE);
+            self.turns.clear(); // nobody needs one now
         }
     }
 
@@ -213,14 +239,10 @@ impl Line {
         usize::try_from(a_round / (self.parked.len().max(1) as u128)).unwrap_or(usize::MAX)
     }
 
-    fn forget_those_let_go(&mut self) {
-        (self.alone, self.look_again) = (None, None);
-        self.allowances.clear();
-    }
-
     /// Lets everybody go, to look for themselves.
     pub(super) fn release(&mut self, raised: &mut Vec<Arc<Ticket>>) {
-        self.forget_those_let_go();
+        (self.alone, self.gathers) = (None, None);
+        self.turns.clear();
         raised.extend(core::mem::take(&mut self.parked).into_values().map(|parked| parked.ticket));
     }
 
@@ -231,7 +253,8 @@ impl Line {
 
     /// When to look again although no memory came back.
     pub(super) fn look_again(&self) -> Option<Instant> {
-        self.look_again
+        let turns = self.turns.values().map(|turn| turn.until);
+        turns.chain(self.alone.map(|(_, until)| until)).chain(self.gathers).min()
     }
 }
 
@@ -262,9 +285,9 @@ mod tests {
         assert_eq!(let_go(&mut line, 250, NOW), [1, 2]);
         assert!(line.may_try(1, Some(&tickets[1])) && !line.may_try(2, Some(&tickets[2])));
         assert!(!line.may_try(9, None), "two still wait");
-        line.sent(0, || 60);
+        line.sent(0, NOW, || 60);
         assert!(line.may_try(0, None), "it may go on");
-        line.sent(0, || 60);
+        line.sent(0, NOW, || 60);
         assert!(!line.may_try(0, None), "until that is used up");
         assert_eq!(let_go(&mut line, 350, Instant::from_millis(1000)), [3, 4]);
         assert!(line.may_try(9, None), "nobody waits");
@@ -275,12 +298,53 @@ mod tests {
         let after = |millis: u64| {
             let (mut line, _) = line(70, 100);
             assert_eq!(let_go(&mut line, 100, NOW).len(), 1);
-            line.sent(0, || 100);
+            line.sent(0, NOW, || 100);
             let_go(&mut line, 6400, Instant::from_millis(millis)).len()
         };
         assert_eq!(after(1000), 64, "each of them a record");
         assert_eq!(after(10), 14, "each nearly five records, so that all 69 have had a turn after 50 ms");
         assert_eq!(after(0), 1);
+    }
+
+    #[test]
+    fn whoever_uses_up_the_last_turn_hands_over() {
+        let (mut line, _) = line(3, 100);
+        assert_eq!(let_go(&mut line, 250, NOW), [1, 2]);
+        assert!(!line.sent(9, NOW, || 1000), "it has none");
+        assert!(!line.sent(0, NOW, || 1000), "another has one yet");
+        assert!(!line.sent(1, NOW, || 99), "there is some left of it");
+        assert!(line.sent(1, NOW, || 1) && line.turns_are_over());
+        assert_eq!(let_go(&mut line, 100, NOW), [3]);
+        assert!(!line.turns_are_over(), "nobody waits");
+    }
+
+    #[test]
+    fn what_is_promised_is_not_there_for_others() {
+        let (mut line, _) = line(4, 100);
+        assert_eq!(let_go(&mut line, 100, NOW), [1]);
+        assert!(line.sent(0, NOW, || 100));
+        let mut raised = Vec::new();
+        let mut let_go = |free: usize, millis: u64| {
+            line.let_go(free, 400, Instant::from_millis(millis), &mut raised);
+            raised.len()
+        };
+        assert_eq!(let_go(900, 0), 1, "memory comes fast: all of it for the second");
+        assert_eq!(let_go(1200, 1), 1, "of 1200 bytes 900 are promised, and 300 are too few for a turn");
+        assert_eq!(let_go(1200, 2), 1);
+        assert_eq!(let_go(1300, 3), 2, "now there are enough");
+        assert_eq!(let_go(1300, 4), 2, "of which nothing is left");
+    }
+
+    #[test]
+    fn who_has_begun_is_waited_for_only_shortly() {
+        let (mut line, _) = line(3, 100);
+        assert_eq!(let_go(&mut line, 250, NOW), [1, 2]);
+        assert_eq!(line.look_again(), Some(NOW + PATIENCE));
+        let then = Instant::from_millis(10);
+        line.sent(0, then, || 1);
+        assert_eq!(line.look_again(), Some(then + PAUSE));
+        assert_eq!(let_go(&mut line, 250, then + PAUSE), [3], "the first does not go on");
+        assert!(line.look_again().is_none(), "nobody waits");
     }
 
     #[test]

@@ -333,7 +333,7 @@ impl Shared {
                 drop(state);
                 run(&self.engine, &mut effects);
                 waiting.iter().for_each(|waiter| waiter.raise());
-                if self.engine.is_closed().0 {
+                if self.engine.is_closed() {
                     self.engine.end("");
                 }
             }

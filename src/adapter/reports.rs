@@ -4,8 +4,8 @@
 use alloc::sync::Arc;
 use core::ops::Range;
 
-use super::callbacks::{Callback, Callbacks, Told};
-use super::completion::{Accepted, Completion, Outcome};
+use super::callbacks::{Callback, Callbacks, Resolution};
+use super::completion::{Accepted, Completion, Outcome, Told};
 use crate::error::{DeliveryError, DeliveryErrorKind};
 
 /// What a sender wants to know of a record, and how.
@@ -47,10 +47,12 @@ pub(super) struct Taken<'a> {
 
 impl Taken<'_> {
     /// Calls this when it is known what became of the record; before whoever waits for it, and after what was given earlier.
+    #[inline]
     pub(super) fn call(&mut self, callback: impl Callback) {
         self.batch.callbacks.push(self.index, self.timestamp, callback);
     }
 
+    #[inline]
     fn ack(&mut self) -> Accepted {
         let Batch { topic, partition, completion, .. } = self.batch;
         let completion = completion.get_or_insert_with(|| Arc::new(Completion::new(Arc::clone(topic), *partition)));
@@ -85,7 +87,8 @@ impl Batch {
         let kind = DeliveryErrorKind::Aborted;
         let error = DeliveryError { possibly_written: true, ..DeliveryError::new(kind) };
         let (records, outcome) = (0..u32::MAX, Err(error.clone()));
-        callbacks.call(&Told { topic: &topic, partition, records: &records, outcome: &outcome });
+        let told = Told { topic: &topic, partition };
+        callbacks.call(&Resolution { told, records: &records, outcome: &outcome });
         if let Some(completion) = completion {
             completion.abandon(&error);
         }
@@ -107,7 +110,8 @@ impl Resolved {
     /// be called with the machine's lock held, for all of them may do anything.
     pub(super) fn tell(self) {
         let Self { topic, partition, callbacks, completion, records, outcome } = self;
-        callbacks.call(&Told { topic: &topic, partition, records: &records, outcome: &outcome });
+        let told = Told { topic: &topic, partition };
+        callbacks.call(&Resolution { told, records: &records, outcome: &outcome });
         if let Some(completion) = completion {
             completion.publish(records, outcome);
         }

@@ -407,16 +407,32 @@ impl Producer {
         taken
     }
 
+    #[inline]
     fn accept_as_it_is<R: Report>(&self, record: &Record<'_>, report: R) -> Result<R::Receipt, Error> {
-        let mut waiting = Waiting::new(self.engine());
         let mut report = Some(report);
+        match self.engine().try_send(this_thread(), record, None, &mut report)? {
+            Attempt::Accepted(receipt) => Ok(receipt),
+            Attempt::Wait(wait) => self.accept_later(record, &mut report, wait),
+        }
+    }
+
+    /// The record has to wait.
+    #[cold]
+    fn accept_later<R: Report>(
+        &self,
+        record: &Record<'_>,
+        report: &mut Option<R>,
+        mut wait: Wait,
+    ) -> Result<R::Receipt, Error> {
+        let mut waiting = Waiting::new(self.engine());
         loop {
-            match self.engine().try_send(this_thread(), record, waiting.wait.as_ref(), &mut report)? {
+            waiting.wait_for(record.topic, wait)?;
+            match self.engine().try_send(this_thread(), record, waiting.wait.as_ref(), report)? {
                 Attempt::Accepted(receipt) => {
                     waiting.wait = None;
                     return Ok(receipt);
                 }
-                Attempt::Wait(wait) => waiting.wait_for(record.topic, wait)?,
+                Attempt::Wait(next) => wait = next,
             }
         }
     }
@@ -490,7 +506,7 @@ impl Ack {
 
     /// Whether it is known what became of the record. Then its callback has run.
     pub fn is_done(&self) -> bool {
-        self.accepted.completion.outcome(self.accepted.index).is_some()
+        self.accepted.completion.is_known(self.accepted.index)
     }
 
     /// Waits until it is known what became of the record.
@@ -509,13 +525,20 @@ impl Ack {
         self.wait_at_most(Some(timeout))
     }
 
+    #[inline]
     fn wait_at_most(&self, timeout: Option<Duration>) -> Result<Delivered, Error> {
-        let Accepted { completion, index, .. } = &self.accepted;
-        let outcome = match completion.outcome(*index) {
-            None if WORKS_FOR.get() == self.engine => return Err(Error::InCallback),
-            None => completion.wait(*index, timeout),
-            known @ Some(_) => known,
-        };
-        self.accepted.delivered(outcome.ok_or_else(|| Error::TimedOut(timeout.unwrap_or(Duration::MAX)))?)
+        match self.accepted.outcome() {
+            Some(outcome) => outcome,
+            None => self.wait_for_it(timeout),
+        }
+    }
+
+    #[cold]
+    fn wait_for_it(&self, timeout: Option<Duration>) -> Result<Delivered, Error> {
+        if WORKS_FOR.get() == self.engine {
+            return Err(Error::InCallback);
+        }
+        self.accepted.completion.wait(self.accepted.index, timeout);
+        self.accepted.outcome().unwrap_or_else(|| Err(Error::TimedOut(timeout.unwrap_or(Duration::MAX))))
     }
 }

@@ -60,8 +60,12 @@ impl Producer {
     /// See [`SendError`]: nothing was kept of the record, and each variant says when to try again, if ever.
     #[inline]
     pub fn send(&mut self, now: Instant, record: &Record<'_>) -> Result<Sent, SendError> {
-        let now = self.clock(now);
-        self.accept(now, record)
+        self.now = self.now.max(now);
+        let sent = self.accept(self.now, record);
+        if !matches!(&sent, Ok(sent) if sent.id.index > 0) {
+            self.nothing_new = false;
+        }
+        sent
     }
 
     /// Asks for a topic's partitions; [`Event::TopicReady`] or [`Event::TopicFailed`] follows. Refreshes what is known.
@@ -213,7 +217,7 @@ impl Producer {
                 None if self.step() => {}
                 None if self.records.pool.has_lent() && self.reclaim() => {}
                 None => {
-                    self.awake = false;
+                    (self.awake, self.nothing_new) = (false, true);
                     self.last_wait = self.next_deadline();
                     return Output::Wait(self.last_wait);
                 }
@@ -264,9 +268,15 @@ impl Producer {
     /// True once if a drain would now say something other than the last [`Output::Wait`]: wake the party that drains.
     #[inline]
     pub fn take_wake(&mut self) -> bool {
-        if self.awake {
+        if self.awake || self.nothing_new {
             return false;
         }
+        self.look_for_more()
+    }
+
+    #[cold]
+    fn look_for_more(&mut self) -> bool {
+        self.nothing_new = true;
         let sooner = match (self.next_deadline(), self.last_wait) {
             (Some(next), Some(last)) => next < last,
             (Some(_), None) => true,
@@ -380,6 +390,7 @@ impl Producer {
     /// Time never goes back.
     #[inline]
     fn clock(&mut self, now: Instant) -> Instant {
+        self.nothing_new = false;
         self.now = self.now.max(now);
         self.now
     }

@@ -89,6 +89,8 @@ pub struct Producer {
     pub(super) last_wait: Option<Instant>,
     /// The draining party was woken and has not come to `Wait` yet.
     pub(super) awake: bool,
+    /// Nothing has come since somebody last looked whether it has to be woken, but records for batches that were open and are not due.
+    pub(super) nothing_new: bool,
     pub(super) stats: Stats,
     /// Made when somebody wants to measure.
     pub(super) distributions: Option<Box<Distributions>>,
@@ -295,6 +297,7 @@ impl Producer {
             outbox: Outbox::default(),
             last_wait: None,
             awake: false,
+            nothing_new: false,
             stats: Stats::default(),
             distributions: None,
             alarms: Alarms::default(),

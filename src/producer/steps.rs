@@ -159,6 +159,7 @@ impl Producer {
 
     /// Nobody says when a writer lets go of a chunk: while someone waits for memory, it is looked for again and again.
     pub(super) fn look_again_for_memory(&mut self) {
+        self.nothing_new = false;
         if self.records.starved.is_some() && self.records.pool.has_lent() {
             self.timers.set_if_sooner(Timer::Memory, self.now + MEMORY_INTERVAL);
         }

@@ -28,7 +28,8 @@ const ROW: f64 = 30.0;
 const STYLE: &str = "\
 text{font:14px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600;font-size:16px}.unit{fill:#59636e;font-size:12px}\
 .bar{fill:#8c959f}.ours{fill:#0969da}.spread{stroke:#1f2328;stroke-width:1.5}\
-@media(prefers-color-scheme:dark){text{fill:#f0f6fc}.unit{fill:#9198a1}.bar{fill:#656c76}.ours{fill:#4493f8}.spread{stroke:#f0f6fc}}";
+@media(prefers-color-scheme:dark){text{fill:#f0f6fc}.unit{fill:#9198a1}.bar{fill:#656c76}.ours{fill:#4493f8}\
+.spread{stroke:#f0f6fc}}";
 
 impl Chart<'_> {
     /// A bar a row, from zero, with the runs' spread as a line.

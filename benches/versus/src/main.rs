@@ -15,7 +15,7 @@ mod server;
 mod task;
 mod workloads;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use driver::Driver;
@@ -23,6 +23,7 @@ use measure::Others;
 use peers::Peers;
 use results::Results;
 use task::Task;
+use workloads::Workload;
 
 const HELP: &str = "\
 Measures milena beside other Kafka producers, each in a process of its own, against a cluster in memory that only counts.
@@ -35,6 +36,7 @@ Measures milena beside other Kafka producers, each in a process of its own, agai
   --instructions     instructions too, by valgrind's callgrind
   --write            renews these workloads in docs/performance.md, its charts and performance/results.json; instructions too
   --render           writes these files anew from results.json, and measures nothing
+  --check            says which of them are not what results.json makes of them, and changes nothing
   --list             the workloads' names
 ";
 
@@ -67,6 +69,7 @@ struct Asked {
     instructions: bool,
     write: bool,
     render: bool,
+    check: bool,
     list: bool,
 }
 
@@ -89,6 +92,7 @@ impl Asked {
                 "--instructions" => asked.instructions = true,
                 "--write" => asked.write = true,
                 "--render" => asked.render = true,
+                "--check" => asked.check = true,
                 "--list" => asked.list = true,
                 "--help" => return Err(HELP.into()),
                 _ => return Err(format!("{argument} is unknown\n\n{HELP}")),
@@ -108,6 +112,24 @@ impl Asked {
     }
 }
 
+/// Makes the documents of what is stored, or looks whether they are that.
+fn render(docs: &Path, workloads: &[Workload], check: bool) -> ExitCode {
+    let text = std::fs::read_to_string(docs.join("performance/results.json")).expect("results.json is there");
+    let results: Results = serde_json::from_str(&text).expect("results.json can be read");
+    if !check {
+        report::write(docs, workloads, &results).expect("docs can be written");
+        return ExitCode::SUCCESS;
+    }
+    let files = report::files(workloads, &results);
+    let old = files.iter().filter(|(path, text)| std::fs::read_to_string(docs.join(path)).ok().as_ref() != Some(text));
+    let old: Vec<_> = old.map(|(path, _)| path.display().to_string()).collect();
+    if old.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("not what results.json makes of them, so run --render: {}", old.join(", "));
+    ExitCode::FAILURE
+}
+
 fn drive(asked: &Asked) -> ExitCode {
     let mut all = workloads::all();
     for workload in &mut all {
@@ -123,11 +145,8 @@ fn drive(asked: &Asked) -> ExitCode {
     let docs = peers::home().join("../../docs");
     let stored = docs.join("performance/results.json");
     let machine = peers::machine();
-    if asked.render {
-        let text = std::fs::read_to_string(&stored).expect("results.json is there");
-        let results: Results = serde_json::from_str(&text).expect("results.json can be read");
-        report::write(&docs, &all, &results).expect("docs can be written");
-        return ExitCode::SUCCESS;
+    if asked.render || asked.check {
+        return render(&docs, &all, asked.check);
     }
     let folder: PathBuf = peers::home().join("../../target/versus-files");
     std::fs::create_dir_all(&folder).expect("a folder in target");
@@ -163,7 +182,8 @@ fn drive(asked: &Asked) -> ExitCode {
         }
         results.busy.remove(workload.name);
         let others = others.end();
-        if others > BUSY {
+        // A real broker is one of the others, and no stranger.
+        if others > BUSY && asked.bootstrap.is_none() {
             eprintln!("{}: other programs took {others:.2} processors, so its figures are provisional", workload.name);
             results.busy.insert(workload.name.into(), others);
         }

@@ -1,7 +1,7 @@
 //! Tables in Markdown and charts of what was measured.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::chart::{Bar, Chart, number};
 use crate::goals;
@@ -229,12 +229,15 @@ fn charts(results: &Results) -> Vec<(String, String)> {
     charts
 }
 
-/// Writes the page, its charts and the results that they are of.
+/// The page and its charts: paths within `docs`, and what is to stand there.
+pub fn files(workloads: &[Workload], results: &Results) -> Vec<(PathBuf, String)> {
+    let charts = charts(results).into_iter().map(|(file, svg)| (Path::new("performance").join(file), svg));
+    charts.chain([(PathBuf::from("performance.md"), page(workloads, results))]).collect()
+}
+
+/// Writes them, and the results that they are of.
 pub fn write(folder: &Path, workloads: &[Workload], results: &Results) -> std::io::Result<()> {
     std::fs::create_dir_all(folder.join("performance"))?;
     results.save(&folder.join("performance/results.json"))?;
-    for (file, svg) in charts(results) {
-        std::fs::write(folder.join("performance").join(file), svg)?;
-    }
-    std::fs::write(folder.join("performance.md"), page(workloads, results))
+    files(workloads, results).iter().try_for_each(|(path, text)| std::fs::write(folder.join(path), text))
 }

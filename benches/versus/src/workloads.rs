@@ -95,8 +95,9 @@ fn callback() -> Workload {
         case(JAVA, task(1_500_000)),
         case(RSKAFKA, task(3_000_000)),
     ];
-    let words = "One sender, a callback for each record (`send_with`, `ProducerContext::delivery`, a promise, a `Callback`). rskafka has \
-                 no callbacks: it is given ready-made batches, tells one outcome a batch, and is not idempotent.";
+    let words = "One sender, a callback for each record (`send_with`, `ProducerContext::delivery`, a promise, a \
+                 `Callback`). rskafka has no callbacks: it is given ready-made batches, tells one outcome a batch, \
+                 and is not idempotent.";
     workload("callback", "100 bytes, a callback each", Kind::Throughput, words, cases)
 }
 
@@ -108,8 +109,8 @@ fn acks() -> Workload {
         case(KRAFKA, task(600_000)),
         case(JAVA, task(1_500_000)),
     ];
-    let words = "One sender, a handle or future for each record (`enqueue`, `send_result`, `Future`); with 20,000 out, the oldest is \
-                 waited for.";
+    let words = "One sender, a handle or future for each record (`enqueue`, `send_result`, `Future`); with 20,000 \
+                 out, the oldest is waited for.";
     workload("acks", "100 bytes, an acknowledgement each", Kind::Throughput, words, cases)
 }
 
@@ -117,8 +118,8 @@ fn send_all() -> Workload {
     let task = |shape, records| Task::new(shape, 100, records);
     let cases =
         vec![case(MILENA, task(Shape::SendAll, 5_000_000)).counted(), case(RSKAFKA, task(Shape::Callback, 3_000_000))];
-    let words = "One sender, 1,000 records in a call, an outcome for each. Of the others only rskafka takes many at a time, and it takes \
-                 no fewer: a batch for one partition, which is not idempotent.";
+    let words = "One sender, 1,000 records in a call, an outcome for each. Of the others only rskafka takes many at \
+                 a time, and it takes no fewer: a batch for one partition, which is not idempotent.";
     workload("send-all", "100 bytes, many in a call", Kind::Throughput, words, cases)
 }
 
@@ -159,17 +160,17 @@ fn by_senders(records: [u64; 3], memory: usize) -> Vec<Case> {
 }
 
 fn threads() -> Workload {
-    let words = "Threads (goroutines of franz-go) that share a producer with 32 MiB, 100 bytes, a callback each. The ratios are to one \
-                 thread of the same contender.";
+    let words = "Threads (goroutines of franz-go) that share a producer with 32 MiB, 100 bytes, a callback each. The \
+                 ratios are to one thread of the same contender.";
     let cases = by_senders([3_000_000, 1_000_000, 1_500_000], 32 << 20);
     workload("threads", "Many threads, memory to spare", Kind::Senders, words, cases)
 }
 
 fn full() -> Workload {
     let words = "The same with 256 KiB for records, so that senders wait for room all the time: `buffer.memory`, \
-                 `queue.buffering.max.kbytes`, `MaxBufferedBytes`. What counts as memory differs: milena counts what its batches take, \
-                 the others count values. librdkafka says that the queue is full instead of waiting; its senders then sleep a \
-                 millisecond, and try again.";
+                 `queue.buffering.max.kbytes`, `MaxBufferedBytes`. What counts as memory differs: milena counts what \
+                 its batches take, the others count values. librdkafka says that the queue is full instead of \
+                 waiting; its senders then sleep a millisecond, and try again.";
     let cases = by_senders([1_500_000, 300_000, 600_000], 256 << 10);
     workload("full", "Many threads, memory full", Kind::Senders, words, cases)
 }
@@ -191,8 +192,9 @@ fn tasks() -> Workload {
     let mut goroutines = Task::new(Shape::Tasks, 100, 300_000);
     goroutines.senders = 1000;
     let cases = cases.chain([case(FRANZ, goroutines).variant("goroutines", |_| {})]).collect();
-    let words = "1,000 tasks of tokio, each of which awaits a record's outcome before it sends the next; 100 bytes. rskafka by its \
-                 `BatchProducer`, which is not idempotent. A thousand records are out at most, so linger is a part of the time; of CPU it is none.";
+    let words = "1,000 tasks of tokio, each of which awaits a record's outcome before it sends the next; 100 bytes. \
+                 rskafka by its `BatchProducer`, which is not idempotent. A thousand records are out at most, so \
+                 linger is a part of the time; of CPU it is none.";
     workload("tasks", "1,000 tasks that wait", Kind::Throughput, words, cases)
 }
 
@@ -205,8 +207,9 @@ fn round_trip() -> Workload {
         case(JAVA, task(1_500_000)),
         case(RSKAFKA, task(1_500_000)),
     ];
-    let words = "The server takes 5 ms each way. One sender, 100 bytes, a callback each, 4 partitions of one broker: how much is on its \
-                 way at a time decides.";
+    let words = "The server takes 5 ms each way. One sender, 100 bytes, a callback each, 4 partitions of one broker: \
+                 how much is on its way at a time decides. Peak memory is that of a producer that has more to send \
+                 than the network takes.";
     let workload = workload("round-trip", "A round trip of 10 ms", Kind::Throughput, words, cases);
     Workload { delay: Duration::from_millis(5), ..workload }
 }
@@ -219,8 +222,8 @@ fn tls() -> Workload {
         case(FRANZ, task(400_000)),
         case(JAVA, task(400_000)),
     ];
-    let words = "1,024 bytes, a callback each, TLS 1.3 with TLS_AES_256_GCM_SHA384: rustls with ring, OpenSSL, Go's, Java's. The server \
-                 decrypts on the same machine, which bounds records a second.";
+    let words = "1,024 bytes, a callback each, TLS 1.3 with TLS_AES_256_GCM_SHA384: rustls with ring, OpenSSL, Go's, \
+                 Java's. The server decrypts on the same machine, which bounds records a second.";
     let workload = workload("tls", "TLS 1.3", Kind::Throughput, words, cases);
     Workload { tls: true, ..workload }
 }
@@ -260,9 +263,10 @@ fn one() -> Workload {
         case(FRANZ, task(20_000)),
         case(JAVA, task(20_000)),
     ];
-    let words = "A thread sends a record of 100 bytes, waits until it is acknowledged, and sends the next; linger 0. \"Bare\" is the floor: a ready-made \
-                 request through one I/O thread to the same server and back, no producer at all. `BaseProducer` is not there: its `poll` \
-                 waits for the whole of its timeout, even if an outcome comes sooner.";
+    let words = "A thread sends a record of 100 bytes, waits until it is acknowledged, and sends the next; linger 0. \
+                 \"Bare\" is the floor: a ready-made request through one I/O thread to the same server and back, no \
+                 producer at all. `BaseProducer` is not there: its `poll` waits for the whole of its timeout, even \
+                 if an outcome comes sooner.";
     workload("one", "One record at a time, threads", Kind::OneByOne, words, cases)
 }
 
@@ -278,7 +282,8 @@ fn one_task() -> Workload {
         case(FUTURE, task(20_000)),
         case(KRAFKA, task(20_000)),
     ];
-    let words = "The same from a task of tokio, on a runtime of the current thread. \"Bare\" is two tasks, a channel between, and the socket.";
+    let words = "The same from a task of tokio, on a runtime of the current thread. \"Bare\" is two tasks, a channel \
+                 between, and the socket.";
     workload("one-task", "One record at a time, tokio", Kind::OneByOne, words, cases)
 }
 
@@ -294,8 +299,8 @@ fn paced(name: &'static str, rate: u64) -> Workload {
     let (title, words) = match rate {
         5000 => (
             "5,000 records a second",
-            "100 bytes, a callback each, one every 200 µs; latency from the time when a record was to be sent until its outcome is told. \
-             With linger 5 ms most of it is that wait.",
+            "100 bytes, a callback each, one every 200 µs; latency from the time when a record was to be sent until \
+                         its outcome is told. With linger 5 ms most of it is that wait.",
         ),
         _ => ("50,000 records a second", "The same, one every 20 µs."),
     };

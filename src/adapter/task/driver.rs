@@ -7,11 +7,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
 use super::super::channel::{Broken, Buffers, Channel, Farewell, Flow};
 use super::super::effects::Effects;
-use super::super::engine::Engine;
+use super::super::engine::{Drained, Engine};
 use super::super::sockets::SocketOptions;
 use super::super::tokens::Tokens;
 use super::super::workers::Workers;
@@ -34,7 +34,10 @@ pub struct Driver<R: Runtime> {
     streams: BTreeMap<ConnId, Connection<R>>,
     /// Until when a sleep was begun; made at the first wait, for only then there surely is a runtime.
     sleep: Option<(Instant, Sleep)>,
-    until: Option<Instant>,
+    /// How things were after the last drain.
+    drained: Drained,
+    /// What the engine knows to wake.
+    waker: Option<Waker>,
     commands: Vec<Output>,
     effects: Effects,
     buffers: Buffers,
@@ -75,7 +78,8 @@ impl<R: Runtime> Driver<R> {
             sockets,
             streams: BTreeMap::new(),
             sleep: None,
-            until: None,
+            drained: Drained::default(),
+            waker: None,
             commands: Vec::new(),
             effects: Effects::default(),
             buffers: Buffers::new(),
@@ -83,44 +87,59 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
-    /// Drains the machine and does what it says. Returns whether it said anything.
+    /// Drains the machine and does what it says, until it says nothing more. Returns whether connections have to be looked after.
     fn obey(&mut self, context: &mut Context<'_>) -> bool {
         let mut commands = core::mem::take(&mut self.commands);
-        self.until = self.engine.drain(&mut commands, &mut self.effects);
-        let said = !commands.is_empty();
-        for command in commands.drain(..) {
-            match command {
-                Output::Connect { conn, host, port, attempt } => {
-                    let opening = Box::pin(R::open(host.clone(), port, attempt, self.sockets));
-                    self.streams.insert(conn, Connection::Opening { host, opening });
-                }
-                Output::Disconnect(conn) => {
-                    if let Some(Connection::Open { channel, .. }) = self.streams.remove(&conn) {
-                        if let Ok(farewell) = channel.finish(&self.engine) {
-                            self.streams.insert(conn, Connection::Leaving(farewell));
-                        }
-                    }
-                }
-                Output::Transmit(conn) => self.write(conn, context),
-                Output::Job(job) => self.workers.run(job),
-                Output::Token { .. } => Tokens::fetch(&self.engine),
-                Output::Event(_) | Output::Wait(_) => unreachable!("the engine keeps these"),
+        let mut look = false;
+        for _ in 0..ROUNDS {
+            self.drained = self.engine.drain(&mut commands, &mut self.effects);
+            let silent = commands.is_empty();
+            for command in commands.drain(..) {
+                look |= self.follow(command, context);
+            }
+            self.effects.run();
+            if silent {
+                self.commands = commands;
+                return look;
             }
         }
         self.commands = commands;
-        self.effects.run();
-        said
+        true
     }
 
-    /// Looks after every connection. Returns whether the machine was told anything.
+    /// Returns whether a connection has to be looked after.
+    fn follow(&mut self, command: Output, context: &mut Context<'_>) -> bool {
+        match command {
+            Output::Connect { conn, host, port, attempt } => {
+                let opening = Box::pin(R::open(host.clone(), port, attempt, self.sockets));
+                self.streams.insert(conn, Connection::Opening { host, opening });
+                return true;
+            }
+            Output::Disconnect(conn) => {
+                if let Some(Connection::Open { channel, .. }) = self.streams.remove(&conn) {
+                    if let Ok(farewell) = channel.finish(&self.engine) {
+                        self.streams.insert(conn, Connection::Leaving(farewell));
+                    }
+                }
+                return true;
+            }
+            Output::Transmit(conn) => self.write(conn, context),
+            Output::Job(job) => self.workers.run(job),
+            Output::Token { .. } => Tokens::fetch(&self.engine),
+            Output::Event(_) | Output::Wait(_) => unreachable!("the engine keeps these"),
+        }
+        false
+    }
+
+    /// Looks after every connection. Returns whether there may be more to do.
     fn serve(&mut self, context: &mut Context<'_>) -> bool {
-        let mut told = false;
+        let mut more = false;
         let conns: smallvec::SmallVec<[ConnId; 16]> = self.streams.keys().copied().collect();
         for conn in conns {
             if let Some(Connection::Opening { host, opening }) = self.streams.get_mut(&conn) {
                 let Poll::Ready(opened) = opening.as_mut().poll(context) else { continue };
                 let host = core::mem::take(host);
-                told = true;
+                more = true;
                 match opened {
                     Err(Failure::Resolve(words)) => self.fail(conn, Cause::Resolve(&words)),
                     Err(Failure::Connect(words)) => self.fail(conn, Cause::Connect(&words)),
@@ -133,26 +152,26 @@ impl<R: Runtime> Driver<R> {
                     },
                 }
             }
-            told |= self.read(conn, context) || self.see_off(conn, context);
+            more |= self.read(conn, context) || self.see_off(conn, context);
             if let Some(Connection::Open { blocked: true, .. }) = self.streams.get(&conn) {
                 self.write(conn, context);
             }
         }
-        told
+        more
     }
 
     /// Reads until the stream is empty, or it is the others' turn. Returns whether there may be more to do.
     fn read(&mut self, conn: ConnId, context: &mut Context<'_>) -> bool {
-        for round in 0..READS {
+        for _ in 0..READS {
             let Some(Connection::Open { channel, .. }) = self.streams.get_mut(&conn) else {
-                return round > 0;
+                return false;
             };
             let read = match channel.socket().poll_readable(context) {
                 Poll::Pending => {
                     if channel.wants_write() {
                         self.write(conn, context);
                     }
-                    return round > 0;
+                    return false;
                 }
                 Poll::Ready(Err(error)) => Err(Broken::from(error)),
                 Poll::Ready(Ok(())) => channel.read(&self.engine, &mut self.buffers),
@@ -216,33 +235,41 @@ impl<R: Runtime> Driver<R> {
             Connection::Leaving(farewell) => Some(farewell.until()),
             Connection::Opening { .. } | Connection::Open { .. } => None,
         };
-        self.streams.values().filter_map(farewell).chain(self.until).min()
+        self.streams.values().filter_map(farewell).chain(self.drained.until).min()
     }
 
-    /// Whether the time that the machine waits for has come. One sleep a call: where the runtime's time is not the real one (it
-    /// may stand still, and jump in tests), a sleep ends too early, and then it is for the runtime to say when to look again.
-    fn time_is_up(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(until) = self.next_deadline() else { return false };
+    /// Whether the time that the machine waits for has come.
+    fn time_is_up(&self) -> bool {
+        self.next_deadline().is_some_and(|until| until <= self.engine.clock().now())
+    }
+
+    /// Sleeps until that time; false if it has come. One sleep a call: where the runtime's time is not the real one (it may stand
+    /// still, and jump in tests), a sleep ends too early, and then it is for the runtime to say when to look again.
+    fn sleeps(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(until) = self.next_deadline() else { return true };
         if until <= self.engine.clock().now() {
-            return true;
+            return false;
         }
         // A sleep that ends too early is as good: deadlines mostly move away, and new sleeps cost.
         let (_, sleep) = match &mut self.sleep {
             Some(sleep) if sleep.0 <= until => sleep,
             sleep => sleep.insert((until, Box::pin(R::sleep_until(self.engine.clock().to_std(until))))),
         };
-        if sleep.as_mut().poll(context).is_ready() {
-            self.sleep = None;
-            if until > self.engine.clock().now() {
-                context.waker().wake_by_ref();
-            }
+        if sleep.as_mut().poll(context).is_pending() {
+            return true;
         }
-        until <= self.engine.clock().now()
+        self.sleep = None;
+        let early = until > self.engine.clock().now();
+        if early {
+            context.waker().wake_by_ref();
+        }
+        early
     }
 
     fn is_done(&self) -> bool {
-        let (closed, hurry) = self.engine.is_closed();
-        closed && (hurry || !self.streams.values().any(|connection| matches!(connection, Connection::Leaving(_))))
+        let Drained { closed, hurry, ended, .. } = self.drained;
+        let leaving = || self.streams.values().any(|connection| matches!(connection, Connection::Leaving(_)));
+        ended || (closed && (hurry || !leaving()))
     }
 }
 
@@ -260,19 +287,21 @@ impl<R: Runtime> Future for Driver<R> {
 
 impl<R: Runtime> Driver<R> {
     fn work(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.engine.set_driver(context.waker());
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            self.engine.set_driver(context.waker());
+            self.waker = Some(context.waker().clone());
+        }
         for _ in 0..ROUNDS {
             let mut busy = self.serve(context);
-            if self.time_is_up(context) {
+            if self.time_is_up() {
                 self.engine.input(Input::Timeout);
-                busy = true;
             }
             busy |= self.obey(context);
-            if self.is_done() || self.engine.has_ended() {
+            if self.is_done() {
                 self.engine.end("it was closed");
                 return Poll::Ready(());
             }
-            if !busy && !self.time_is_up(context) {
+            if !busy && self.sleeps(context) {
                 return Poll::Pending;
             }
         }

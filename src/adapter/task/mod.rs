@@ -418,16 +418,21 @@ impl<R: Runtime> Producer<R> {
     }
 
     async fn accept_as_it_is<P: Report>(&self, record: &Record<'_>, report: P) -> Result<P::Receipt, Error> {
-        let mut waiting = Waiting::<R>::new(self.engine());
         let mut report = Some(report);
         let sender = this_task().await;
+        let mut wait = match self.engine().try_send(sender, record, None, &mut report)? {
+            Attempt::Accepted(receipt) => return Ok(receipt),
+            Attempt::Wait(wait) => wait,
+        };
+        let mut waiting = Waiting::<R>::new(self.engine());
         loop {
+            waiting.wait_for(record.topic, wait).await?;
             match self.engine().try_send(sender, record, waiting.wait.as_ref(), &mut report)? {
                 Attempt::Accepted(receipt) => {
                     waiting.wait = None;
                     return Ok(receipt);
                 }
-                Attempt::Wait(wait) => waiting.wait_for(record.topic, wait).await?,
+                Attempt::Wait(next) => wait = next,
             }
         }
     }
@@ -529,7 +534,7 @@ impl Ack {
 
     /// Whether it is known what became of the record. Then its callback has run.
     pub fn is_done(&self) -> bool {
-        self.accepted.completion.outcome(self.accepted.index).is_some()
+        self.accepted.completion.is_known(self.accepted.index)
     }
 }
 
@@ -537,10 +542,16 @@ impl Future for Ack {
     type Output = Result<Delivered, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(outcome) = self.accepted.outcome() {
+            self.waits = false;
+            return Poll::Ready(outcome);
+        }
         let Accepted { completion, index, .. } = &self.accepted;
-        let outcome = completion.poll(*index, context).map(|outcome| self.accepted.delivered(outcome));
-        self.waits = outcome.is_pending();
-        outcome
+        self.waits = completion.await_record(*index, context);
+        if self.waits {
+            return Poll::Pending;
+        }
+        self.accepted.outcome().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

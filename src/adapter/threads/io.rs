@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::super::channel::{Buffers, Channel, Farewell, Flow, Socket};
 use super::super::effects::Effects;
-use super::super::engine::Engine;
+use super::super::engine::{Drained, Engine};
 use super::super::sockets::SocketOptions;
 use super::super::tokens::Tokens;
 use super::super::workers::Workers;
@@ -62,8 +62,8 @@ enum Stream {
     Resolving { host: String, attempt: u32 },
     /// One of its addresses is being connected to; the others are still to be tried.
     Connecting { host: String, socket: TcpStream, left: Vec<SocketAddr> },
-    /// It stands.
-    Open(Channel<TcpStream>),
+    /// It stands; `blocked` if there is more to write than the socket takes.
+    Open { channel: Channel<TcpStream>, blocked: bool },
     /// The machine has done with it, the other side not yet.
     Leaving(Farewell<TcpStream>),
 }
@@ -131,7 +131,7 @@ impl IoThread {
         let mut effects = Effects::default();
         let mut rounds = 0;
         loop {
-            let until = self.engine.drain(&mut commands, &mut effects);
+            let Drained { until, closed, hurry, .. } = self.engine.drain(&mut commands, &mut effects);
             let idle = commands.is_empty();
             for command in commands.drain(..) {
                 self.obey(command);
@@ -143,14 +143,12 @@ impl IoThread {
             }
             rounds = 0;
             self.drop_farewells();
-            let (closed, hurry) = self.engine.is_closed();
             if idle && closed && (hurry || self.farewells.is_empty()) {
                 return Ok(());
             }
             let unread = core::mem::take(&mut self.unread);
-            let now = self.engine.clock().now();
             // Up to a millisecond late, which is the clock of the poll: earlier would only spin.
-            let wait = |until: Instant| until.saturating_since(now);
+            let wait = |until: Instant| until.saturating_since(self.engine.clock().now());
             let more = !idle || !unread.is_empty();
             let timeout = if more { Some(Duration::ZERO) } else { self.next_deadline(until).map(wait) };
             match self.poll.poll(&mut events, timeout) {
@@ -182,7 +180,7 @@ impl IoThread {
     fn next_deadline(&self, until: Option<Instant>) -> Option<Instant> {
         let farewell = |conn| match self.streams.get(conn) {
             Some(Stream::Leaving(farewell)) => Some(farewell.until()),
-            Some(Stream::Resolving { .. } | Stream::Connecting { .. } | Stream::Open(_)) | None => None,
+            Some(Stream::Resolving { .. } | Stream::Connecting { .. } | Stream::Open { .. }) | None => None,
         };
         self.farewells.iter().filter_map(farewell).chain(until).min()
     }
@@ -285,14 +283,15 @@ impl IoThread {
                 return;
             }
             match Channel::new(&self.engine, conn, socket, &host) {
-                Ok(channel) => self.streams.insert(conn, Stream::Open(channel)),
+                Ok(channel) => self.streams.insert(conn, Stream::Open { channel, blocked: true }), // TLS begins with us
                 Err(broken) => return self.fail(conn, broken.cause()),
             };
         }
         if readable {
             self.read(conn);
         }
-        if writable {
+        // With each event comes that it may be written, too.
+        if writable && matches!(self.streams.get(&conn), Some(Stream::Open { blocked: true, .. })) {
             self.write(conn);
         }
     }
@@ -301,7 +300,7 @@ impl IoThread {
     fn read(&mut self, conn: ConnId) {
         for _ in 0..READS {
             let flow = match self.streams.get_mut(&conn) {
-                Some(Stream::Open(channel)) => channel.read(&self.engine, &mut self.buffers),
+                Some(Stream::Open { channel, .. }) => channel.read(&self.engine, &mut self.buffers),
                 Some(Stream::Leaving(farewell)) => match farewell.read(self.engine.clock().now(), &mut self.buffers) {
                     Some(flow) => Ok(flow),
                     None => return self.forget(conn),
@@ -311,7 +310,7 @@ impl IoThread {
             match flow {
                 Ok(Flow::Done) => {}
                 Ok(Flow::Blocked) => {
-                    if matches!(self.streams.get(&conn), Some(Stream::Open(channel)) if channel.wants_write()) {
+                    if matches!(self.streams.get(&conn), Some(Stream::Open { channel, .. }) if channel.wants_write()) {
                         self.write(conn);
                     }
                     return;
@@ -324,9 +323,10 @@ impl IoThread {
 
     /// Writes until there is nothing or the socket blocks; then the poll says when it is ready again.
     fn write(&mut self, conn: ConnId) {
-        if let Some(Stream::Open(channel)) = self.streams.get_mut(&conn) {
-            if let Err(broken) = channel.write(&self.engine, &mut self.buffers) {
-                self.fail(conn, broken.cause());
+        if let Some(Stream::Open { channel, blocked }) = self.streams.get_mut(&conn) {
+            match channel.write(&self.engine, &mut self.buffers) {
+                Ok(flow) => *blocked = flow == Flow::Blocked,
+                Err(broken) => self.fail(conn, broken.cause()),
             }
         }
     }
@@ -338,10 +338,10 @@ impl IoThread {
 
     /// The machine has done with the connection.
     fn disconnect(&mut self, conn: ConnId) {
-        if !matches!(self.streams.get(&conn), Some(Stream::Open(_))) {
+        if !matches!(self.streams.get(&conn), Some(Stream::Open { .. })) {
             return self.forget(conn);
         }
-        let Some(Stream::Open(channel)) = self.streams.remove(&conn) else { return };
+        let Some(Stream::Open { channel, .. }) = self.streams.remove(&conn) else { return };
         match channel.finish(&self.engine) {
             Ok(farewell) => {
                 self.streams.insert(conn, Stream::Leaving(farewell));
@@ -370,7 +370,7 @@ impl IoThread {
     fn forget(&mut self, conn: ConnId) {
         match self.streams.remove(&conn) {
             Some(Stream::Connecting { mut socket, .. }) => drop(self.poll.registry().deregister(&mut socket)),
-            Some(Stream::Open(mut channel)) => drop(self.poll.registry().deregister(channel.socket())),
+            Some(Stream::Open { mut channel, .. }) => drop(self.poll.registry().deregister(channel.socket())),
             Some(Stream::Leaving(mut farewell)) => drop(self.poll.registry().deregister(farewell.socket())),
             Some(Stream::Resolving { .. }) | None => {}
         }

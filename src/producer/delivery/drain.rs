@@ -46,6 +46,9 @@ impl Producer {
     /// A lingering batch is due: it leaves as soon as its connection can take it, and grows until then.
     pub(in crate::producer) fn make_due(&mut self, slot: u32) {
         self.records.batches.make_due(slot);
+        if !planted("due-wakes-nobody") {
+            self.nothing_new = false;
+        }
         let partition = self.records.batches[slot].partition;
         self.list_if_ready(partition);
     }

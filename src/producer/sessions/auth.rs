@@ -247,6 +247,7 @@ impl Producer {
     /// again at once, and nobody is told the old refusal any more. For hosts that have called
     /// [`set_sasl`](Self::set_sasl), or have changed their own part.
     pub fn security_renewed(&mut self, now: Instant) {
+        self.nothing_new = false;
         // Whoever was about to show the old ones begins anew.
         let at_it =
             self.sessions.connections.iter().filter(|(_, connection)| connection.phase == Phase::Authenticating);

@@ -39,10 +39,10 @@ async fn acks(task: &Task, producer: &Producer) {
         let mut acks: VecDeque<DeliveryHandle> = VecDeque::with_capacity(WINDOW);
         let mut delivered = 0;
         for _ in 0..records {
-            if acks.len() == WINDOW {
-                if let Some(ack) = acks.pop_front() {
-                    delivered += u64::from(ack.await.is_ok());
-                }
+            if acks.len() == WINDOW
+                && let Some(ack) = acks.pop_front()
+            {
+                delivered += u64::from(ack.await.is_ok());
             }
             let record = Record::new(task.topic.clone(), value.clone());
             acks.push_back(producer.enqueue(record).await.expect("the record is taken"));

@@ -19,8 +19,8 @@ use super::{WINDOW, runtime};
 use crate::measure::{Latencies, Meter, Pace};
 use crate::task::{Shape, Task};
 
-/// How long a sender whose record found the queue full waits before it tries again. `BaseProducer::poll` waits that long, too, even
-/// if outcomes come sooner.
+/// How long a sender whose record found the queue full waits before it tries again. `BaseProducer::poll` waits that long,
+/// too, even if outcomes come sooner.
 const FULL: Duration = Duration::from_millis(1);
 
 fn config(task: &Task) -> ClientConfig {
@@ -230,10 +230,10 @@ async fn acks(task: &Task, producer: &FutureProducer) {
         let mut acks: VecDeque<DeliveryFuture> = VecDeque::with_capacity(WINDOW);
         let mut delivered = 0;
         for value in values.iter().cycle().take(records as usize) {
-            if acks.len() == WINDOW {
-                if let Some(ack) = acks.pop_front() {
-                    delivered += u64::from(ack.await.is_ok_and(|outcome| outcome.is_ok()));
-                }
+            if acks.len() == WINDOW
+                && let Some(ack) = acks.pop_front()
+            {
+                delivered += u64::from(ack.await.is_ok_and(|outcome| outcome.is_ok()));
             }
             let record = FutureRecord::<(), _>::to(&task.topic).payload(value);
             acks.push_back(producer.send_result(record).map_err(|(error, _)| error).expect("the record is taken"));
