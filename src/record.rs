@@ -4,6 +4,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use bytes::Bytes;
+
+use crate::batch::SHARED_FROM;
+
 /// Bytes as they may stand in a text: only how many they are. Records may hold anything, and texts end up in logs.
 pub(crate) struct Hidden(pub(crate) usize);
 
@@ -19,7 +23,7 @@ pub(crate) fn hidden(bytes: Option<&[u8]>) -> Option<Hidden> {
 }
 
 /// One record to send, borrowed from the caller. [`Producer::send`](crate::Producer::send) copies it, so the caller's
-/// buffers are free again as soon as that call returns.
+/// buffers are free again as soon as that call returns; large values need not be copied, see [`value_bytes`](Self::value_bytes).
 ///
 /// ```
 /// use milena::Record;
@@ -27,7 +31,7 @@ pub(crate) fn hidden(bytes: Option<&[u8]>) -> Option<Hidden> {
 /// let tombstone = Record::new("orders").key(b"customer-7");
 /// # let _ = (record, tombstone);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Record<'a> {
     /// The topic's name.
@@ -42,7 +46,21 @@ pub struct Record<'a> {
     pub headers: &'a [Header<'a>],
     /// Creation time in milliseconds since the Unix epoch, not negative; `None` for the time of the send.
     pub timestamp: Option<i64>,
+    /// What `value` was made of, if that can be shared. Whoever puts another value into the record may leave it: it counts only
+    /// where `value` is all of it.
+    pub(crate) owner: Option<&'a Bytes>,
 }
+
+impl PartialEq for Record<'_> {
+    /// Whether they say the same, however they hold it.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { topic, partition, key, value, headers, timestamp, owner: _ } = *self;
+        (topic, partition, key) == (other.topic, other.partition, other.key)
+            && (value, headers, timestamp) == (other.value, other.headers, other.timestamp)
+    }
+}
+
+impl Eq for Record<'_> {}
 
 impl fmt::Debug for Record<'_> {
     /// With the lengths of key, value and headers in place of them.
@@ -61,7 +79,7 @@ impl fmt::Debug for Record<'_> {
 impl<'a> Record<'a> {
     /// A record for `topic` without key, value, headers, partition or timestamp.
     pub const fn new(topic: &'a str) -> Self {
-        Self { topic, partition: None, key: None, value: None, headers: &[], timestamp: None }
+        Self { topic, partition: None, key: None, value: None, headers: &[], timestamp: None, owner: None }
     }
 
     /// Sets the partition.
@@ -81,7 +99,25 @@ impl<'a> Record<'a> {
     /// Sets the value.
     #[must_use]
     pub fn value(mut self, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
-        self.value = Some(value.as_ref());
+        (self.value, self.owner) = (Some(value.as_ref()), None);
+        self
+    }
+
+    /// Sets the value, which need not be copied: from 4 KiB on the batch holds a clone of `value` until the record is delivered or
+    /// has failed. It counts against `buffer.memory` by its length meanwhile; if it is a part of a larger buffer, all of that is
+    /// held. Smaller ones are copied, as those of [`value`](Self::value), and so are all where records are compressed, once they
+    /// are.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use milena::Record;
+    /// let image = Bytes::from(vec![0; 200_000]);
+    /// let record = Record::new("images").key("front-door").value_bytes(&image);
+    /// assert_eq!(record.value, Some(&image[..]));
+    /// ```
+    #[must_use]
+    pub fn value_bytes(mut self, value: &'a Bytes) -> Self {
+        (self.value, self.owner) = (Some(&value[..]), (value.len() >= SHARED_FROM).then_some(value));
         self
     }
 
@@ -214,6 +250,7 @@ impl RecordBuf {
             value: self.value.as_deref(),
             headers,
             timestamp: self.timestamp,
+            owner: None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod desk;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use desk::Desk;
 use milena::cluster::{Request, Settings, TopicSettings, Versions};
 use milena::{Compressor, DeliveryErrorKind, Header, Input, Record};
@@ -117,6 +118,42 @@ fn a_job_that_is_dropped_costs_a_second_and_nothing_else() {
     desk.run(Duration::from_millis(1100));
     assert_all_there(&desk, 100, 100);
     assert_eq!(desk.producer.stats().batches_compressed, 0);
+}
+
+/// That nobody holds a batch's bytes tells that its job was dropped: the application's own clones of a value are not a job.
+#[test]
+fn a_dropped_job_is_found_though_the_application_holds_what_it_handed_over() {
+    let mut desk = with("lz4", "1", &[]);
+    desk.jobs = Some(Vec::new());
+    let value = Bytes::from(vec![7; 50_000]);
+    desk.send(&Record::new("t").value_bytes(&value).partition(0)).unwrap();
+    desk.run(Duration::from_millis(100));
+    drop(desk.jobs.as_mut().unwrap().pop().expect("a job went out"));
+    desk.run(Duration::from_millis(1100));
+    assert_eq!(desk.cluster.record("t", 0, 0).unwrap().value, Some(value));
+    assert_eq!((desk.producer.stats().batches_compressed, desk.producer.buffered()), (0, 0));
+}
+
+#[test]
+fn values_that_are_shared_compress_as_those_that_are_copied() {
+    for codec in CODECS {
+        for jobs in ["0", "2"] {
+            let sent = |shared: bool| {
+                let mut desk = with(codec, jobs, &[]);
+                for n in 0..20u8 {
+                    let value = Bytes::from([n; 3].repeat(1000 + 500 * usize::from(n)));
+                    let record = Record::new("t").partition(0);
+                    desk.send(&if shared { record.value_bytes(&value) } else { record.value(&value) }).unwrap();
+                }
+                desk.run(Duration::from_secs(1));
+                let stats = desk.producer.stats();
+                assert!(stats.batches_compressed > 0 && records_delivered(&desk) == 20, "{codec}: {stats:?}");
+                assert_eq!(desk.producer.buffered(), 0, "{codec}");
+                core::mem::take(&mut desk.written)
+            };
+            assert!(sent(true) == sent(false), "{codec}, {jobs} jobs");
+        }
+    }
 }
 
 #[test]

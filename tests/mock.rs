@@ -351,3 +351,36 @@ fn a_mock_keeps_to_its_memory_if_asked() {
     producer.wait_writable(needed, Duration::from_secs(60)).unwrap();
     assert_eq!(producer.try_enqueue(&record).map(drop), Ok(()));
 }
+
+/// A value that is handed over is a value like any other to all who look at records, and large ones of typed producers are handed over.
+#[test]
+fn values_that_are_handed_over_are_seen_by_all() {
+    #[derive(Debug, Default)]
+    struct Sees(Mutex<Vec<Option<Vec<u8>>>>);
+    impl milena::Interceptor for Sees {
+        fn on_send(&self, record: &Record<'_>) -> Option<milena::RecordBuf> {
+            self.0.lock().unwrap().push(record.value.map(<[u8]>::to_vec));
+            (record.key == Some(b"other")).then(|| milena::RecordBuf::from(record).value(vec![9; 9000]))
+        }
+    }
+    let sees = Arc::new(Sees::default());
+    let setup =
+        Setup::new(config(&[])).interceptor(Arc::clone(&sees) as _).partitioner(RoundRobinPartitioner::default());
+    let (producer, mock) = Producer::mock(setup).unwrap();
+    let value = bytes::Bytes::from(vec![7; 50_000]);
+    producer.send(&Record::new("t").value_bytes(&value)).unwrap();
+    producer.send(&Record::new("t").key("other").value_bytes(&value)).unwrap();
+    let typed = milena::Typed::new(
+        producer.clone(),
+        milena::serializer::StringSerializer,
+        milena::serializer::StringSerializer,
+    );
+    let text = "text".repeat(3000);
+    typed.send("t", "k", &*text).unwrap();
+    typed.send("t", "k", "short").unwrap();
+    let values: Vec<Vec<u8>> = mock.history().into_iter().map(|record| record.value.unwrap()).collect();
+    assert_eq!(values, [value.to_vec(), vec![9; 9000], text.clone().into_bytes(), b"short".to_vec()]);
+    let seen: Vec<_> = sees.0.lock().unwrap().iter().flatten().map(Vec::len).collect();
+    assert_eq!(seen, [50_000, 50_000, 12_000, 5]);
+    assert!(value.is_unique(), "nothing is held once they are delivered");
+}

@@ -6,6 +6,7 @@ use core::time::Duration;
 use std::io::{self, ErrorKind, IoSlice};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::engine::Engine;
 use crate::event::{Cause, Input};
@@ -13,8 +14,9 @@ use crate::ids::ConnId;
 use crate::planted::planted;
 use crate::time::Instant;
 
-/// Segments that are written by one call, at most.
-const SEGMENTS: usize = 64;
+/// What is written by one call, at most: segments (systems take 1024), and bytes, but for the last segment.
+const SEGMENTS: usize = 256;
+const BYTES: usize = 256 << 10;
 
 /// Bytes that are read by one call, at most.
 const READ: usize = 64 << 10;
@@ -175,7 +177,7 @@ impl<S: Socket> Channel<S> {
                 Ok(super::tls::Peer::Done) => return Err(self.closed()),
                 Err(words) => {
                     // The other side learns why, if it listens.
-                    let _ = tls.flush(|bytes| self.socket.write(&[IoSlice::new(bytes)]), &mut 0);
+                    let _ = tls.flush(|slices| self.socket.write(slices), &mut 0);
                     return Err(Broken::Tls(words));
                 }
             }
@@ -211,7 +213,7 @@ impl<S: Socket> Channel<S> {
         loop {
             #[cfg(feature = "tls")]
             if let Some(tls) = &mut self.tls {
-                if !tls.flush(|bytes| self.socket.write(&[IoSlice::new(bytes)]), &mut self.left)? {
+                if !tls.flush(|slices| self.socket.write(slices), &mut self.left)? {
                     return Ok(Flow::Blocked);
                 }
             }
@@ -224,7 +226,14 @@ impl<S: Socket> Channel<S> {
                 if left > 0 {
                     producer.written(now, conn, left);
                 }
-                segments.extend(producer.transmit(now, conn).segments().take(SEGMENTS).cloned());
+                let mut bytes = 0;
+                for segment in producer.transmit(now, conn).segments().take(SEGMENTS) {
+                    bytes += segment.len();
+                    segments.push(segment.clone());
+                    if bytes >= BYTES {
+                        break;
+                    }
+                }
             });
             if segments.is_empty() {
                 return Ok(Flow::Done);
@@ -232,18 +241,11 @@ impl<S: Socket> Channel<S> {
             #[cfg(feature = "tls")]
             if let Some(tls) = &mut self.tls {
                 // All that TLS took before has left, so what the machine shows is new to it.
-                for segment in segments.iter() {
-                    if tls.send(segment)? < segment.len() {
-                        break;
-                    }
-                }
+                tls.send(segments.iter().map(|segment| &segment[..]))?;
                 continue;
             }
-            let mut slices = [IoSlice::new(&[]); SEGMENTS];
-            for (slice, segment) in slices.iter_mut().zip(segments.iter()) {
-                *slice = IoSlice::new(segment);
-            }
-            match self.socket.write(&slices[..segments.len()]) {
+            let slices: SmallVec<[IoSlice<'_>; 64]> = segments.iter().map(|segment| IoSlice::new(segment)).collect();
+            match self.socket.write(&slices) {
                 Ok(0) => return Err(Broken::Io(ErrorKind::WriteZero.to_string())),
                 Ok(n) => self.left = n,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Flow::Blocked),
@@ -260,7 +262,7 @@ impl<S: Socket> Channel<S> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &mut self.tls {
             tls.say_goodbye();
-            let _ = tls.flush(|bytes| self.socket.write(&[IoSlice::new(bytes)]), &mut 0);
+            let _ = tls.flush(|slices| self.socket.write(slices), &mut 0);
         }
         if !engine.trusts_the_wire() || !self.announced || self.socket.end_writing().is_err() {
             return Err(self.socket);

@@ -508,6 +508,7 @@ fn sent(frame: &Bytes, cluster: &Cluster) -> Vec<RecordBuf> {
                     value: content.value,
                     headers: content.headers,
                     timestamp: Some(content.timestamp),
+                    owner: None,
                 }));
             });
         }

@@ -17,7 +17,7 @@ use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, ErrorKind, IoSlice, Read, Write};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
@@ -27,11 +27,15 @@ use self::explain::words;
 use crate::config::{ConfigError, TlsOptions};
 use crate::planted::planted;
 
-/// Encrypted bytes that are made before they have left, at most (but for one record of TLS).
+/// Bytes that are encrypted before they have left, at most: as many as stay in the processor's cache until the system has copied
+/// them. (Four times as many cost more.) rustls hands out up to 64 records for one call of the socket.
 const AHEAD: usize = 64 << 10;
 
 /// The application's bytes in one record of TLS, at most.
 const RECORD: usize = 16 << 10;
+
+/// Segments that one record is made of, at most: there are short ones between long ones.
+const SLICES: usize = 64;
 
 /// One connection's TLS.
 #[derive(Debug)]
@@ -40,20 +44,32 @@ pub(super) struct Session {
     outgoing: Outgoing,
 }
 
-/// What is encrypted and has not left. Kept here and not in rustls, because only so it is known which of the application's
-/// bytes have left when the socket takes a part.
-#[derive(Default)]
+/// What of the application's is encrypted and has not left. rustls has the bytes, and writes them from where it encrypted them.
+#[derive(Debug, Default)]
 struct Outgoing {
-    bytes: Vec<u8>,
-    /// How many of these have left.
+    /// Encrypted bytes that have left since there were none.
     left: usize,
-    /// Where in `bytes` a piece of the application's ends, and how long that piece was.
+    /// Where among these a piece of the application's ends, and how long that piece was. The application's bytes have left when
+    /// all of their piece has.
     pieces: VecDeque<(usize, usize)>,
+    /// The application's bytes in them.
+    len: usize,
 }
 
-impl core::fmt::Debug for Outgoing {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{} of {} bytes have left", self.left, self.bytes.len())
+/// A socket for rustls.
+struct Socket<W>(W);
+
+impl<W: FnMut(&[IoSlice<'_>]) -> io::Result<usize>> Write for Socket<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (self.0)(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        (self.0)(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -69,7 +85,8 @@ impl Session {
     pub(super) fn new(config: Arc<ClientConfig>, host: &str) -> Result<Self, String> {
         let name = ServerName::try_from(host.to_string());
         let name = name.map_err(|_| std::format!("{host} is no name that a certificate could have"))?;
-        let connection = ClientConnection::new(config, name).map_err(|error| error.to_string())?;
+        let mut connection = ClientConnection::new(config, name).map_err(|error| error.to_string())?;
+        connection.set_buffer_limit(None); // `AHEAD` is one
         Ok(Self { connection, outgoing: Outgoing::default() })
     }
 
@@ -80,23 +97,27 @@ impl Session {
 
     /// Whether there is something to be written.
     pub(super) fn wants_write(&self) -> bool {
-        self.connection.wants_write() || !self.outgoing.is_empty()
+        self.connection.wants_write()
     }
 
     /// Takes in bytes from the socket, and calls `plain` with what they say.
     pub(super) fn received(&mut self, mut bytes: &[u8], mut plain: impl FnMut(&[u8])) -> Result<Peer, String> {
-        let mut buffer = [0; 16 << 10];
         while !bytes.is_empty() {
             let taken = self.connection.read_tls(&mut bytes).map_err(|error| error.to_string())?;
             // If a record is broken, those before it hold good: they are heard first.
             let state = self.connection.process_new_packets().map_err(|error| words(&error));
             loop {
-                match self.connection.reader().read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(n) => plain(&buffer[..n]),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                let mut reader = self.connection.reader();
+                let read = match reader.fill_buf() {
+                    Ok([]) => break,
+                    Ok(bytes) => {
+                        plain(bytes);
+                        bytes.len()
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error.to_string()),
-                }
+                };
+                reader.consume(read);
             }
             if (state?.peer_has_closed() || taken == 0) && !planted("end-of-tls-ignored") {
                 return Ok(Peer::Done);
@@ -105,22 +126,45 @@ impl Session {
         Ok(Peer::Speaks)
     }
 
-    /// Takes bytes of the application, as many as there is room for.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut taken = 0;
-        for piece in bytes.chunks(RECORD) {
-            if self.outgoing.bytes.len() >= AHEAD {
-                break;
+    /// Takes bytes of the application, as many as there is room for. They are encrypted from where they lie, as few large records.
+    pub(super) fn send<'a>(&mut self, segments: impl IntoIterator<Item = &'a [u8]>) -> io::Result<usize> {
+        let mut segments = segments.into_iter().filter(|segment| !segment.is_empty());
+        let (mut taken, mut rest) = (0, segments.next());
+        while rest.is_some() && self.outgoing.len < AHEAD {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let (mut count, mut length) = (0, 0);
+            while let (Some(segment), true) = (rest, count < SLICES && length < RECORD) {
+                let (now, later) = segment.split_at(segment.len().min(RECORD - length));
+                slices[count] = IoSlice::new(now);
+                (count, length) = (count + 1, length + now.len());
+                rest = if later.is_empty() { segments.next() } else { Some(later) };
             }
-            let n = self.connection.writer().write(piece)?;
-            self.encrypt()?;
-            self.outgoing.pieces.push_back((self.outgoing.bytes.len(), n));
+            let before = self.queued();
+            let n = self.connection.writer().write_vectored(&slices[..count])?;
+            let after = self.queued();
+            // If it can't be seen where the piece ends, it ends where all does.
+            let seen = after >= before + n;
+            let ends = if planted("tls-leaves-early") { before } else { after };
+            let end = if seen { self.outgoing.left + ends } else { usize::MAX };
+            self.outgoing.pieces.push_back((end, n));
+            self.outgoing.len += n;
             taken += n;
-            if n < piece.len() {
+            if n < length {
                 break;
             }
         }
         Ok(taken)
+    }
+
+    /// How many encrypted bytes rustls has. It says so only to who writes them: a socket that blocks.
+    fn queued(&mut self) -> usize {
+        let mut queued = 0;
+        let blocks = |slices: &[IoSlice<'_>]| {
+            queued = slices.iter().map(|slice| slice.len()).sum();
+            Err(ErrorKind::WouldBlock.into())
+        };
+        let _ = self.connection.write_tls(&mut Socket(blocks));
+        queued
     }
 
     /// Says to the other side that nothing more will come.
@@ -128,27 +172,18 @@ impl Session {
         self.connection.send_close_notify();
     }
 
-    /// Moves what rustls has to say, by itself or for the application, to the outgoing bytes.
-    fn encrypt(&mut self) -> io::Result<()> {
-        while self.connection.wants_write() {
-            self.connection.write_tls(&mut self.outgoing.bytes)?;
-        }
-        Ok(())
-    }
-
     /// Writes what is encrypted; true if all of it was taken. Adds to `left` how many of the application's bytes have left.
     pub(super) fn flush(
         &mut self,
-        mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
         left: &mut usize,
     ) -> io::Result<bool> {
-        self.encrypt()?;
-        while !self.outgoing.is_empty() {
-            match write(&self.outgoing.bytes[self.outgoing.left..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => *left += self.outgoing.has_left(n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        while self.connection.wants_write() {
+            match self.connection.write_tls(&mut Socket(&mut write)) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => *left += self.outgoing.has_left(n, !self.connection.wants_write()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
@@ -157,19 +192,16 @@ impl Session {
 }
 
 impl Outgoing {
-    fn is_empty(&self) -> bool {
-        self.left == self.bytes.len()
-    }
-
-    /// So many more bytes have left; returns how many of the application's that were.
-    fn has_left(&mut self, n: usize) -> usize {
+    /// So many more bytes have left, maybe `all`; returns how many of the application's that were.
+    fn has_left(&mut self, n: usize, all: bool) -> usize {
         self.left += n;
         let mut whole = 0;
-        while self.pieces.front().is_some_and(|(end, _)| *end <= self.left) {
-            whole += self.pieces.pop_front().map_or(0, |(_, length)| length);
+        while let Some((_, length)) = self.pieces.front().filter(|(end, _)| all || *end <= self.left) {
+            whole += length;
+            self.pieces.pop_front();
         }
-        if self.is_empty() {
-            self.bytes.clear();
+        self.len -= whole;
+        if all {
             self.left = 0;
         }
         whole

@@ -3,10 +3,12 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use super::completion::Delivered;
 use super::error::Error;
+use crate::batch::SHARED_FROM;
 use crate::record::{Header, Record};
 use crate::serializer::{SerializeError, Serialized, Serializer};
 
@@ -144,7 +146,7 @@ impl<P, K, V> Typed<P, K, V> {
         Ok(Pair {
             rest: Record { partition, headers, timestamp, ..Record::new(topic) },
             key: (key == Serialized::Bytes).then_some(written_key),
-            value: (value == Serialized::Bytes).then_some(written_value),
+            value: (value == Serialized::Bytes).then(|| Written::new(written_value)),
         })
     }
 }
@@ -153,12 +155,33 @@ impl<P, K, V> Typed<P, K, V> {
 struct Pair<'a> {
     rest: Record<'a>,
     key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
+    value: Option<Written>,
+}
+
+/// A value that a serializer has written: a large one goes into its batch without being copied.
+enum Written {
+    Small(Vec<u8>),
+    Large(Bytes),
+}
+
+impl Written {
+    fn new(mut bytes: Vec<u8>) -> Self {
+        if bytes.len() < SHARED_FROM {
+            return Self::Small(bytes);
+        }
+        bytes.shrink_to_fit(); // what `buffer.memory` counts is its length
+        Self::Large(bytes.into())
+    }
 }
 
 impl Pair<'_> {
     fn record(&self) -> Record<'_> {
-        Record { key: self.key.as_deref(), value: self.value.as_deref(), ..self.rest }
+        let rest = Record { key: self.key.as_deref(), ..self.rest };
+        match &self.value {
+            None => rest,
+            Some(Written::Small(value)) => rest.value(value),
+            Some(Written::Large(value)) => rest.value_bytes(value),
+        }
     }
 }
 

@@ -140,7 +140,7 @@ mod tests {
             records.append(content, &mut pool, Class::FIRST, Reserve::Kept).unwrap();
         }
         records.close();
-        assert!(records.shared().count() > 2);
+        assert!(records.segments().count() > 2);
         let mut seen = 0;
         Section::of(&records).for_each(|content| {
             assert_eq!(content, &contents[seen]);

@@ -1,5 +1,7 @@
 //! One record's bytes (record batch v2): its fields' varints, and what stands between them.
 
+use bytes::Bytes;
+
 use crate::batch::header;
 use crate::record::Header;
 
@@ -11,6 +13,8 @@ pub(crate) struct Content<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: &'a [Header<'a>],
+    /// What the application holds the value in, if that may be shared.
+    pub(crate) owner: Option<&'a Bytes>,
     /// Bytes of key, value and headers, without the lengths of the first two.
     payload: usize,
 }
@@ -25,7 +29,7 @@ impl<'a> Content<'a> {
     ) -> Self {
         let tail = if headers.is_empty() { 1 } else { headers_size(headers) };
         let payload = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + tail;
-        Self { timestamp, key, value, headers, payload }
+        Self { timestamp, key, value, headers, owner: None, payload }
     }
 
     /// The size of a batch with this record alone, at most (Java's upper bound: 61 for the batch, 21 for the record's own
@@ -103,13 +107,18 @@ impl Fields {
 
     /// The record's bytes, piece by piece.
     pub(crate) fn each(&self, content: &Content<'_>, put: &mut dyn FnMut(&[u8])) {
+        self.each_before_value(content, put);
+        put(content.value.unwrap_or_default());
+        each_of_headers(content.headers, put);
+    }
+
+    /// Those before the value's.
+    pub(crate) fn each_before_value(&self, content: &Content<'_>, put: &mut dyn FnMut(&[u8])) {
         let mut head = [0; ROOM];
         let size = self.write_head(&mut head);
         put(&head[..size]);
         put(content.key.unwrap_or_default());
         put(&self.value.word.to_le_bytes()[..self.value.size]);
-        put(content.value.unwrap_or_default());
-        each_of_headers(content.headers, put);
     }
 
     /// What goes before the key; how many bytes that is. Whole words are written, each over the end of the one before. The masks
@@ -206,7 +215,7 @@ fn write_headers(headers: &[Header<'_>], mut out: &mut [u8]) {
 }
 
 /// The headers' bytes, piece by piece.
-fn each_of_headers(headers: &[Header<'_>], put: &mut dyn FnMut(&[u8])) {
+pub(crate) fn each_of_headers(headers: &[Header<'_>], put: &mut dyn FnMut(&[u8])) {
     let mut put_with_length = |length: Varint, bytes: &[u8]| {
         put(&length.word.to_le_bytes()[..length.size]);
         put(bytes);

@@ -46,7 +46,8 @@ pub(crate) fn encode(records: &Records, stamp: Stamp) -> [u8; SIZE] {
     put(&stamp.epoch.to_be_bytes());
     put(&stamp.sequence.to_be_bytes());
     put(&(records.count() as i32).to_be_bytes());
-    let checked = records.chunks().fold(crc::append(0, &header[CHECKED_FROM..]), crc::append);
+    let mut checked = crc::append(0, &header[CHECKED_FROM..]);
+    records.for_each_chunk(|chunk| checked = crc::append(checked, chunk));
     header[17..CHECKED_FROM].copy_from_slice(&checked.to_be_bytes());
     header
 }

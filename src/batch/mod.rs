@@ -11,6 +11,7 @@ mod fields;
 mod golden;
 pub(crate) mod header;
 mod pool;
+mod shared;
 
 use alloc::vec::Vec;
 
@@ -22,6 +23,8 @@ pub use codec::{Compression, Compressor};
 pub(crate) use fields::Content;
 use fields::Fields;
 pub(crate) use pool::{Class, ENTRY, Pool};
+pub(crate) use shared::SHARED_FROM;
+use shared::SharedValues;
 
 use crate::planted::planted;
 use crate::record::Record;
@@ -36,7 +39,9 @@ pub(crate) struct Records {
     open: BytesMut,
     /// How many of its bytes are.
     filled: usize,
-    /// Bytes in all chunks.
+    /// Values between the bytes of these.
+    shared: SharedValues,
+    /// Bytes of all of this.
     len: usize,
     /// The codec of those bytes, and how many there were before.
     codec: Compression,
@@ -82,22 +87,6 @@ impl Records {
 
     pub(crate) fn max_timestamp(&self) -> i64 {
         self.max_timestamp
-    }
-
-    /// What is written, in order, in pieces. None of them is empty.
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        let chunks = self.chunks.iter().map(|chunk| &chunk[..]).chain([&self.open[..]]);
-        chunks.scan(self.len, |left, chunk| {
-            let written = chunk.len().min(*left);
-            *left -= written;
-            (written > 0).then(|| &chunk[..written])
-        })
-    }
-
-    /// The same of a closed batch, to be shared with writers.
-    pub(crate) fn shared(&self) -> impl Iterator<Item = Bytes> {
-        debug_assert!(self.open.is_empty(), "only a closed batch is shared");
-        self.chunks.iter().zip(self.chunks()).map(|(chunk, written)| chunk.slice(..written.len()))
     }
 
     /// Bytes that `content` takes as the next record here.
@@ -177,15 +166,13 @@ impl Records {
         codec::decompress(self.codec, &bytes, self.raw_len).expect("this crate compressed these bytes")
     }
 
-    /// Whether someone holds clones of the chunks.
+    /// Whether someone holds clones of the batch's own chunks: who holds shared values, is not known.
     pub(crate) fn is_lent(&self) -> bool {
         self.chunks.iter().any(|chunk| !chunk.is_unique())
     }
 
     fn rewrite(&mut self, bytes: &[u8], pool: &mut Pool) {
-        for chunk in self.chunks.drain(..) {
-            pool.give_back(chunk);
-        }
+        self.give_all_back(pool);
         let mut left = bytes;
         while !left.is_empty() {
             let mut chunk = pool.take_reserve(Class::filled_by(left.len()));
@@ -203,14 +190,13 @@ impl Records {
             pool.recycle(core::mem::take(&mut self.open));
             self.filled = 0;
         }
-        for chunk in self.chunks.drain(..) {
-            pool.give_back(chunk);
-        }
+        self.give_all_back(pool);
     }
 
     /// Begins a new batch, after the chunks of the last one were released. Keeps the table for chunks.
     pub(crate) fn restart(&mut self) {
-        debug_assert!(self.chunks.is_empty() && self.open.is_empty(), "the last batch's chunks are given back");
+        let empty = self.chunks.is_empty() && self.open.is_empty() && self.shared.is_empty();
+        debug_assert!(empty, "the last batch's chunks are given back");
         (self.len, self.count, self.codec) = (0, 0, Compression::None);
     }
 
@@ -242,40 +228,12 @@ impl Records {
         first: Class,
         reserve: Reserve,
     ) -> Result<(), NoRoom> {
-        let mut fresh: smallvec::SmallVec<[BytesMut; 2]> = smallvec::SmallVec::new();
-        let fields = self.fields(content);
-        let mut missing = fields.size.saturating_sub(self.room());
-        let mut class = match self.len {
-            0 => first.max(Class::holding(missing)),
-            _ => Class::holding(self.open.len()).up().max(Class::holding(missing)),
-        };
-        while missing > 0 {
-            let chunk = match reserve {
-                Reserve::Kept => pool.take(class).or_else(|| {
-                    // Almost full: smaller chunks may still do.
-                    class = Class::holding(missing).min(Class::filled_by(pool.available()));
-                    pool.take(class)
-                }),
-                Reserve::Used { all } => {
-                    let expected = all.saturating_sub(self.len + self.room()).max(missing);
-                    let taken: usize = fresh.iter().map(BytesMut::capacity).sum();
-                    class = Class::filled_by(expected.saturating_sub(taken)).max(Class::holding(missing.min(256)));
-                    Some(pool.take_reserve(class))
-                }
-            };
-            let Some(chunk) = chunk else {
-                let needed = missing + fresh.iter().map(|chunk| chunk.capacity()).sum::<usize>();
-                for chunk in fresh {
-                    pool.recycle(chunk);
-                }
-                return Err(NoRoom { needed: Class::holding(needed).size().max(needed) });
-            };
-            missing = missing.saturating_sub(class.size());
-            class = class.up().max(Class::holding(missing));
-            fresh.push(chunk);
+        if content.owner.is_some() && self.append_shared(content, pool, first, reserve) {
+            return Ok(());
         }
-        fresh.reverse();
-        let mut out = Across { records: self, fresh };
+        let fields = self.fields(content);
+        let mut out = Across { fresh: Fresh::new(), records: self };
+        out.take_chunks(fields.size, pool, first, reserve)?;
         fields.each(content, &mut |bytes| out.put(bytes));
         self.begin(content);
         self.finish(content.timestamp, fields.size);
@@ -292,13 +250,55 @@ pub(crate) enum Reserve {
     Used { all: usize },
 }
 
+/// Chunks for a record.
+type Fresh = smallvec::SmallVec<[BytesMut; 2]>;
+
 /// Writes over the end of the open chunk into fresh ones, the next of which is last in the list.
 struct Across<'a> {
     records: &'a mut Records,
-    fresh: smallvec::SmallVec<[BytesMut; 2]>,
+    fresh: Fresh,
 }
 
 impl Across<'_> {
+    /// Takes what `size` bytes need besides the room in the open chunk.
+    fn take_chunks(&mut self, size: usize, pool: &mut Pool, first: Class, reserve: Reserve) -> Result<(), NoRoom> {
+        let Self { records, fresh } = self;
+        let mut missing = size.saturating_sub(records.room());
+        let mut class = match records.len {
+            0 => first.max(Class::holding(missing)),
+            _ => Class::holding(records.open.len()).up().max(Class::holding(missing)),
+        };
+        while missing > 0 {
+            let chunk = match reserve {
+                Reserve::Kept => pool.take(class).or_else(|| {
+                    // Almost full: smaller chunks may still do.
+                    class = Class::holding(missing).min(Class::filled_by(pool.available()));
+                    pool.take(class)
+                }),
+                Reserve::Used { all } => {
+                    let expected = all.saturating_sub(records.len + records.room()).max(missing);
+                    let taken: usize = fresh.iter().map(BytesMut::capacity).sum();
+                    class = Class::filled_by(expected.saturating_sub(taken)).max(Class::holding(missing.min(256)));
+                    Some(pool.take_reserve(class))
+                }
+            };
+            let Some(chunk) = chunk else {
+                let needed = missing + fresh.iter().map(|chunk| chunk.capacity()).sum::<usize>();
+                for chunk in fresh.drain(..) {
+                    pool.recycle(chunk);
+                }
+                // No more than there can be: whoever waits for that would wait for ever.
+                let whole = Class::holding(needed).size().min(pool.largest());
+                return Err(NoRoom { needed: whole.max(needed) });
+            };
+            missing = missing.saturating_sub(class.size());
+            class = class.up().max(Class::holding(missing));
+            fresh.push(chunk);
+        }
+        fresh.reverse();
+        Ok(())
+    }
+
     fn put(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.records.room() == 0 {

@@ -65,8 +65,8 @@ pub(crate) struct Pool {
     pub(crate) spare: usize,
     /// There was no more memory, and nothing has come back since.
     exhausted: bool,
-    /// Chunks whose batch is done, but of which a writer still holds a clone.
-    lent: VecDeque<Bytes>,
+    /// Chunks whose batch is done, but of which a writer still holds a clone, each with what is credited when it comes back.
+    lent: VecDeque<(Bytes, usize)>,
 }
 
 impl Pool {
@@ -167,11 +167,32 @@ impl Pool {
         chunk
     }
 
-    /// Takes a chunk back. It counts as used until no writer holds a clone of it any more.
-    pub(crate) fn give_back(&mut self, chunk: Bytes) {
+    /// Counts memory that is not the pool's. False if that would exceed the capacity, or if there is no more for what it takes to
+    /// send it.
+    pub(crate) fn charge(&mut self, bytes: usize) -> bool {
+        let room = self.used() + bytes <= self.capacity && (!self.small || self.make_room_for_records(0));
+        if room {
+            self.used += bytes;
+            while self.used() + self.idle > self.capacity && self.drop_one_idle() {}
+        }
+        room
+    }
+
+    /// It does not count any more.
+    pub(crate) fn credit(&mut self, bytes: usize) {
+        self.exhausted = false;
+        self.used -= bytes;
+    }
+
+    /// Takes a chunk back. It counts as used until no writer holds a clone of it any more, and so does what was
+    /// [charged](Self::charge) `beside` it.
+    pub(crate) fn give_back(&mut self, chunk: Bytes, beside: usize) {
         match chunk.try_into_mut() {
-            Ok(chunk) => self.recycle(chunk),
-            Err(chunk) => self.lent.push_back(chunk),
+            Ok(chunk) => {
+                self.used -= beside;
+                self.recycle(chunk);
+            }
+            Err(chunk) => self.lent.push_back((chunk, beside)),
         }
     }
 
@@ -197,13 +218,14 @@ impl Pool {
     pub(crate) fn reclaim(&mut self, limit: usize) -> bool {
         let mut back = false;
         for _ in 0..limit.min(self.lent.len()) {
-            let Some(chunk) = self.lent.pop_front() else { break };
+            let Some((chunk, beside)) = self.lent.pop_front() else { break };
             match chunk.try_into_mut() {
                 Ok(chunk) => {
+                    self.used -= beside;
                     self.recycle(chunk);
                     back = true;
                 }
-                Err(chunk) => self.lent.push_back(chunk),
+                Err(chunk) => self.lent.push_back((chunk, beside)),
             }
         }
         back
@@ -265,7 +287,7 @@ mod tests {
         assert_eq!(pool.used(), 16 << 10);
         assert!(pool.take(Class::LARGEST).is_none());
         assert!(pool.take(Class::holding(4096)).is_some());
-        pool.give_back(chunk.freeze());
+        pool.give_back(chunk.freeze(), 0);
         assert_eq!(pool.used(), 4 << 10);
     }
 
@@ -274,7 +296,7 @@ mod tests {
         let mut pool = Pool::new(64 << 10);
         let chunk = pool.take(Class::FIRST).unwrap().freeze();
         let clone = chunk.clone();
-        pool.give_back(chunk);
+        pool.give_back(chunk, 0);
         assert_eq!(pool.used(), 1 << 10);
         assert!(!pool.reclaim(10));
         drop(clone);
@@ -302,7 +324,7 @@ mod tests {
         let address = chunk.as_ptr();
         let mut frozen = chunk.freeze();
         drop(frozen.split_to(0));
-        pool.give_back(frozen);
+        pool.give_back(frozen, 0);
         assert_eq!(pool.take(Class::FIRST).unwrap().as_ptr(), address);
     }
 }

@@ -311,3 +311,27 @@ fn an_index_of_another_producer_is_no_reason_to_panic() {
     assert_eq!((other.producer.topic_name(sent.topic), other.producer.topic_error(sent.topic)), ("", None));
     assert!(!matches!(other.producer.poll_output(), Output::Event(_)));
 }
+
+/// Where a record takes more than half of the memory, the next has to wait for it, and is told when there is room.
+#[test]
+fn a_record_that_needs_most_of_the_memory_is_told_when_there_is_room() {
+    for size in [4200, 5000, 7000] {
+        let options = [("batch.size", "1"), ("linger.ms", "0"), ("buffer.memory", "8192")];
+        let mut script = Script::new(1, &options, Facts::usual);
+        script.facts.topic("t", 1, 1);
+        script.send(&Record::new("t").value("first").partition(0));
+        script.run(seconds(1));
+        script.room(1, Some(0));
+        script.send(&Record::new("t").value(&"x".repeat(5000)).partition(0));
+        let value = "x".repeat(size);
+        let error = script.try_send(&Record::new("t").value(&value).partition(0)).expect_err("there is no room");
+        assert!(matches!(error, SendError::BufferFull { needed } if needed <= 8192), "{error}");
+        script.events.clear();
+        script.room(1, None);
+        script.run(seconds(1));
+        assert!(writable(&script), "{size}");
+        script.try_send(&Record::new("t").value(&value).partition(0)).expect("there is room");
+        script.run(seconds(1));
+        assert_eq!((script.delivered(), script.producer.buffered()), (2, 0));
+    }
+}

@@ -13,6 +13,7 @@ mod measures;
 mod renewal;
 mod rules;
 mod script;
+mod shared;
 mod short_way;
 mod truth;
 mod window;

@@ -65,7 +65,7 @@ fn it_leads_where_the_long_way_leads() {
         for _ in 0..300 {
             match numbers.below(12) {
                 0 => ways.iter_mut().for_each(|way| way.run(Duration::from_millis(3))),
-                1 => ways.iter_mut().for_each(|way| drop(way.tell(|producer, now| producer.flush(now)))),
+                1 => ways.iter_mut().for_each(|way| _ = way.tell(|producer, now| producer.flush(now))),
                 _ => {
                     let (key, value) = (numbers.below(200), [3, 60, 70, 300, 9000, 30_000][numbers.below(6)]);
                     let header = Header::new("trace", &bytes[..numbers.below(100)]);

@@ -124,6 +124,8 @@ pub struct Plan {
     pub fault_phase: u64,
     pub burst: u64,
     pub value: u64,
+    /// Some values are large enough to be shared with the machine.
+    pub large: bool,
     pub abort: bool,
     pub close_early: bool,
     pub acts: Vec<Act>,
@@ -366,6 +368,7 @@ impl Plan {
             fault_phase: d.range(200, 8000),
             burst: d.pick(&[1, 5, 40]),
             value: d.pick(&[8, 40, 300]),
+            large: seed % 5 == 3,
             abort: d.once_in(12),
             close_early: d.once_in(8),
             acts,

@@ -4,6 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::format;
+use std::io::{BufRead as _, ErrorKind, IoSlice};
 
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -454,19 +455,17 @@ fn shake(options: &TlsOptions, server: &Arc<ServerConfig>, host: &str) -> Result
     first
 }
 
-/// A record that can't be decrypted ends a connection, but what came before it, maybe in the same read, was said.
-#[test]
-fn what_came_before_a_broken_record_is_heard() {
-    use std::io::Write as _;
+/// A session, and a server with which it has shaken hands.
+fn connected() -> (Session, ServerConnection) {
     let config = client_config(&truststore(&text("self-san.crt"))).expect("a truststore");
     let mut session = Session::new(config, "localhost").expect("a name");
     let config = server(&[&text("self-san.crt")], &text("rsa.key"));
     let mut server = ServerConnection::new(config).expect("a server");
     while session.is_handshaking() || server.is_handshaking() {
         let mut wire = Vec::new();
-        let write = |bytes: &[u8]| {
-            wire.extend_from_slice(bytes);
-            Ok(bytes.len())
+        let write = |slices: &[IoSlice<'_>]| {
+            slices.iter().for_each(|slice| wire.extend_from_slice(slice));
+            Ok(slices.iter().map(|slice| slice.len()).sum())
         };
         session.flush(write, &mut 0).expect("memory takes it");
         server.read_tls(&mut &*wire).expect("memory gives it");
@@ -477,6 +476,80 @@ fn what_came_before_a_broken_record_is_heard() {
         }
         session.received(&wire, |_| ()).expect("a server");
     }
+    (session, server)
+}
+
+/// However the application's bytes are cut up and whatever the socket takes: they arrive in order, in as few records as can be, and
+/// what is said to have left can be read, all but a record's worth of what has.
+#[test]
+fn what_has_left_is_told_and_little_of_it_late() {
+    let mut state = 9u32;
+    let mut draw = |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % below
+    };
+    let (mut session, mut server) = connected();
+    let mut partly = 0;
+    for round in 0..60 {
+        let segments: Vec<Vec<u8>> = (0..1 + draw(150))
+            .map(|n| {
+                let length = if n % 2 == 0 { draw(60) } else { draw(30_000) };
+                (0..length).map(|place| (place / 7 + n + round) as u8).collect()
+            })
+            .collect();
+        let all = segments.concat();
+        let (mut sent, mut left, mut arrived, mut records) = (0_usize, 0, Vec::new(), 0);
+        while arrived.len() < all.len() {
+            if !session.wants_write() {
+                assert_eq!(left, sent, "all of it has left");
+                let mut passed = 0;
+                let rest = segments.iter().map(|segment| {
+                    let from = sent.saturating_sub(passed).min(segment.len());
+                    passed += segment.len();
+                    &segment[from..]
+                });
+                sent += session.send(rest).expect("rustls takes it");
+                assert!(sent - left <= super::AHEAD + super::RECORD);
+                assert_eq!(session.outgoing.pieces.len(), (sent - left).div_ceil(super::RECORD), "no short records");
+                records += session.outgoing.pieces.len();
+            }
+            let mut wire = Vec::new();
+            let mut takes = if draw(4) == 0 { usize::MAX } else { draw(100_000) };
+            let write = |slices: &[IoSlice<'_>]| {
+                let before = wire.len();
+                for slice in slices {
+                    let n = slice.len().min(takes);
+                    takes -= n;
+                    wire.extend_from_slice(&slice[..n]);
+                }
+                if wire.len() == before { Err(ErrorKind::WouldBlock.into()) } else { Ok(wire.len() - before) }
+            };
+            let done = session.flush(write, &mut left).expect("memory takes it");
+            assert_eq!(done, !session.wants_write());
+            let mut wire = &wire[..];
+            while !wire.is_empty() {
+                server.read_tls(&mut wire).expect("memory gives it");
+                server.process_new_packets().expect("what was encrypted");
+                let mut reader = server.reader();
+                while let Ok(bytes) = reader.fill_buf() {
+                    let read = bytes.len();
+                    arrived.extend_from_slice(bytes);
+                    reader.consume(read);
+                }
+            }
+            assert_eq!(arrived.len(), left, "round {round}: whole records are what can be read");
+            partly += usize::from(!done && left > 0);
+        }
+        assert!(arrived == all && records <= all.len().div_ceil(super::RECORD) + all.len() / super::AHEAD + 1);
+    }
+    assert!(partly > 50, "{partly}");
+}
+
+/// A record that can't be decrypted ends a connection, but what came before it, maybe in the same read, was said.
+#[test]
+fn what_came_before_a_broken_record_is_heard() {
+    use std::io::Write as _;
+    let (mut session, mut server) = connected();
     let mut wire = Vec::new();
     server.writer().write_all(b"answer").expect("there is room");
     while server.wants_write() {

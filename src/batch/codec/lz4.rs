@@ -12,11 +12,12 @@ const BLOCK: usize = 64 << 10;
 const AS_IS: u32 = 1 << 31;
 
 pub(super) fn compress(raw: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER.len() + raw.len() / 2);
-    out.extend_from_slice(&HEADER);
+    // All at once: to grow it block by block takes an allocation and a copy each time, and zeroes it each time.
+    let most = |block: &[u8]| 4 + get_maximum_output_size(block.len());
+    let mut out = alloc::vec![0; HEADER.len() + raw.chunks(BLOCK).map(most).sum::<usize>() + 4];
+    out[..HEADER.len()].copy_from_slice(&HEADER);
+    let mut at = HEADER.len();
     for block in raw.chunks(BLOCK) {
-        let at = out.len();
-        out.resize(at + 4 + get_maximum_output_size(block.len()), 0);
         let length = match compress_into(block, &mut out[at + 4..]) {
             Ok(length) if length < block.len() => length as u32,
             _ => {
@@ -25,9 +26,10 @@ pub(super) fn compress(raw: &[u8]) -> Vec<u8> {
             }
         };
         out[at..at + 4].copy_from_slice(&length.to_le_bytes());
-        out.truncate(at + 4 + (length & !AS_IS) as usize);
+        at += 4 + (length & !AS_IS) as usize;
     }
-    out.extend_from_slice(&[0; 4]); // no more blocks
+    out[at..at + 4].fill(0); // no more blocks
+    out.truncate(at + 4);
     out
 }
 

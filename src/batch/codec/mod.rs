@@ -113,25 +113,32 @@ impl Compressor {
     pub(crate) fn compress<'a>(
         &mut self,
         with: Compression,
-        chunks: impl Iterator<Item = &'a [u8]>,
+        mut chunks: impl Iterator<Item = &'a [u8]>,
     ) -> Option<Vec<u8>> {
         // Codecs look back over what they have seen, so they get it in one piece.
-        let mut raw = core::mem::take(&mut self.raw);
-        raw.clear();
-        chunks.for_each(|chunk| raw.extend_from_slice(chunk));
+        let mut kept = core::mem::take(&mut self.raw);
+        kept.clear();
+        let (first, second) = (chunks.next().unwrap_or_default(), chunks.next());
+        let raw = match second {
+            None => first,
+            Some(second) => {
+                [first, second].into_iter().chain(chunks).for_each(|chunk| kept.extend_from_slice(chunk));
+                &kept[..]
+            }
+        };
         let compressed: Option<Vec<u8>> = match with {
             #[cfg(any(feature = "gzip", feature = "gzip-core"))]
-            Compression::Gzip { level } => self.gzip.compress(level, &raw),
+            Compression::Gzip { level } => self.gzip.compress(level, raw),
             #[cfg(feature = "snappy")]
-            Compression::Snappy => self.snappy.compress(&raw),
+            Compression::Snappy => self.snappy.compress(raw),
             #[cfg(feature = "lz4")]
-            Compression::Lz4 => Some(lz4::compress(&raw)),
+            Compression::Lz4 => Some(lz4::compress(raw)),
             #[cfg(feature = "zstd")]
-            Compression::Zstd { level } => self.zstd.compress(level, &raw),
+            Compression::Zstd { level } => self.zstd.compress(level, raw),
             _ => None,
         };
         let compressed = compressed.filter(|compressed| compressed.len() < raw.len());
-        self.raw = raw;
+        self.raw = kept;
         compressed
     }
 }

@@ -20,15 +20,16 @@ impl Default for State {
 
 impl State {
     pub(super) fn compress(&mut self, raw: &[u8]) -> Option<Vec<u8>> {
-        let mut out = Vec::with_capacity(HEADER.len() + raw.len() / 2);
-        out.extend_from_slice(&HEADER);
+        let most = |block: &[u8]| 4 + max_compress_len(block.len());
+        let mut out = alloc::vec![0; HEADER.len() + raw.chunks(BLOCK).map(most).sum::<usize>()];
+        out[..HEADER.len()].copy_from_slice(&HEADER);
+        let mut at = HEADER.len();
         for block in raw.chunks(BLOCK) {
-            let at = out.len();
-            out.resize(at + 4 + max_compress_len(block.len()), 0);
             let length = self.0.compress(block, &mut out[at + 4..]).ok()?;
             out[at..at + 4].copy_from_slice(&(length as u32).to_be_bytes());
-            out.truncate(at + 4 + length);
+            at += 4 + length;
         }
+        out.truncate(at);
         Some(out)
     }
 }

@@ -58,7 +58,7 @@ impl Producer {
         let batch = &mut self.records.batches[slot];
         batch.records.close();
         batch.state = State::Closed;
-        self.records.partitions[batch.partition].first_chunk = Class::holding(batch.records.len());
+        self.records.partitions[batch.partition].first_chunk = Class::holding(batch.records.own_len());
     }
 
     /// What the partition has to send now.
@@ -442,9 +442,7 @@ impl Producer {
                 let stamp = batch.stamp.unwrap_or(header::Stamp::NONE);
                 head.put_slice(&header::encode(&batch.records, stamp));
                 if is_copied(batch, &mut copies) {
-                    for chunk in batch.records.chunks() {
-                        head.put_slice(chunk);
-                    }
+                    batch.records.for_each_chunk(|chunk| head.put_slice(chunk));
                 } else {
                     let piece = head.split();
                     frame += piece.len() + batch.records.len();
@@ -452,9 +450,7 @@ impl Producer {
                         None => first = Some(piece),
                         Some(_) => connection.push_segment(piece.freeze()),
                     }
-                    for chunk in batch.records.shared() {
-                        connection.push_segment(chunk);
-                    }
+                    batch.records.for_each_segment(|segment| connection.push_segment(segment));
                 }
                 produce::partition_end(&mut head, version);
             }

@@ -24,7 +24,8 @@ const RECLAIMED: usize = 8;
 impl Producer {
     #[inline]
     pub(in crate::producer) fn accept(&mut self, now: Instant, record: &Record<'_>) -> Result<Sent, SendError> {
-        match self.accept_here(now, record) {
+        // What may be shared is large: there the longer way does not matter.
+        match if record.owner.is_none() { self.accept_here(now, record) } else { None } {
             Some(sent) => Ok(sent),
             None => self.accept_anywhere(now, record),
         }
@@ -91,7 +92,8 @@ impl Producer {
             Some(timestamp) => timestamp,
             None => self.time_of_day(now),
         };
-        let content = Content::new(timestamp, record.key, record.value, record.headers);
+        let mut content = Content::new(timestamp, record.key, record.value, record.headers);
+        content.owner = record.owner;
         self.check_size(&content)?;
         let (number, sticky) = self.choose_partition(now, topic, record)?;
         let index = self.records.topics[topic].partitions[number as usize];

@@ -58,7 +58,7 @@ impl Producer {
         let id = JobId { slot, generation: self.records.batches.generation(slot) };
         let batch = &mut self.records.batches[slot];
         batch.stage = Stage::Out;
-        let job = Job::compress(id, self.config.compression, batch.records.shared());
+        let job = Job::compress(id, self.config.compression, batch.records.segments());
         self.records.jobs.begin(id);
         self.stats.jobs += 1;
         self.outbox.output(Output::Job(job));

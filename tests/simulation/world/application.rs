@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use bytes::Bytes;
 use milena::{FlushId, Record, SendError};
 
 use super::World;
@@ -76,7 +77,10 @@ impl World {
         if self.odd.once_in(self.plan.odd_topics) {
             self.send_to_odd_topic()?;
         }
-        let size = self.dice.range(8, 8 + self.plan.value) as usize;
+        let mut size = self.dice.range(8, 8 + self.plan.value) as usize;
+        if self.plan.large && self.large.once_in(4) {
+            size += 5000;
+        }
         let key = self.dice.once_in(2).then(|| self.dice.range(0, 20).to_be_bytes().to_vec());
         let partition =
             self.dice.once_in(4).then(|| self.dice.range(0, self.plan.cluster.default_partitions as u64 - 1) as i32);
@@ -139,7 +143,9 @@ impl World {
         let number = self.books.records.len() as u64;
         let mut value = number.to_be_bytes().to_vec();
         value.resize(size, number as u8);
-        let mut record = Record::new(&topic).value(&value);
+        // Handed over, to be shared if it is large. Every other is kept here, too.
+        let handed_over = Bytes::from(value.clone());
+        let mut record = Record::new(&topic).value_bytes(&handed_over);
         record.key = key.as_deref();
         record.partition = partition;
         let told = self.producer.send(self.now, &record);
@@ -148,6 +154,9 @@ impl World {
         }
         match told {
             Ok(sent) => {
+                if size >= 5000 && number % 2 == 0 {
+                    self.handed_over.push(handed_over.clone());
+                }
                 let accepted = Accepted {
                     topic: topic.clone(),
                     partition: sent.partition,

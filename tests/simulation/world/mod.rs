@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use core::time::Duration;
 
+use bytes::Bytes;
 use milena::cluster::{Cluster, Request, TopicId};
 use milena::{Compressor, Config, ConnId, Instant, Job, Producer, UnixTime};
 
@@ -33,6 +34,7 @@ pub const SOMETIMES: &[&str] = &[
     "a batch was split",
     "a batch was compressed",
     "a compression job went out",
+    "a value was written as it was handed over",
     "a compression job was dropped",
     "an epoch was bumped",
     "a send found the buffer full",
@@ -119,6 +121,8 @@ pub struct World {
     names: BTreeMap<usize, String>,
     /// Every id that each topic had.
     pub ids: BTreeMap<String, Vec<TopicId>>,
+    /// Large values, of which it keeps clones after it has sent them.
+    handed_over: Vec<Bytes>,
     sent: u64,
     next_send: Instant,
     stalled_until: Instant,
@@ -132,6 +136,7 @@ pub struct World {
     settled: Option<(u64, u64)>,
     /// Dice for what came later, so that seeds still mean what they meant.
     odd: Dice,
+    large: Dice,
     ending: bool,
     closed: bool,
     connects: VecDeque<Instant>,
@@ -182,6 +187,7 @@ impl World {
             producer: Producer::new(Instant::ZERO, Some(unix), config, seed),
             dice: Dice::new(plan.seed ^ 0xabcd),
             odd: Dice::new(plan.seed ^ 0x0dd),
+            large: Dice::new(plan.seed ^ 0x1a59e),
             plan,
             verbose,
             now: Instant::ZERO,
@@ -198,6 +204,7 @@ impl World {
             flushes: Vec::new(),
             names: BTreeMap::new(),
             ids: BTreeMap::new(),
+            handed_over: Vec::new(),
             sent: 0,
             next_send: Instant::ZERO,
             stalled_until: Instant::ZERO,

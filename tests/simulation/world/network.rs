@@ -172,8 +172,10 @@ impl World {
             }
             let takes = if self.plan.faults.short_writes { self.dice.range(1, length as u64) as usize } else { length };
             let mut bytes = Vec::with_capacity(takes);
+            let mut shared = false;
             while bytes.len() < takes {
                 let chunk = transmit.chunk();
+                shared |= chunk.len() >= 5000 && self.handed_over.iter().any(|value| value.as_ptr() == chunk.as_ptr());
                 let n = chunk.len().min(takes - bytes.len());
                 bytes.extend_from_slice(&chunk[..n]);
                 transmit.advance(n);
@@ -187,6 +189,9 @@ impl World {
                 wire.blocked_until = Some(now + Duration::from_millis(self.dice.range(1, 30)));
             }
             self.note(|| format!("{conn} wrote {takes} of {length} bytes"));
+            if shared {
+                self.sometimes("a value was written as it was handed over");
+            }
             if blocks {
                 return Ok(());
             }
