@@ -2,7 +2,7 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt::Debug;
+use core::fmt::{self, Debug};
 
 use crate::record::Record;
 
@@ -61,10 +61,16 @@ pub(crate) trait HasLeader: Debug {
 }
 
 /// Java's `RoundRobinPartitioner`: the available partitions of a topic in turn, whatever the key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct RoundRobinPartitioner {
     /// By topic, in order.
     counters: Vec<(String, u32)>,
+}
+
+impl Debug for RoundRobinPartitioner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RoundRobinPartitioner")
+    }
 }
 
 impl Partitioner for RoundRobinPartitioner {
