@@ -441,6 +441,39 @@ fn memory_is_given_in_the_order_of_arrival() {
     }
 }
 
+/// What would be refused anyway does not wait for memory that there never is, before others.
+#[test]
+fn a_record_that_is_too_large_holds_up_nobody() {
+    each_adapter(|adapter, _| {
+        let cluster = TestCluster::start().unwrap();
+        adapter.run(config(&cluster, &LITTLE), async |producer: Producer, tasks: Tasks| {
+            fill(&producer, &cluster).await;
+            let sender = |n| {
+                let producer = producer.clone();
+                tasks.spawn(
+                    async move { producer.send(&Record::new("t").value(&value(n)).partition(0)).await.map(drop) },
+                )
+            };
+            let first = sender(1);
+            tasks.sleep(Duration::from_millis(50)).await;
+            let record = Record::new("t").value(LARGER).partition(0);
+            let is_refused = |outcome: Result<(), Error>| {
+                assert!(matches!(outcome, Err(Error::Send(SendError::TooLarge { .. }))), "{outcome:?}");
+            };
+            is_refused(producer.try_enqueue(&record).map(drop));
+            is_refused(soon(&tasks, producer.enqueue(&record)).await.expect("at once").map(drop));
+            let all = soon(&tasks, send_all(&producer, std::iter::once(Record::new("t").value(LARGER)))).await;
+            is_refused(all.expect("at once").map(drop));
+            let second = sender(2);
+            resume(&cluster);
+            assert_eq!((first.join().await, second.join().await), (Ok(()), Ok(())));
+        });
+    });
+}
+
+/// More than all memory of [`LITTLE`].
+const LARGER: &[u8] = &[b'v'; 30_000];
+
 /// Nobody starves: sixty-four senders share 200 kB, and each gets about as much through as the others.
 #[test]
 fn sixty_four_senders_share_little_memory_fairly() {

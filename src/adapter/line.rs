@@ -7,7 +7,7 @@
 //! waits any more, everybody may send.
 //!
 //! An allowance that is not used holds up others only for a moment, for a future that nobody polls may have it; and a shorter one
-//! once it was begun, for its owner may have something else to wait for. One who was let
+//! once it was begun, for its owner may have something else to wait for. No turn is longer. One who was let
 //! go and found nothing left (memory is taken in chunks, so a record may need more than its size) gets its old place back, and
 //! is then let go alone, so that nobody loses that race twice. Whoever waits here and tries elsewhere (`writable`, then `try_enqueue`)
 //! keeps its place for that until it has sent.
@@ -21,7 +21,8 @@ use super::waiter::Waiter;
 use crate::planted::planted;
 use crate::time::Instant;
 
-/// How long others wait for those who were let go. A thread that was woken on a busy machine needs some of it.
+/// How long others wait for those who were let go, also while they send: one who takes little at a time would keep its turn for
+/// minutes. A thread that was woken on a busy machine needs some of it.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How long they are waited for after a record of theirs: whoever has more sends it sooner.
@@ -63,6 +64,8 @@ struct Turn {
     left: usize,
     /// Until when its owner is waited for.
     until: Instant,
+    /// Until when at most.
+    ends: Instant,
 }
 
 /// The line.
@@ -114,7 +117,9 @@ impl Line {
     fn used(&mut self, sender: Sender, now: Instant, bytes: usize) -> bool {
         let Some(turn) = self.turns.get_mut(&sender) else { return false };
         if turn.left > bytes {
-            (turn.left, turn.until) = (turn.left - bytes, now + PAUSE);
+            let until = now + PAUSE;
+            let until = if planted("turn-has-no-end") { until } else { until.min(turn.ends) };
+            (turn.left, turn.until) = (turn.left - bytes, until);
             return false;
         }
         self.turns.remove(&sender);
@@ -217,15 +222,15 @@ impl Line {
             let sender = parked.ticket.sender;
             raised.push(parked.ticket);
             self.last_let_go = Some(now);
-            let until = now + PATIENCE;
+            let ends = now + PATIENCE;
             if again {
-                self.alone = Some((number, until));
+                self.alone = Some((number, ends));
                 break;
             }
             let allowance = if planted("turn-of-one-record") { needs } else { turn.clamp(needs, left) };
             left -= allowance;
-            let turn = self.turns.entry(sender).or_insert(Turn { left: 0, until });
-            (turn.left, turn.until) = (turn.left + allowance, until);
+            let turn = self.turns.entry(sender).or_insert(Turn { left: 0, until: ends, ends });
+            (turn.left, turn.until, turn.ends) = (turn.left + allowance, ends, ends);
         }
         if self.parked.is_empty() {
             self.turns.clear(); // nobody needs one now
@@ -345,6 +350,20 @@ mod tests {
         assert_eq!(line.look_again(), Some(then + PAUSE));
         assert_eq!(let_go(&mut line, 250, then + PAUSE), [3], "the first does not go on");
         assert!(line.look_again().is_none(), "nobody waits");
+    }
+
+    #[test]
+    fn a_turn_is_over_after_its_time_however_little_was_taken() {
+        let (mut line, _) = line(3, 100);
+        assert_eq!(let_go(&mut line, 100, NOW), [1]);
+        assert!(line.sent(0, NOW, || 100));
+        assert_eq!(let_go(&mut line, 1 << 20, NOW), [2], "memory comes fast: all of it");
+        let half = |n: u32| NOW + PAUSE * n / 2;
+        let records = (1..1000).take_while(|n| {
+            assert!(!line.sent(1, half(*n), || 0), "it goes into a chunk that is there");
+            let_go(&mut line, 1 << 20, half(*n)) == NOBODY
+        });
+        assert_eq!(half(records.count() as u32 + 1), NOW + PATIENCE, "the third waits no longer for its turn");
     }
 
     #[test]

@@ -28,8 +28,11 @@ use crate::config::{ConfigError, TlsOptions};
 use crate::planted::planted;
 
 /// Bytes that are encrypted before they have left, at most: as many as stay in the processor's cache until the system has copied
-/// them. (Four times as many cost more.) rustls hands out up to 64 records for one call of the socket.
+/// them. (Four times as many cost more.)
 const AHEAD: usize = 64 << 10;
+
+/// Records of TLS that rustls hands out for one call of the socket, at most.
+const HANDED_OUT: usize = 64;
 
 /// The application's bytes in one record of TLS, at most.
 const RECORD: usize = 16 << 10;
@@ -139,13 +142,16 @@ impl Session {
                 (count, length) = (count + 1, length + now.len());
                 rest = if later.is_empty() { segments.next() } else { Some(later) };
             }
-            let before = self.queued();
+            let (before, _) = self.queued();
             let n = self.connection.writer().write_vectored(&slices[..count])?;
-            let after = self.queued();
+            let (after, is_all) = self.queued();
+            if (n == 0 || (is_all && after < before + n)) && !planted("tls-keys-end-unseen") {
+                // TLS 1.2 has no new keys for those that have encrypted all they may: rustls throws away what comes then.
+                return Err(io::Error::other("the keys of this connection are used up"));
+            }
             // If it can't be seen where the piece ends, it ends where all does.
-            let seen = after >= before + n;
             let ends = if planted("tls-leaves-early") { before } else { after };
-            let end = if seen { self.outgoing.left + ends } else { usize::MAX };
+            let end = if is_all { self.outgoing.left + ends } else { usize::MAX };
             self.outgoing.pieces.push_back((end, n));
             self.outgoing.len += n;
             taken += n;
@@ -156,11 +162,11 @@ impl Session {
         Ok(taken)
     }
 
-    /// How many encrypted bytes rustls has. It says so only to who writes them: a socket that blocks.
-    fn queued(&mut self) -> usize {
-        let mut queued = 0;
+    /// How many encrypted bytes rustls has, and whether these are all. It says so only to who writes them: a socket that blocks.
+    fn queued(&mut self) -> (usize, bool) {
+        let mut queued = (0, true);
         let blocks = |slices: &[IoSlice<'_>]| {
-            queued = slices.iter().map(|slice| slice.len()).sum();
+            queued = (slices.iter().map(|slice| slice.len()).sum(), slices.len() < HANDED_OUT);
             Err(ErrorKind::WouldBlock.into())
         };
         let _ = self.connection.write_tls(&mut Socket(blocks));

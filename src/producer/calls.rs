@@ -54,7 +54,8 @@ impl Producer {
         }
     }
 
-    /// Takes a record: copies it into the open batch of its partition. Never waits.
+    /// Takes a record: copies it into the open batch of its partition, but for a large value that [may be
+    /// shared](Record::value_bytes). Never waits.
     ///
     /// # Errors
     /// See [`SendError`]: nothing was kept of the record, and each variant says when to try again, if ever.
@@ -338,9 +339,16 @@ impl Producer {
     }
 
     /// Bytes of `buffer.memory` that a record takes, if a batch has to be begun for it.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] if there may never be as much.
     #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
-    pub(crate) fn size_at_most(record: &Record<'_>) -> usize {
-        crate::batch::ENTRY + crate::batch::Content::new(0, record.key, record.value, record.headers).alone_at_most()
+    pub(crate) fn size_at_most(&self, record: &Record<'_>) -> Result<usize, SendError> {
+        let content = crate::batch::Content::new(0, record.key, record.value, record.headers);
+        if !planted("too-large-waits") {
+            self.check_size(&content)?;
+        }
+        Ok(crate::batch::ENTRY + content.alone_at_most())
     }
 
     /// Bytes of `buffer.memory` that are free.

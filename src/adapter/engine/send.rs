@@ -10,7 +10,6 @@ use super::super::reports::{Batch, ByAck, Report, Taken};
 use super::super::waiter::Wait;
 use super::{Calls, Engine, State, make};
 use crate::error::SendError;
-use crate::producer::Producer;
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -56,7 +55,7 @@ impl Engine {
                 Err(error) => state.wait_for(sender, ticket, error).map(Attempt::Wait),
             }
         } else {
-            Ok(Attempt::Wait(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))))
+            state.wait_for_turn(sender, ticket, record).map(Attempt::Wait)
         };
         let calls = state.after_sending(now, ticket, matches!(attempt, Ok(Attempt::Wait(Wait::Memory(_)))));
         drop(state);
@@ -100,7 +99,8 @@ impl Engine {
         }
         let ticket = state.memory.use_kept(sender);
         if !state.memory.may_try(sender, ticket.as_ref()) {
-            return Err(Error::Send(SendError::BufferFull { needed: Producer::size_at_most(record) }));
+            let needed = state.producer.size_at_most(record).map_err(Error::Send)?;
+            return Err(Error::Send(SendError::BufferFull { needed }));
         }
         let free = state.producer.free_memory();
         let result = state.send(now, record, report).map_err(|error| state.error(error));
@@ -162,7 +162,7 @@ impl Engine {
             // One that got something in has had its turn, and queues anew.
             let ticket = ticket.filter(|_| place == 0);
             if !state.memory.may_try(sender, ticket) {
-                outcome = Ok(Some(state.wait_for_memory(sender, ticket, Producer::size_at_most(record))));
+                outcome = state.wait_for_turn(sender, ticket, record).map(Some);
                 break;
             }
             let free = state.producer.free_memory();
@@ -223,6 +223,17 @@ impl State {
             return Ok(self.wait_for_memory(sender, ticket, needed));
         }
         Err(self.error(error))
+    }
+
+    /// Others are before this one. A record that will be refused anyway does not join them.
+    fn wait_for_turn(
+        &mut self,
+        sender: Sender,
+        ticket: Option<&Arc<Ticket>>,
+        record: &Record<'_>,
+    ) -> Result<Wait, Error> {
+        let needs = self.producer.size_at_most(record).map_err(|error| self.error(error))?;
+        Ok(self.wait_for_memory(sender, ticket, needs))
     }
 
     pub(super) fn wait_for_memory(&mut self, sender: Sender, ticket: Option<&Arc<Ticket>>, needs: usize) -> Wait {

@@ -1,5 +1,6 @@
 //! Keys and certificates as people have them (`tests/tls`, made by openssl and keytool), and servers that show them.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,7 +10,10 @@ use std::io::{BufRead as _, ErrorKind, IoSlice};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConnection, ServerConfig, ServerConnection};
+use rustls::{
+    CipherSuiteCommon, ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedCipherSuite,
+    Tls12CipherSuite,
+};
 
 use super::explain::words;
 use super::{Session, client_config, pem};
@@ -455,9 +459,17 @@ fn shake(options: &TlsOptions, server: &Arc<ServerConfig>, host: &str) -> Result
     first
 }
 
+/// What a client whom `connected_by` gives a server is set up with.
+fn client() -> Arc<ClientConfig> {
+    client_config(&truststore(&text("self-san.crt"))).expect("a truststore")
+}
+
 /// A session, and a server with which it has shaken hands.
 fn connected() -> (Session, ServerConnection) {
-    let config = client_config(&truststore(&text("self-san.crt"))).expect("a truststore");
+    connected_by(client())
+}
+
+fn connected_by(config: Arc<ClientConfig>) -> (Session, ServerConnection) {
     let mut session = Session::new(config, "localhost").expect("a name");
     let config = server(&[&text("self-san.crt")], &text("rsa.key"));
     let mut server = ServerConnection::new(config).expect("a server");
@@ -543,6 +555,84 @@ fn what_has_left_is_told_and_little_of_it_late() {
         assert!(arrived == all && records <= all.len().div_ceil(super::RECORD) + all.len() / super::AHEAD + 1);
     }
     assert!(partly > 50, "{partly}");
+}
+
+/// Takes `takes` bytes of what the session has to write to the server. How many bytes of the application's are said to have left, and
+/// how many came.
+fn pass(session: &mut Session, server: &mut ServerConnection, mut takes: usize) -> (usize, usize) {
+    let (mut wire, mut left, mut arrived) = (Vec::new(), 0, 0);
+    let write = |slices: &[IoSlice<'_>]| {
+        let before = wire.len();
+        for slice in slices {
+            let n = slice.len().min(takes);
+            takes -= n;
+            wire.extend_from_slice(&slice[..n]);
+        }
+        if wire.len() == before { Err(ErrorKind::WouldBlock.into()) } else { Ok(wire.len() - before) }
+    };
+    session.flush(write, &mut left).expect("memory takes it");
+    let mut wire = &wire[..];
+    while !wire.is_empty() {
+        server.read_tls(&mut wire).expect("memory gives it");
+        server.process_new_packets().expect("what was encrypted");
+        let mut reader = server.reader();
+        while let Ok(bytes @ [_, ..]) = reader.fill_buf() {
+            let read = bytes.len();
+            arrived += read;
+            reader.consume(read);
+        }
+    }
+    (left, arrived)
+}
+
+/// rustls shows no more than 64 of them.
+#[test]
+fn of_many_short_records_none_has_left_too_early() {
+    let mut config = (*client()).clone();
+    config.max_fragment_size = Some(512);
+    let (mut session, mut server) = connected_by(Arc::new(config));
+    let bytes = [7; super::AHEAD];
+    for takes in [100, 700, 30_000, usize::MAX] {
+        assert_eq!(session.send([&bytes[..]]).expect("rustls takes it"), bytes.len());
+        let (mut left, mut arrived) = (0, 0);
+        while session.wants_write() {
+            let (more_left, more_arrived) = pass(&mut session, &mut server, takes);
+            (left, arrived) = (left + more_left, arrived + more_arrived);
+            assert!(left <= arrived, "{left} of {arrived}");
+        }
+        assert_eq!((left, arrived), (bytes.len(), bytes.len()));
+    }
+}
+
+/// With TLS 1.2 no keys follow those that have encrypted what they may. (With AES-GCM 16,777,216 records: hours.) What rustls throws
+/// away then has not left, and is not offered to it for ever.
+#[test]
+fn a_session_whose_keys_are_used_up_is_broken() {
+    let SupportedCipherSuite::Tls12(suite) = ring::cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 else {
+        panic!("it is of TLS 1.2");
+    };
+    let CipherSuiteCommon { suite: name, hash_provider, .. } = suite.common;
+    let common = CipherSuiteCommon { suite: name, hash_provider, confidentiality_limit: 10 };
+    let &Tls12CipherSuite { prf_provider, kx, sign, aead_alg, .. } = suite;
+    let suite = &*Box::leak(Box::new(Tls12CipherSuite { common, prf_provider, kx, sign, aead_alg }));
+    let mut provider = ring::default_provider();
+    provider.cipher_suites = Vec::from([SupportedCipherSuite::Tls12(suite)]);
+    let provider = Arc::new(provider);
+    let verifier = super::trust::Verifier::new(&truststore(&text("self-san.crt")), Arc::clone(&provider));
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS12]);
+    let builder = builder.expect("a version").dangerous().with_custom_certificate_verifier(Arc::new(verifier.unwrap()));
+    let (mut session, mut server) = connected_by(Arc::new(builder.with_no_client_auth()));
+    let sent = (0..100).take_while(|_| match session.send([&[7; 100][..]]) {
+        Err(error) => {
+            assert!(error.to_string().contains("used up"), "{error}");
+            false
+        }
+        Ok(taken) => {
+            assert_eq!((taken, taken), pass(&mut session, &mut server, usize::MAX));
+            true
+        }
+    });
+    assert_eq!(sent.count(), 9, "one was the handshake's");
 }
 
 /// A record that can't be decrypted ends a connection, but what came before it, maybe in the same read, was said.

@@ -406,7 +406,7 @@ impl Producer {
         }
     }
 
-    fn check_size(&self, content: &Content<'_>) -> Result<(), SendError> {
+    pub(in crate::producer) fn check_size(&self, content: &Content<'_>) -> Result<(), SendError> {
         let size = content.alone_at_most();
         if size <= self.records.largest_record {
             return Ok(());
