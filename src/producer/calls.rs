@@ -218,6 +218,7 @@ impl Producer {
                 None if self.step() => {}
                 None if self.records.pool.has_lent() && self.reclaim() => {}
                 None => {
+                    debug_assert!(self.outbox.is_empty() || planted("denied-is-no-news"), "what is said is taken");
                     (self.awake, self.nothing_new) = (false, true);
                     self.last_wait = self.next_deadline();
                     return Output::Wait(self.last_wait);

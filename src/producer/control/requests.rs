@@ -164,8 +164,7 @@ impl Producer {
         let choice = self.choose_server(now);
         let Some((_, server, way)) = choice.best else {
             self.control.looks_again = choice.not_before;
-            self.say_if_denied(&choice);
-            return false;
+            return self.say_if_denied(&choice);
         };
         // One that has failed is not waited for while another can be asked.
         let failing = self.control.servers[server].attempts.failures > 0;
@@ -304,12 +303,14 @@ impl Producer {
     }
 
     /// No server can be asked now: all were tried. If one of them did not let this client in, and none does, whoever waits is
-    /// told.
-    fn say_if_denied(&mut self, choice: &Choice) {
+    /// told. Whether that is news.
+    fn say_if_denied(&mut self, choice: &Choice) -> bool {
+        let denied_before = self.sessions.denied.is_some();
         if let Some(server) = choice.refused.filter(|_| choice.opening == 0 && !self.is_let_in()) {
             let refusal = self.control.servers[server].refusal.clone();
             refusal.into_iter().for_each(|refusal| self.deny(refusal));
         }
+        !denied_before && self.sessions.denied.is_some() && !planted("denied-is-no-news")
     }
 
     fn connect_control(&mut self, server: u32) {
