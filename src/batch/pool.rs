@@ -189,7 +189,7 @@ impl Pool {
     pub(crate) fn give_back(&mut self, chunk: Bytes, beside: usize) {
         match chunk.try_into_mut() {
             Ok(chunk) => {
-                self.used -= beside;
+                self.credit(beside);
                 self.recycle(chunk);
             }
             Err(chunk) => self.lent.push_back((chunk, beside)),
@@ -221,7 +221,7 @@ impl Pool {
             let Some((chunk, beside)) = self.lent.pop_front() else { break };
             match chunk.try_into_mut() {
                 Ok(chunk) => {
-                    self.used -= beside;
+                    self.credit(beside);
                     self.recycle(chunk);
                     back = true;
                 }

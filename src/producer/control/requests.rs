@@ -305,12 +305,9 @@ impl Producer {
     /// No server can be asked now: all were tried. If one of them did not let this client in, and none does, whoever waits is
     /// told. Whether that is news.
     fn say_if_denied(&mut self, choice: &Choice) -> bool {
-        let denied_before = self.sessions.denied.is_some();
-        if let Some(server) = choice.refused.filter(|_| choice.opening == 0 && !self.is_let_in()) {
-            let refusal = self.control.servers[server].refusal.clone();
-            refusal.into_iter().for_each(|refusal| self.deny(refusal));
-        }
-        !denied_before && self.sessions.denied.is_some() && !planted("denied-is-no-news")
+        let refused = choice.refused.filter(|_| choice.opening == 0 && !self.is_let_in());
+        let refusal = refused.and_then(|server| self.control.servers[server].refusal.clone());
+        refusal.is_some_and(|refusal| self.deny(refusal)) && !planted("denied-is-no-news")
     }
 
     fn connect_control(&mut self, server: u32) {

@@ -354,13 +354,16 @@ impl Producer {
         }
     }
 
-    /// All servers were tried, and at least one does not let this client in: whoever waits for metadata is told.
-    pub(in crate::producer) fn deny(&mut self, error: ConnectionError) {
-        if self.sessions.denied.is_none() {
+    /// All servers were tried, and at least one does not let this client in: whoever waits for metadata is told. Whether that is
+    /// news.
+    pub(in crate::producer) fn deny(&mut self, error: ConnectionError) -> bool {
+        let news = self.sessions.denied.is_none();
+        if news {
             self.say_denied(&error);
             self.outbox.event(Event::AccessDenied(error.clone()));
         }
         self.sessions.denied = Some(error);
+        news
     }
 
     fn unix_seconds(&self, now: Instant) -> Option<i64> {
