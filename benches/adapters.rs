@@ -9,11 +9,12 @@
 //! spaces between. `-- --figures` writes a line for each with a name and a number, for `benches/check`; `-- --profile WAY FILE`
 //! callgrind's profile of the longer run.
 
-#![allow(unsafe_code, reason = "a global allocator can't be written otherwise")]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(clippy::disallowed_methods, reason = "benches measure real time")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod heap;
+mod measure;
+
 use std::collections::VecDeque;
 use std::process::Command;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 
 use milena::cluster::{Server, ServerSettings, Settings};
 use milena::{Config, Record};
+
+use measure::{callgrind, collected, cpu};
 
 /// How an outcome comes back.
 const WAYS: [&str; 4] = ["callback", "ack", "send_all", "task"];
@@ -34,34 +37,6 @@ const TASKS: usize = 1000;
 
 /// The shorter and the longer run that are counted.
 const COUNTED: [usize; 2] = [100_000, 300_000];
-
-/// Counts allocations, of all threads.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: hands everything to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// What records cost.
 struct Cost {
@@ -113,14 +88,10 @@ fn cost(way: &str) -> Cost {
 
 /// The cost of a whole run, with a profile of it in `file`.
 fn under_callgrind(way: &str, records: usize, file: &str) -> Cost {
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=callgrind", &format!("--callgrind-out-file={file}"), "--fair-sched=yes"]);
-    valgrind.arg(std::env::current_exe().expect("this program"));
-    let said = on_its_own(valgrind, way, records);
-    let line = said.lines().find(|line| line.contains("Collected :")).expect("callgrind says what it collected");
-    let instructions = line.rsplit(' ').next().and_then(|number| number.trim().parse().ok());
+    let said = on_its_own(callgrind(file, &["--fair-sched=yes"]), way, records);
+    let instructions = collected(&said)[0] as f64;
     let [_, _, allocations] = numbers(&said);
-    Cost { instructions: instructions.unwrap_or_else(|| panic!("{line}")), allocations }
+    Cost { instructions, allocations }
 }
 
 /// CPU seconds, seconds and allocations, as a run says them in its first line.
@@ -147,7 +118,7 @@ fn run(way: &str, records: usize, servers: &str) {
         "task" => tasks(config, records),
         way => threads(config, way, records),
     };
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed);
+    let allocations = heap::allocations();
     println!("{} {} {allocations}", cpu() - used, began.elapsed().as_secs_f64());
     assert_eq!(delivered, records as u64);
 }
@@ -222,12 +193,4 @@ fn tasks(config: Config, records: usize) -> u64 {
         let _ = driver.await;
         delivered
     })
-}
-
-/// CPU seconds of this process.
-fn cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name, in brackets, may contain anything.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(11).take(2);
-    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

@@ -4,38 +4,15 @@
 //! other threads (Linux's count of it); "allocations" are those of one job, once the codec has its working memory. Ratio: compressed bytes to raw ones, the
 //! smaller the better. With a folder, the records of a batch of each size are written there, for other programs to compress.
 
-#![allow(unsafe_code, reason = "a global allocator can't be written otherwise")]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod heap;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use milena::cluster::{Cluster, Peer, Settings};
 use milena::{Compressor, Config, ConnId, Input, Output, Producer, Record};
-
-/// Counts allocations.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: hands everything to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Bytes of a batch before compression, about.
 const BATCHES: [usize; 3] = [16 << 10, 128 << 10, 1 << 20];
@@ -198,9 +175,9 @@ impl Host {
                     self.producer.written(now, conn, segment.len());
                 },
                 Output::Job(job) => {
-                    let (began, before) = (on_cpu(), ALLOCATIONS.load(Ordering::Relaxed));
+                    let (began, before) = (on_cpu(), heap::allocations());
                     let done = job.run(&mut self.compressor);
-                    self.allocations += ALLOCATIONS.load(Ordering::Relaxed) - before;
+                    self.allocations += heap::allocations() - before;
                     self.took += on_cpu() - began;
                     self.jobs += 1;
                     self.producer.handle_input(now, Input::Done(done));

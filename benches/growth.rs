@@ -5,15 +5,13 @@
 //! partition takes when it is known and when it was used once, and what a refresh of the metadata costs. Misses are of a run in
 //! which each partition gets the same number of records, whether its batches are full or not.
 
-#![allow(unsafe_code, reason = "a global allocator can't be written otherwise")]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(clippy::disallowed_methods, reason = "benches measure real time")]
 
+mod heap;
 mod host;
+mod measure;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use host::Host;
@@ -28,29 +26,6 @@ const COUNTED: [usize; 2] = [200_000, 400_000];
 
 /// Refreshes of which the quickest counts.
 const REFRESHES: usize = 5;
-
-/// Bytes that are allocated now.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: hands everything to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -85,36 +60,26 @@ fn host(brokers: i32, partitions: i32) -> Host {
 
 /// Instructions, and misses of the last level, of the machine's calls in one run.
 fn count(brokers: i32, partitions: i32, records: usize) -> [u64; 2] {
-    let program = std::env::current_exe().expect("this program");
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"]);
-    valgrind.args(["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=8388608,16,64"]);
-    for call in ["send", "input", "poll", "transmit", "written"] {
-        valgrind.arg(format!("--toggle-collect=*host::core_{call}"));
-    }
+    let cache = ["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=8388608,16,64"];
     let arguments = [brokers, partitions, records as i32].map(|number| number.to_string());
-    let output = valgrind.arg(program).arg("--count").args(arguments).output().expect("valgrind is installed");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
     // Ir Dr Dw I1mr D1mr D1mw ILmr DLmr DLmw
-    let line = text.lines().find(|line| line.contains("Collected :")).expect("callgrind says what it collected");
-    let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-    let [instructions, .., instruction_misses, read_misses, write_misses] = numbers[..] else { panic!("{line}") };
+    let numbers = measure::collected_of_machine(&cache, &arguments);
+    let [instructions, .., instruction_misses, read_misses, write_misses] = numbers[..] else { panic!("{numbers:?}") };
     [instructions, instruction_misses + read_misses + write_misses]
 }
 
 /// Bytes that a partition takes when it is known, and when a record was delivered to it and nothing is open; how long a refresh of
 /// the metadata takes.
 fn rest(brokers: i32, partitions: i32) -> (usize, usize, Duration) {
-    let few = LIVE.load(Ordering::Relaxed);
+    let few = heap::live();
     let options = [("linger.ms", "0"), ("enable.idempotence", "true")];
     let mut host = Host::with(Settings::default().discard(true).nodes(brokers), partitions, &options);
     // What the cluster in memory takes is not the machine's.
     let cluster = |host: &mut Host| {
-        let before = LIVE.load(Ordering::Relaxed);
+        let before = heap::live();
         let empty = milena::cluster::Cluster::new(Settings::default());
         drop(std::mem::replace(&mut host.cluster, empty));
-        before - LIVE.load(Ordering::Relaxed)
+        before - heap::live()
     };
     let all = partitions as usize;
     let mut refresh = Duration::MAX;
@@ -124,12 +89,12 @@ fn rest(brokers: i32, partitions: i32) -> (usize, usize, Duration) {
         host.work();
         refresh = refresh.min(host.answering);
     }
-    let known = LIVE.load(Ordering::Relaxed);
+    let known = heap::live();
     for partition in 0..partitions {
         host.send(&Record::new("t").partition(partition).value("used"));
     }
     host.finish();
-    let used = LIVE.load(Ordering::Relaxed);
+    let used = heap::live();
     let cluster = cluster(&mut host);
     ((known - few).saturating_sub(cluster) / all, (used - few).saturating_sub(cluster) / all, refresh)
 }

@@ -9,8 +9,7 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 
 mod host;
-
-use std::process::Command;
+mod measure;
 
 use host::Host;
 
@@ -69,18 +68,6 @@ fn main() {
 
 /// Instructions of the machine's calls in one run.
 fn count(size: usize, keyed: bool, partitions: i32, records: usize, measured: bool) -> u64 {
-    let program = std::env::current_exe().expect("this program");
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"]);
-    for call in ["send", "input", "poll", "transmit", "written"] {
-        valgrind.arg(format!("--toggle-collect=*host::core_{call}"));
-    }
-    let arguments = [size, usize::from(keyed), partitions as usize, records, usize::from(measured)]
-        .map(|number| number.to_string());
-    let output = valgrind.arg(program).arg("--count").args(arguments).output().expect("valgrind is installed");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    let line = text.lines().find(|line| line.contains("Collected :")).expect("callgrind says what it collected");
-    let number = line.rsplit(' ').next().expect("a number").trim();
-    number.parse().unwrap_or_else(|_| panic!("{line}"))
+    let arguments = [size, usize::from(keyed), partitions as usize, records, usize::from(measured)];
+    measure::collected_of_machine(&[], &arguments.map(|number| number.to_string()))[0]
 }

@@ -3,42 +3,16 @@
 //! Against a cluster that only counts, with 10 ms of delay each way: how large batches grow, how many requests are in flight,
 //! how often the I/O thread wakes. And how much memory 10,000 keyed partitions take.
 
-#![allow(unsafe_code, reason = "a global allocator can't be written otherwise")]
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(clippy::disallowed_methods, reason = "benches measure real time")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod heap;
+
 use std::time::{Duration, Instant};
 
 use milena::cluster::{Server, ServerSettings, Settings};
 use milena::threads::Producer;
 use milena::{Config, Record};
-
-/// Knows how many bytes are allocated, and how many were at most.
-struct Peak;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: hands everything to the system's allocator as it is.
-unsafe impl GlobalAlloc for Peak {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        MOST.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Peak = Peak;
 
 fn server(partitions: i32, delay: u64) -> Server {
     let cluster = Settings::default().discard(true).default_partitions(partitions);
@@ -97,14 +71,14 @@ fn many_partitions() {
     let memory = config.buffer_memory();
     let producer = Producer::new(config).expect("a producer");
     producer.partitions_for("t").expect("the topic");
-    let before = NOW.load(Ordering::Relaxed);
-    MOST.store(before, Ordering::Relaxed);
+    let before = heap::live();
+    heap::forget_most();
     let value = [b'v'; 100];
     for n in 0..1_000_000u64 {
         producer.enqueue(&Record::new("t").key(&n.to_le_bytes()).value(&value)).expect("the record is taken");
     }
     producer.flush().expect("it is flushed");
-    let most = MOST.load(Ordering::Relaxed) - before;
+    let most = heap::most() - before;
     producer.close(Duration::from_secs(10)).expect("it closes");
     let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     row(

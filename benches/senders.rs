@@ -7,6 +7,8 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(clippy::disallowed_methods, reason = "benches measure real time")]
 
+mod measure;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,17 +103,11 @@ fn send(producer: &Producer, records: usize, report: Report, window: usize, deli
 
 /// CPU seconds of this process without the cluster's thread.
 fn cpu() -> f64 {
-    let seconds = |path: &std::path::Path| {
-        let stat = std::fs::read_to_string(path).unwrap_or_default();
-        // The name, in brackets, may contain anything.
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(11).take(2);
-        fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-    };
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let of_cluster = tasks.filter(|task| {
         let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
         name.starts_with("milena-cluster")
     });
-    let of_cluster: f64 = of_cluster.map(|task| seconds(&task.path().join("stat"))).sum();
-    seconds(std::path::Path::new("/proc/self/stat")) - of_cluster
+    let of_cluster: f64 = of_cluster.map(|task| measure::cpu_of(&task.path().join("stat"))).sum();
+    measure::cpu() - of_cluster
 }

@@ -8,6 +8,8 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(clippy::disallowed_methods, reason = "benches measure real time")]
 
+mod measure;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +19,8 @@ use bytes::Bytes;
 use milena::cluster::{Settings, TestCluster};
 use milena::threads::Producer;
 use milena::{Config, Record};
+
+use measure::{callgrind, collected, cpu};
 
 const SIZES: [usize; 6] = [1 << 10, 2 << 10, 4 << 10, 16 << 10, 100 << 10, 900 << 10];
 
@@ -58,12 +62,7 @@ fn main() {
 
 /// Instructions of a whole run.
 fn instructions(tls: bool, size: usize, way: &str, megabytes: usize) -> u64 {
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--fair-sched=yes"]);
-    valgrind.arg(std::env::current_exe().expect("this program"));
-    let said = on_its_own(valgrind, tls, size, way, megabytes);
-    let line = said.lines().find(|line| line.contains("Collected :")).expect("callgrind says what it collected");
-    line.rsplit(' ').next().and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("{line}"))
+    collected(&on_its_own(callgrind("/dev/null", &["--fair-sched=yes"]), tls, size, way, megabytes))[0]
 }
 
 /// What a run says, in a process without the cluster.
@@ -99,12 +98,4 @@ fn run(size: usize, shared: bool, megabytes: usize, properties: &[String]) {
     println!("{} {}", cpu() - used, began.elapsed().as_secs_f64());
     assert_eq!(delivered.load(Ordering::Relaxed), records as u64);
     producer.close(Duration::from_secs(10)).expect("it closes");
-}
-
-/// CPU seconds of this process.
-fn cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name, in brackets, may contain anything.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(11).take(2);
-    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
