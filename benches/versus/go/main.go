@@ -115,10 +115,8 @@ func (l latencies) percentiles() []float64 {
 	return found
 }
 
-// A callback each, from as many goroutines as there are to be senders.
-func byCallback(client *kgo.Client, t task, values [][]byte, records int) int {
-	ctx := context.Background()
-	var delivered atomic.Int64
+// Each of as many goroutines as there are to be senders sends its part of the records.
+func bySenders(t task, records int, send func(n int)) {
 	var senders sync.WaitGroup
 	count := t.number("senders")
 	for range count {
@@ -126,15 +124,24 @@ func byCallback(client *kgo.Client, t task, values [][]byte, records int) int {
 		go func() {
 			defer senders.Done()
 			for n := range records / count {
-				client.Produce(ctx, &kgo.Record{Value: values[n%len(values)]}, func(_ *kgo.Record, err error) {
-					if err == nil {
-						delivered.Add(1)
-					}
-				})
+				send(n)
 			}
 		}()
 	}
 	senders.Wait()
+}
+
+// A callback each, from as many goroutines as there are to be senders.
+func byCallback(client *kgo.Client, t task, values [][]byte, records int) int {
+	ctx := context.Background()
+	var delivered atomic.Int64
+	bySenders(t, records, func(n int) {
+		client.Produce(ctx, &kgo.Record{Value: values[n%len(values)]}, func(_ *kgo.Record, err error) {
+			if err == nil {
+				delivered.Add(1)
+			}
+		})
+	})
 	check(client.Flush(ctx))
 	return int(delivered.Load())
 }
@@ -143,20 +150,11 @@ func byCallback(client *kgo.Client, t task, values [][]byte, records int) int {
 func inTasks(client *kgo.Client, t task, values [][]byte, records int) int {
 	ctx := context.Background()
 	var delivered atomic.Int64
-	var senders sync.WaitGroup
-	count := t.number("senders")
-	for range count {
-		senders.Add(1)
-		go func() {
-			defer senders.Done()
-			for range records / count {
-				if client.ProduceSync(ctx, &kgo.Record{Value: values[0]}).FirstErr() == nil {
-					delivered.Add(1)
-				}
-			}
-		}()
-	}
-	senders.Wait()
+	bySenders(t, records, func(int) {
+		if client.ProduceSync(ctx, &kgo.Record{Value: values[0]}).FirstErr() == nil {
+			delivered.Add(1)
+		}
+	})
 	return int(delivered.Load())
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use krafka::producer::{Acks, DeliveryHandle, Producer};
 use krafka::{Kafka, Record};
 
-use super::{WINDOW, runtime};
+use super::{WINDOW, delivered_by, measured, runtime};
 use crate::measure::{Latencies, Meter};
 use crate::task::{Shape, Task};
 
@@ -52,10 +52,7 @@ async fn acks(task: &Task, producer: &Producer) {
         }
         delivered
     };
-    run(task.warmup).await;
-    let meter = Meter::begin();
-    let delivered = run(task.records).await;
-    meter.end(task, delivered, None);
+    measured(task, run).await;
 }
 
 async fn tasks(task: &Task, producer: &Arc<Producer>) {
@@ -74,16 +71,9 @@ async fn tasks(task: &Task, producer: &Arc<Producer>) {
                 })
             })
             .collect();
-        let mut delivered = 0;
-        for sender in senders {
-            delivered += sender.await.expect("a task ends");
-        }
-        delivered
+        delivered_by(senders).await
     };
-    run(task.warmup).await;
-    let meter = Meter::begin();
-    let delivered = run(task.records).await;
-    meter.end(task, delivered, None);
+    measured(task, run).await;
 }
 
 async fn one_task(task: &Task, producer: &Producer) {

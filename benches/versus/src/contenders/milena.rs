@@ -8,7 +8,7 @@ use std::time::Duration;
 use milena::threads::{Ack, Producer};
 use milena::{Config, Record, SecurityProtocol, TlsOptions};
 
-use super::{WINDOW, runtime};
+use super::{WINDOW, delivered_by, measured, runtime};
 use crate::measure::{Latencies, Meter, Pace};
 use crate::task::{Shape, Task};
 
@@ -145,16 +145,9 @@ async fn tasks(task: &Task) {
         };
         let one = || send(producer.clone(), task.topic.clone(), vec![b'v'; task.size], task.share(records));
         let senders: Vec<_> = (0..task.senders).map(|_| tokio::spawn(one())).collect();
-        let mut delivered = 0;
-        for sender in senders {
-            delivered += sender.await.expect("a task ends");
-        }
-        delivered
+        delivered_by(senders).await
     };
-    run(task.warmup).await;
-    let meter = Meter::begin();
-    let delivered = run(task.records).await;
-    meter.end(task, delivered, None);
+    measured(task, run).await;
     producer.close(Duration::from_secs(10)).await.expect("it closes");
 }
 

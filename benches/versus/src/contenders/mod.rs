@@ -9,6 +9,9 @@ mod rdkafka;
 #[cfg(feature = "rskafka")]
 mod rskafka;
 
+use tokio::task::JoinHandle;
+
+use crate::measure::Meter;
 use crate::task::Task;
 
 /// Outcomes that are out while they come back as handles; then the oldest is waited for.
@@ -43,4 +46,21 @@ fn runtime(task: &Task) -> tokio::runtime::Runtime {
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     builder.worker_threads(task.workers.max(1)).enable_all().build().expect("a runtime")
+}
+
+/// Warms up, and measures. `run` sends so many records, and says how many were delivered.
+async fn measured(task: &Task, run: impl AsyncFn(u64) -> u64) {
+    run(task.warmup).await;
+    let meter = Meter::begin();
+    let delivered = run(task.records).await;
+    meter.end(task, delivered, None);
+}
+
+/// What all of these saw delivered.
+async fn delivered_by(senders: Vec<JoinHandle<u64>>) -> u64 {
+    let mut delivered = 0;
+    for sender in senders {
+        delivered += sender.await.expect("a task ends");
+    }
+    delivered
 }

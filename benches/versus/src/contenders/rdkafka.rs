@@ -15,7 +15,7 @@ use rdkafka::producer::{
 };
 use rdkafka::util::Timeout;
 
-use super::{WINDOW, runtime};
+use super::{WINDOW, delivered_by, measured, runtime};
 use crate::measure::{Latencies, Meter, Pace};
 use crate::task::{Shape, Task};
 
@@ -243,10 +243,7 @@ async fn acks(task: &Task, producer: &FutureProducer) {
         }
         delivered
     };
-    run(task.warmup).await;
-    let meter = Meter::begin();
-    let delivered = run(task.records).await;
-    meter.end(task, delivered, None);
+    measured(task, run).await;
 }
 
 async fn tasks(task: &Task, producer: FutureProducer) {
@@ -261,16 +258,9 @@ async fn tasks(task: &Task, producer: FutureProducer) {
         };
         let one = || send(producer.clone(), task.topic.clone(), vec![b'v'; task.size], task.share(records));
         let senders: Vec<_> = (0..task.senders).map(|_| tokio::spawn(one())).collect();
-        let mut delivered = 0;
-        for sender in senders {
-            delivered += sender.await.expect("a task ends");
-        }
-        delivered
+        delivered_by(senders).await
     };
-    run(task.warmup).await;
-    let meter = Meter::begin();
-    let delivered = run(task.records).await;
-    meter.end(task, delivered, None);
+    measured(task, run).await;
 }
 
 async fn one_task(task: &Task, producer: &FutureProducer) {

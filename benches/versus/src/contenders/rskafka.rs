@@ -12,8 +12,7 @@ use rskafka::client::producer::BatchProducerBuilder;
 use rskafka::client::producer::aggregator::RecordAggregator;
 use rskafka::record::Record;
 
-use super::runtime;
-use crate::measure::Meter;
+use super::{delivered_by, measured, runtime};
 use crate::task::{Shape, Task};
 
 /// Bytes of values in a batch.
@@ -75,10 +74,7 @@ async fn batches(task: &Task, partitions: &[Arc<PartitionClient>]) {
         }
         delivered
     };
-    run(task.warmup).await;
-    let meter = Meter::begin();
-    let delivered = run(task.records).await;
-    meter.end(task, delivered, None);
+    measured(task, run).await;
 }
 
 async fn tasks(task: &Task, partitions: &[Arc<PartitionClient>]) {
@@ -108,14 +104,7 @@ async fn tasks(task: &Task, partitions: &[Arc<PartitionClient>]) {
                 })
             })
             .collect();
-        let mut delivered = 0;
-        for sender in senders {
-            delivered += sender.await.expect("a task ends");
-        }
-        delivered
+        delivered_by(senders).await
     };
-    run(task.warmup).await;
-    let meter = Meter::begin();
-    let delivered = run(task.records).await;
-    meter.end(task, delivered, None);
+    measured(task, run).await;
 }
