@@ -32,6 +32,9 @@ const WAYS: [&str; 4] = ["callback", "ack", "send_all", "task"];
 /// Acknowledgements that are out; then the oldest is waited for.
 const WINDOW: usize = 20_000;
 
+/// And of records with callbacks, by `buffer.memory`.
+const MEMORY: usize = 4 << 20;
+
 /// Tasks that each await a record before they send the next.
 const TASKS: usize = 1000;
 
@@ -112,7 +115,11 @@ fn on_its_own(mut program: Command, way: &str, records: usize) -> String {
 }
 
 fn run(way: &str, records: usize, servers: &str) {
-    let config = Config::new(servers).expect("an address");
+    let mut config = Config::builder(servers);
+    if way == "callback" {
+        config = config.buffer_memory(MEMORY);
+    }
+    let config = config.build().expect("an address");
     let (began, used) = (Instant::now(), cpu());
     let delivered = match way {
         "task" => tasks(config, records),

@@ -1,7 +1,8 @@
 //! The callbacks of a batch's records, without an allocation for each: those of one type, which are mostly all, lie in one table.
 
 use alloc::boxed::Box;
-use alloc::vec::{IntoIter, Vec};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::any::Any;
 use core::ops::Range;
 
@@ -19,6 +20,9 @@ impl<F: FnOnce(Result<Delivered, Error>) + Send + 'static> Callback for F {}
 /// Callbacks of many types are put in boxes, so that no batch has more tables than this.
 const MOST_TABLES: usize = 4;
 
+/// Bytes of empty tables that are kept for other batches, at most.
+const SPARE_BYTES: usize = 1 << 20;
+
 type Boxed = Box<dyn FnOnce(Result<Delivered, Error>) + Send>;
 
 /// The callbacks of a batch, to be called in the order of the records, and for one record in the order in which they were given.
@@ -26,6 +30,13 @@ type Boxed = Box<dyn FnOnce(Result<Delivered, Error>) + Send>;
 pub(super) struct Callbacks {
     /// Where one record has callbacks of two types, that of the first stands first.
     tables: SmallVec<[Box<dyn Table>; 1]>,
+}
+
+/// Tables without callbacks, as large as the last batches made them, for the next ones.
+#[derive(Default)]
+pub(super) struct Spares {
+    kept: Vec<Callbacks>,
+    bytes: usize,
 }
 
 /// What became of some of the records.
@@ -37,9 +48,7 @@ pub(super) struct Resolution<'a> {
 
 /// Callbacks of one type.
 struct Of<F> {
-    entries: Vec<Entry<F>>,
-    /// Those that are being called.
-    called: IntoIter<Entry<F>>,
+    entries: VecDeque<Entry<F>>,
 }
 
 struct Entry<F> {
@@ -52,11 +61,14 @@ trait Table: Send {
     /// The first and the last record that has one.
     fn span(&self) -> Option<(u32, u32)>;
 
-    /// Calls those of the records before `end`. From the first call on it takes no more.
+    /// Calls those of the records before `end`.
     fn call_before(&mut self, end: u32, resolution: &Resolution<'_>);
 
     /// Those of these records, which it has no longer.
     fn take(&mut self, records: &Range<u32>) -> Box<dyn Table>;
+
+    /// What its entries take, with room for more.
+    fn bytes(&self) -> usize;
 
     fn as_any(&mut self) -> &mut dyn Any;
 }
@@ -67,7 +79,7 @@ impl Callbacks {
     pub(super) fn push<F: Callback>(&mut self, index: u32, timestamp: i64, callback: F) {
         let entry = Entry { index, timestamp, callback };
         match self.tables.first_mut().and_then(|first| first.as_any().downcast_mut::<Of<F>>()) {
-            Some(table) => table.entries.push(entry),
+            Some(table) => table.entries.push_back(entry),
             None => self.push_beside(entry),
         }
     }
@@ -76,16 +88,18 @@ impl Callbacks {
     #[cold]
     fn push_beside<F: Callback>(&mut self, entry: Entry<F>) {
         if let Some(table) = self.table() {
-            return table.entries.push(entry);
+            return table.entries.push_back(entry);
         }
+        // One that was kept, for callbacks of another type.
+        self.tables.retain(|table| table.span().is_some());
         if self.tables.len() < MOST_TABLES - 1 {
-            return self.tables.push(Box::new(Of::from(alloc::vec![entry])));
+            return self.tables.push(Box::new(Of { entries: VecDeque::from([entry]) }));
         }
         let Entry { index, timestamp, callback } = entry;
         let entry = Entry { index, timestamp, callback: Box::new(callback) as Boxed };
         match self.table() {
-            Some(table) => table.entries.push(entry),
-            None => self.tables.push(Box::new(Of::from(alloc::vec![entry]))),
+            Some(table) => table.entries.push_back(entry),
+            None => self.tables.push(Box::new(Of { entries: VecDeque::from([entry]) })),
         }
     }
 
@@ -102,14 +116,23 @@ impl Callbacks {
         Self { tables: self.tables.iter_mut().map(|table| table.take(records)).collect() }
     }
 
-    /// Calls all. Not to be called with the machine's lock held, for they may do anything.
-    pub(super) fn call(mut self, resolution: &Resolution<'_>) {
+    /// Calls all, and has none then. Not to be called with the machine's lock held, for they may do anything.
+    pub(super) fn call(&mut self, resolution: &Resolution<'_>) {
         if let [only] = &mut self.tables[..] {
             return only.call_before(u32::MAX, resolution);
         }
         while let Some((next, end)) = self.next() {
             self.tables[next].call_before(end, resolution);
         }
+    }
+
+    /// Whether it would serve another batch without an allocation.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        matches!(&self.tables[..], [only] if only.span().is_none())
+    }
+
+    fn bytes(&self) -> usize {
+        self.tables.iter().map(|table| table.bytes()).sum()
     }
 
     /// The table of the next callback, and the record at which it is another's turn.
@@ -125,9 +148,23 @@ impl Callbacks {
     }
 }
 
-impl<F> From<Vec<Entry<F>>> for Of<F> {
-    fn from(entries: Vec<Entry<F>>) -> Self {
-        Self { entries, called: IntoIter::default() }
+impl Spares {
+    /// Callbacks that are none yet.
+    pub(super) fn take(&mut self) -> Callbacks {
+        let taken = self.kept.pop().unwrap_or_default();
+        self.bytes -= taken.bytes();
+        taken
+    }
+
+    /// Those that [are worth it](Callbacks::is_worth_keeping), as far as there is room.
+    pub(super) fn keep(&mut self, callbacks: impl Iterator<Item = Callbacks>) {
+        for callbacks in callbacks {
+            let bytes = self.bytes + callbacks.bytes();
+            if bytes <= SPARE_BYTES {
+                self.bytes = bytes;
+                self.kept.push(callbacks);
+            }
+        }
     }
 }
 
@@ -136,9 +173,9 @@ impl<F: Callback> Of<F> {
     #[inline]
     fn next_before(&mut self, end: u32) -> Option<Entry<F>> {
         if end < u32::MAX {
-            self.called.as_slice().first().filter(|entry| entry.index < end)?;
+            self.entries.front().filter(|entry| entry.index < end)?;
         }
-        self.called.next()
+        self.entries.pop_front()
     }
 
     fn call_until_panic(&mut self, end: u32, Resolution { told, records, outcome }: &Resolution<'_>) {
@@ -159,14 +196,10 @@ impl<F: Callback> Of<F> {
 
 impl<F: Callback> Table for Of<F> {
     fn span(&self) -> Option<(u32, u32)> {
-        let entries = if self.entries.is_empty() { self.called.as_slice() } else { &self.entries };
-        Some((entries.first()?.index, entries.last()?.index))
+        Some((self.entries.front()?.index, self.entries.back()?.index))
     }
 
     fn call_before(&mut self, end: u32, resolution: &Resolution<'_>) {
-        if !self.entries.is_empty() {
-            self.called = core::mem::take(&mut self.entries).into_iter();
-        }
         // To catch is not free, so it is done for all up to the first that panics, and again for those after it.
         while caught("a delivery callback", || self.call_until_panic(end, resolution)).is_none() {}
     }
@@ -174,7 +207,11 @@ impl<F: Callback> Table for Of<F> {
     fn take(&mut self, records: &Range<u32>) -> Box<dyn Table> {
         let before = |end: u32| self.entries.partition_point(|entry| entry.index < end);
         let named = before(records.start)..before(records.end);
-        Box::new(Self::from(self.entries.drain(named).collect::<Vec<_>>()))
+        Box::new(Self { entries: self.entries.drain(named).collect() })
+    }
+
+    fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry<F>>()
     }
 
     fn as_any(&mut self) -> &mut dyn Any {
@@ -206,7 +243,7 @@ mod tests {
         }};
     }
 
-    fn call(callbacks: Callbacks, records: Range<u32>) {
+    fn call(mut callbacks: Callbacks, records: Range<u32>) {
         let outcome = Ok(Written { base_offset: Some(100 + i64::from(records.start)), log_append_time: None });
         let told = Told { topic: &"t".into(), partition: 0 };
         callbacks.call(&Resolution { told, records: &records, outcome: &outcome });
@@ -250,6 +287,47 @@ mod tests {
         }
         let offsets: Vec<i64> = calls.lock().expect("no panic").iter().map(|(_, offset, _)| *offset).collect();
         assert_eq!(offsets, [102, 103, 100, 101]);
+    }
+
+    #[test]
+    fn what_is_left_serves_another_batch_of_callbacks_of_any_type() {
+        let calls = Calls::default();
+        let mut callbacks = Callbacks::default();
+        let resolve = |callbacks: &mut Callbacks| {
+            let outcome = Ok(Written { base_offset: Some(0), log_append_time: None });
+            let told = Told { topic: &"t".into(), partition: 0 };
+            callbacks.call(&Resolution { told, records: &(0..2), outcome: &outcome });
+        };
+        assert!(!callbacks.is_worth_keeping(), "there is no table yet");
+        (0..2).for_each(|index| callbacks.push(index, 0, note!(&calls, "first")));
+        assert!(!callbacks.is_worth_keeping(), "they were not called yet");
+        resolve(&mut callbacks);
+        assert!(callbacks.is_worth_keeping());
+        let mut spares = Spares::default();
+        spares.keep(core::iter::once(callbacks));
+        let mut callbacks = spares.take();
+        assert_eq!((callbacks.tables.len(), spares.bytes), (1, 0));
+        (0..2).for_each(|index| callbacks.push(index, 0, note!(&calls, "second")));
+        assert_eq!(callbacks.tables.len(), 1, "the empty one made room");
+        resolve(&mut callbacks);
+        let names: Vec<&str> = calls.lock().expect("no panic").iter().map(|(name, ..)| *name).collect();
+        assert_eq!(names, ["first", "first", "second", "second"]);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_there_is_room_for() {
+        let empty = || {
+            let mut entries = VecDeque::with_capacity(SPARE_BYTES / size_of::<Entry<Boxed>>() / 3);
+            entries.push_back(Entry { index: 0, timestamp: 0, callback: Box::new(|_| ()) as Boxed });
+            entries.clear();
+            Callbacks { tables: SmallVec::from_iter([Box::new(Of { entries }) as Box<dyn Table>]) }
+        };
+        let mut spares = Spares::default();
+        spares.keep((0..5).map(|_| empty()));
+        assert_eq!(spares.kept.len(), 3);
+        drop(spares.take());
+        spares.keep((0..5).map(|_| empty()));
+        assert_eq!(spares.kept.len(), 3);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::callbacks::Callbacks;
 use super::line::Ticket;
 use super::observer::Observations;
 use super::reports::{Batch, Resolved};
@@ -17,6 +18,8 @@ use crate::producer::Over;
 pub(super) struct Effects {
     pub(super) observations: Observations,
     pub(super) resolved: Vec<Resolved>,
+    /// What is left of them and worth keeping, for other batches.
+    pub(super) spare: Vec<Callbacks>,
     /// Batches of which nothing more will be heard.
     pub(super) abandoned: Vec<Batch>,
     /// With the number of records that failed.
@@ -34,7 +37,7 @@ impl Effects {
         }
         self.observations.tell();
         for resolved in self.resolved.drain(..) {
-            resolved.tell();
+            self.spare.extend(Some(resolved.tell()).filter(Callbacks::is_worth_keeping));
         }
         for batch in self.abandoned.drain(..) {
             batch.abandon();

@@ -21,6 +21,7 @@ use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::callbacks::Spares;
 use super::clock::{self, Clock};
 use super::error::Error;
 use super::holds::{Holds, LockHolds};
@@ -82,6 +83,7 @@ struct State {
     producer: Producer,
     /// Who is told of open batches, by slot.
     batches: Vec<Option<Batch>>,
+    spares: Spares,
     /// By topic index.
     names: Vec<Option<Arc<str>>>,
     topics: BTreeMap<TopicIndex, Vec<Arc<Waiter>>>,
@@ -198,6 +200,7 @@ impl Engine {
         let state = State {
             producer,
             batches: Vec::new(),
+            spares: Spares::default(),
             names: Vec::new(),
             topics: BTreeMap::new(),
             listings: Vec::new(),

@@ -70,8 +70,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(topic: Arc<str>, partition: i32) -> Self {
-        Self { topic, partition, callbacks: Callbacks::default(), completion: None }
+    /// `callbacks` has none yet; it may have served another batch.
+    pub(super) fn new(topic: Arc<str>, partition: i32, callbacks: Callbacks) -> Self {
+        Self { topic, partition, callbacks, completion: None }
     }
 
     /// It is known what became of some of the records.
@@ -83,7 +84,7 @@ impl Batch {
 
     /// The driver is gone: what has no outcome yet will have none from the machine.
     pub(super) fn abandon(self) {
-        let Self { topic, partition, callbacks, completion } = self;
+        let Self { topic, partition, mut callbacks, completion } = self;
         let kind = DeliveryErrorKind::Aborted;
         let error = DeliveryError { possibly_written: true, ..DeliveryError::new(kind) };
         let (records, outcome) = (0..u32::MAX, Err(error.clone()));
@@ -107,13 +108,14 @@ pub(super) struct Resolved {
 
 impl Resolved {
     /// Tells everybody: callbacks and interceptors first, in the order of the records, then whoever waits for a record. Not to
-    /// be called with the machine's lock held, for all of them may do anything.
-    pub(super) fn tell(self) {
-        let Self { topic, partition, callbacks, completion, records, outcome } = self;
+    /// be called with the machine's lock held, for all of them may do anything. What remains has no callbacks any more.
+    pub(super) fn tell(self) -> Callbacks {
+        let Self { topic, partition, mut callbacks, completion, records, outcome } = self;
         let told = Told { topic: &topic, partition };
         callbacks.call(&Resolution { told, records: &records, outcome: &outcome });
         if let Some(completion) = completion {
             completion.publish(records, outcome);
         }
+        callbacks
     }
 }

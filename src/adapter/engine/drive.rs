@@ -93,6 +93,7 @@ impl Engine {
             }
         };
         effects.over.append(&mut state.producer.take_over());
+        state.spares.keep(effects.spare.drain(..));
         state.idle_until = [until, state.memory.look_again()].into_iter().flatten().min();
         Drained {
             until: state.idle_until,

@@ -201,7 +201,7 @@ impl State {
                 self.batches.resize_with(slot + 1, || None);
             }
             let topic = self.name(sent.topic);
-            self.batches[slot] = Some(Batch::new(topic, sent.partition));
+            self.batches[slot] = Some(Batch::new(topic, sent.partition, self.spares.take()));
         }
         let batch = self.batches[slot].as_mut();
         let batch =
