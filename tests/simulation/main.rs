@@ -13,7 +13,7 @@ mod traces;
 
 use std::collections::BTreeMap;
 
-use milena::simulation::{CODES, Plan, REACHED, run, run_watched};
+use milena::simulation::{CODES, Plan, REACHED, run, run_watched, shrink};
 
 /// The seeds of an ordinary test run.
 const CI_SEEDS: core::ops::Range<u64> = 0..1500;
@@ -60,13 +60,14 @@ fn laws_hold_on_every_seed() {
     }
     let mut errors: BTreeMap<i16, u64> = BTreeMap::new();
     let mut reached: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let mut violations = Vec::new();
+    let (mut violations, mut first) = (Vec::new(), None);
     let count = seeds().end - seeds().start;
     for seed in seeds() {
         match run(&Plan::draw(seed)) {
             Err(violation) => {
                 let replay = format!("MILENA_SEED={seed} cargo test --release --all-features --test simulation laws");
                 violations.push(format!("{violation:?}\nreplay: {replay}"));
+                first.get_or_insert(violation);
                 if violations.len() == enough() {
                     break;
                 }
@@ -83,6 +84,10 @@ fn laws_hold_on_every_seed() {
                 }
             }
         }
+    }
+    // Who watches a run for failures wants the first of them alone, and soon.
+    if let (Some(violation), Err(_)) = (first, std::env::var("MILENA_VIOLATIONS")) {
+        println!("the first in a world as small as it gets: {:?}", shrink(violation, 1000));
     }
     println!("error codes answered over {count} seeds:");
     for (code, times) in &errors {

@@ -158,6 +158,9 @@ impl World {
         }
         match told {
             Ok(sent) => {
+                self.aside(Who::Application, || {
+                    format!("sends number {number}, {size} bytes, to {topic}-{}", sent.partition)
+                });
                 if size >= 5000 && number % 2 == 0 {
                     self.handed_over.push(handed_over.clone());
                 }

@@ -54,6 +54,8 @@ impl World {
         let told = self.producer.send(self.now, &Record { headers: &headers, ..*record });
         match &told {
             Ok(sent) => {
+                let number = self.books.records.len();
+                self.aside(Who::Application, || alloc::format!("sends number {number} to {topic}-{}", sent.partition));
                 let headers =
                     headers.iter().map(|header| (header.key.into(), header.value.map(Bytes::copy_from_slice)));
                 let accepted = Accepted {

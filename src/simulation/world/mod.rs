@@ -124,6 +124,11 @@ impl fmt::Debug for Watch {
     }
 }
 
+/// A line of what happens: the time in milliseconds, who, and what.
+fn moment(now: Instant, who: Who, what: &str) -> String {
+    format!("{:>9.3} {who:<11} {what}", now.as_nanos() as f64 / 1e6)
+}
+
 /// What may happen, and does on some seed of a large set.
 pub const REACHED: &[&str] = &[
     "a record was delivered",
@@ -364,7 +369,7 @@ impl World {
     }
 
     fn note(&mut self, who: Who, what: impl FnOnce() -> String) {
-        let event = format!("{:>9.3} {who:<11} {}", self.now.as_nanos() as f64 / 1e6, what());
+        let event = moment(self.now, who, &what());
         for byte in event.bytes() {
             self.fingerprint = (self.fingerprint ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
@@ -377,9 +382,16 @@ impl World {
         }
     }
 
-    fn note_what_was_overheard(&mut self) {
+    /// Something that only who watches wants to know.
+    fn aside(&mut self, who: Who, what: impl FnOnce() -> String) {
+        if let Some(watch) = &mut self.watch.0 {
+            watch(&moment(self.now, who, &what()));
+        }
+    }
+
+    fn tell_what_was_overheard(&mut self) {
         for (who, what) in self.wiretap.take_overheard() {
-            self.note(who, || what);
+            self.aside(who, || what);
         }
     }
 

@@ -117,12 +117,13 @@ impl World {
             Input::Data(_, bytes) => {
                 self.wiretap.heard(conn, bytes);
                 self.note(Who::Network, || format!("{} bytes arrive on {conn}", bytes.len()));
-                self.note_what_was_overheard();
+                self.tell_what_was_overheard();
             }
             Input::Disconnected(..) => {
                 self.wiretap.gone(conn);
-                self.note(Who::Network, || format!("{input:?}"));
+                self.note(Who::Network, || format!("{conn} is gone: {input:?}"));
             }
+            Input::Connected(conn) => self.note(Who::Network, || format!("{conn} is up")),
             _ => self.note(Who::Network, || format!("{input:?}")),
         }
         self.producer.handle_input(self.now, input);
@@ -191,7 +192,7 @@ impl World {
                 wire.blocked_until = Some(now + Duration::from_millis(self.dice.range(1, 30)));
             }
             self.note(Who::Network, || format!("{takes} of {length} bytes leave on {conn}"));
-            self.note_what_was_overheard();
+            self.tell_what_was_overheard();
             if shared {
                 self.sometimes("a value was written as it was handed over");
             }
