@@ -230,7 +230,7 @@ impl Tally {
     }
 }
 
-/// For each span of time the longest one that began in it in which a stream that never pauses heard of no delivery, in seconds.
+/// For each window the longest span in which a stream that never pauses heard of no delivery, most of which was in it; in seconds.
 fn stalls(streams: &[Stream], windows: &[Window]) -> Vec<f64> {
     let mut stalls = vec![0.0_f64; windows.len()];
     for stream in streams.iter().filter(|stream| stream.plan.name != "seldom") {
@@ -241,7 +241,13 @@ fn stalls(streams: &[Stream], windows: &[Window]) -> Vec<f64> {
         let mut heard: Vec<Instant> = stream.sent.iter().filter_map(delivered).collect();
         heard.sort();
         for pair in heard.windows(2) {
-            let at = windows.partition_point(|window| window.began <= pair[0]).saturating_sub(1);
+            let first = windows.partition_point(|window| window.began <= pair[0]).saturating_sub(1);
+            let last = windows.partition_point(|window| window.began <= pair[1]).saturating_sub(1);
+            let within = |at: &usize| {
+                let end = windows.get(at + 1).map_or(pair[1], |next| next.began.min(pair[1]));
+                end - windows[*at].began.max(pair[0])
+            };
+            let at = (first..=last).max_by_key(within).unwrap_or(first);
             stalls[at] = stalls[at].max((pair[1] - pair[0]).as_secs_f64());
         }
     }
