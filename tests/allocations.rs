@@ -6,13 +6,14 @@
 
 #[path = "../benches/host/mod.rs"]
 mod host;
-#[allow(dead_code, unreachable_pub, reason = "another program's, of which a part is used")]
-#[allow(clippy::wildcard_enum_match_arm, reason = "as there")]
+#[allow(unreachable_pub, reason = "as in its own program")]
+#[allow(clippy::wildcard_enum_match_arm, reason = "as in its own program")]
 #[path = "core/script.rs"]
 mod script;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use host::Host;
@@ -94,9 +95,9 @@ fn held(holds: fn(&Ask) -> bool) -> (Script, Asked) {
     });
     script.facts.topic("t", 1, 1);
     let _ = script.try_send(&Record::new("t").value("v"));
-    script.run(std::time::Duration::from_millis(20));
+    script.run(Duration::from_millis(20));
     let _ = script.try_send(&Record::new("t").value("v"));
-    script.run(std::time::Duration::from_millis(20));
+    script.run(Duration::from_millis(20));
     let asked = script.held()[0].clone();
     (script, asked)
 }
@@ -192,7 +193,7 @@ fn a_frame_that_never_ends_takes_what_came_of_it() {
         });
         // Twice while it is copied to where there is more room.
         assert!(most < 2 * LONGEST && left < LONGEST + 4096, "{most} and {left} bytes");
-        script.run(std::time::Duration::from_secs(60));
+        script.run(Duration::from_secs(60));
         left
     });
     println!("a frame without end: {left} bytes, {after} after a minute");
@@ -233,7 +234,7 @@ fn nothing_is_allocated_for_a_record_and_little_for_a_request() {
         sent.expect("there is room");
         sends += allocations;
         if n % 64 == 0 {
-            host.work();
+            host.drain();
         }
     }
     assert_eq!(sends, 0, "allocations in 20,000 sends");
@@ -242,6 +243,7 @@ fn nothing_is_allocated_for_a_record_and_little_for_a_request() {
     let (mut others, mut requests) = (0, 0);
     let mut unanswered = Vec::new();
     for round in 0..200u32 {
+        host.now = host.now + Duration::from_millis(5);
         for n in 0..640u32 {
             let key = (round * 640 + n).to_le_bytes();
             let record = Record::new("t").key(&key).value(&value);
@@ -273,6 +275,10 @@ fn nothing_is_allocated_for_a_record_and_little_for_a_request() {
                     let ((), allocations) = counted(|| host.producer.written(host.now, conn, segments));
                     others += allocations;
                 },
+                Output::Wait(Some(until)) if unanswered.is_empty() && until <= host.now => {
+                    let ((), allocations) = counted(|| host.producer.handle_input(host.now, Input::Timeout));
+                    others += allocations;
+                }
                 Output::Wait(_) if unanswered.is_empty() => break,
                 Output::Wait(_) => {
                     for (conn, bytes) in unanswered.drain(..) {
