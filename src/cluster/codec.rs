@@ -3,6 +3,9 @@
 
 use alloc::vec::Vec;
 
+#[cfg(feature = "snappy")]
+use crate::planted::planted;
+
 /// What a batch may hold when it is unpacked; a request cannot be larger either.
 const LARGEST: usize = 104_857_600;
 
@@ -73,7 +76,11 @@ fn snappy(packed: &[u8]) -> Option<Vec<u8>> {
     while !rest.is_empty() {
         let (length, behind) = rest.split_first_chunk::<4>()?;
         let (packed, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        raw.extend_from_slice(&block(packed)?);
+        let block = block(packed)?;
+        if raw.len() + block.len() > LARGEST && !planted("blocks-are-counted-alone") {
+            return None;
+        }
+        raw.extend_from_slice(&block);
         rest = behind;
     }
     return Some(raw);
@@ -151,6 +158,17 @@ mod tests {
         assert_eq!(unpack(2, &framed).map(|raw| raw.len()), Some(40));
         assert_eq!(unpack(2, &framed[..framed.len() - 1]), None);
         assert_eq!(unpack(2, b"\xff\xff\xff\xff\x0fx"), None, "4 GB");
+    }
+
+    #[cfg(feature = "snappy")]
+    #[test]
+    fn snappy_in_javas_frame_is_read_up_to_what_a_request_may_hold() {
+        const BLOCK: usize = 1 << 20;
+        let packed = snap::raw::Encoder::new().compress_vec(&alloc::vec![0; BLOCK]).expect("room");
+        let block = [&(packed.len() as u32).to_be_bytes()[..], &packed].concat();
+        let framed = |blocks| [b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01", &block.repeat(blocks)[..]].concat();
+        assert_eq!(unpack(2, &framed(LARGEST / BLOCK)).map(|raw| raw.len()), Some(LARGEST / BLOCK * BLOCK));
+        assert_eq!(unpack(2, &framed(LARGEST / BLOCK + 1)), None);
     }
 
     #[cfg(feature = "lz4")]
