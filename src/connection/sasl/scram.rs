@@ -49,14 +49,14 @@ enum State {
 pub(crate) struct Derivation {
     hash: ScramHash,
     password: Secret,
-    salt: Vec<u8>,
-    iterations: u32,
+    pub(crate) salt: Vec<u8>,
+    pub(crate) iterations: u32,
 }
 
 /// The keys of one password, salt and iteration count.
 #[derive(Clone)]
 pub(crate) struct Keys {
-    salted: Vec<u8>,
+    pub(crate) salted: Vec<u8>,
 }
 
 impl core::fmt::Debug for Keys {
