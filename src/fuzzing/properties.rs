@@ -43,18 +43,22 @@ pub fn properties(input: &[u8]) {
 fn model(text: &str) -> Result<Vec<(String, String)>, ()> {
     let mut pairs = Vec::new();
     let mut lines = natural_lines(text).into_iter();
-    while let Some(line) = lines.next() {
+    while let Some((line, mut end)) = lines.next() {
         let mut logical = line.trim_start_matches(WHITE).to_string();
         let mut cut_short = false;
         // Java goes on in a line that so far holds nothing but its continuation, and there comments begin as anywhere.
-        while !logical.starts_with(['#', '!']) && is_continued(&logical) && !cut_short {
+        while !logical.starts_with(['#', '!']) && is_continued(&logical) {
             logical.pop();
             match lines.next() {
-                Some(next) if !next.is_empty() || !lines.as_slice().is_empty() => {
+                Some((next, ends)) if !next.is_empty() || !lines.as_slice().is_empty() => {
                     logical.push_str(next.trim_start_matches(WHITE));
+                    end = ends;
                 }
-                // The text ends where a line should go on. To Java that is a pair, even without a name.
-                Some(_) | None => cut_short = true,
+                // The text ends where a line should go on. To Java that is a pair, even without a name, but not behind \r\n.
+                Some(_) | None => {
+                    cut_short = end != "\r\n";
+                    break;
+                }
             }
         }
         if (logical.is_empty() && !cut_short) || logical.starts_with(['#', '!']) {
@@ -69,15 +73,17 @@ fn model(text: &str) -> Result<Vec<(String, String)>, ()> {
 /// "The white space characters space, tab and form feed."
 const WHITE: [char; 3] = [' ', '\t', '\u{c}'];
 
-/// "Terminated either by a set of line terminator characters (\n or \r or \r\n) or by the end of the stream."
-fn natural_lines(text: &str) -> Vec<&str> {
+/// Lines with their ends. "Terminated either by a set of line terminator characters (\n or \r or \r\n) or by the end of the stream."
+fn natural_lines(text: &str) -> Vec<(&str, &str)> {
     let mut lines = Vec::new();
     let mut rest = text;
-    while let Some(end) = rest.find(['\n', '\r']) {
-        lines.push(&rest[..end]);
-        rest = &rest[end + if rest[end..].starts_with("\r\n") { 2 } else { 1 }..];
+    while let Some(at) = rest.find(['\n', '\r']) {
+        let (line, behind) = rest.split_at(at);
+        let (end, behind) = behind.split_at(if behind.starts_with("\r\n") { 2 } else { 1 });
+        lines.push((line, end));
+        rest = behind;
     }
-    lines.push(rest);
+    lines.push((rest, ""));
     lines
 }
 

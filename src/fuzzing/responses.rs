@@ -59,19 +59,19 @@ pub fn responses(input: &[u8]) {
     let version = spoken.start() + i16::from(*version) % (spoken.end() - spoken.start() + 1);
     let Some(body) = header(api, version, frame) else { return };
     match api {
-        Api::Produce => compare(version, body, of_produce, produce_of),
-        Api::Metadata => compare(version, body, of_metadata, metadata_of),
+        Api::Produce => compare(version, body, of_produce, produce_of, never),
+        Api::Metadata => compare(version, body, of_metadata, metadata_of, has_early_null),
         Api::ApiVersions => {
             // What comes after that error is ignored, for it may be another version's.
             if body.starts_with(&35i16.to_be_bytes()) {
                 assert!(of_api_versions(version, body).is_ok());
             } else {
-                compare(version, body, of_api_versions, api_versions_of);
+                compare(version, body, of_api_versions, api_versions_of, never);
             }
         }
-        Api::InitProducerId => compare(version, body, of_init_producer_id, init_producer_id_of),
-        Api::SaslHandshake => compare(version, body, of_handshake, handshake_of),
-        Api::SaslAuthenticate => compare(version, body, of_authenticate, authenticate_of),
+        Api::InitProducerId => compare(version, body, of_init_producer_id, init_producer_id_of, never),
+        Api::SaslHandshake => compare(version, body, of_handshake, handshake_of, never),
+        Api::SaslAuthenticate => compare(version, body, of_authenticate, authenticate_of, never),
     }
 }
 
@@ -101,6 +101,7 @@ fn compare<T: Decodable + Encodable + Debug>(
     body: &[u8],
     ours: impl Fn(i16, &[u8]) -> Result<Fields, Malformed>,
     view: impl Fn(i16, &T) -> Fields,
+    is_no_answer: impl Fn(i16, &T) -> bool,
 ) {
     let ours = ours(version, body);
     // Guarded, for kafka-protocol makes room for as many elements as are said to come.
@@ -109,10 +110,21 @@ fn compare<T: Decodable + Encodable + Debug>(
         Ok(ours) => assert_eq!(ours, view(version, &theirs), "version {version}"),
         Err(malformed) => {
             let mut written = BytesMut::new();
-            let usual = theirs.encode(&mut written, version).is_ok() && body.starts_with(&written);
+            let usual = !is_no_answer(version, &theirs)
+                && theirs.encode(&mut written, version).is_ok()
+                && body.starts_with(&written);
             assert!(!usual, "version {version}: {malformed}, but there is {theirs:?}");
         }
     }
+}
+
+fn never<T>(_version: i16, _response: &T) -> bool {
+    false
+}
+
+/// Kafka's schema has topics without a name from version 12 on, kafka-protocol (0.18) in all.
+fn has_early_null(version: i16, response: &MetadataResponse) -> bool {
+    version < 12 && response.topics.iter().any(|topic| topic.name.is_none())
 }
 
 fn of_produce(version: i16, body: &[u8]) -> Result<Fields, Malformed> {
