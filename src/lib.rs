@@ -16,6 +16,7 @@
 //! | know whether all is well, and why not | [`Producer::status`], [`Why`] |
 //! | test against a cluster | `milena::cluster` (feature `cluster`) |
 //! | test without one | `milena::Mock` (feature `cluster`) |
+//! | test against time and faults | `milena::simulation` (feature `simulation`) |
 //!
 //! Import by name: `use milena::*` would hide the crates `tokio` and `smol` behind this crate's modules of those names.
 //!
@@ -68,6 +69,8 @@ mod planted;
 mod producer;
 mod record;
 pub mod serializer;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod sort;
 mod status;
 mod time;

@@ -8,6 +8,7 @@ mod host;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use host::Host;
 use milena::{Input, Output, Record};
@@ -90,7 +91,7 @@ fn nothing_is_allocated_for_a_record_and_little_for_a_request() {
         sent.expect("there is room");
         sends += allocations;
         if n % 64 == 0 {
-            host.work();
+            host.drain();
         }
     }
     assert_eq!(sends, 0, "allocations in 20,000 sends");
@@ -99,6 +100,7 @@ fn nothing_is_allocated_for_a_record_and_little_for_a_request() {
     let (mut others, mut requests) = (0, 0);
     let mut unanswered = Vec::new();
     for round in 0..200u32 {
+        host.now = host.now + Duration::from_millis(5);
         for n in 0..640u32 {
             let key = (round * 640 + n).to_le_bytes();
             let record = Record::new("t").key(&key).value(&value);
@@ -130,6 +132,10 @@ fn nothing_is_allocated_for_a_record_and_little_for_a_request() {
                     let ((), allocations) = counted(|| host.producer.written(host.now, conn, segments));
                     others += allocations;
                 },
+                Output::Wait(Some(until)) if unanswered.is_empty() && until <= host.now => {
+                    let ((), allocations) = counted(|| host.producer.handle_input(host.now, Input::Timeout));
+                    others += allocations;
+                }
                 Output::Wait(_) if unanswered.is_empty() => break,
                 Output::Wait(_) => {
                     for (conn, bytes) in unanswered.drain(..) {

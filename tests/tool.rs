@@ -140,6 +140,61 @@ fn perf_tells_how_long_the_lock_was_held_and_which_threads_worked() {
 }
 
 #[test]
+fn simulate_says_what_happened_on_many_seeds() {
+    let (status, out, errors) = run(&["simulate", "--seeds", "40", "--json"], "");
+    assert_eq!((status, &*errors), (0, ""));
+    let result: serde_json::Value = serde_json::from_str(&out).expect("one object");
+    let records = &result["records"];
+    assert_eq!((&result["worlds"], &result["violation"]), (&40.into(), &serde_json::Value::Null));
+    let sum = records["delivered"].as_u64().expect("a number") + records["failed"].as_u64().expect("a number");
+    assert_eq!(records["accepted"], sum);
+    assert!(result["reached"]["a batch was retried"].as_u64() > Some(0), "{out}");
+    // One thread or two, it is the same.
+    let (_, alone, _) = run(&["simulate", "--seeds", "40", "--json", "--threads", "1"], "");
+    let alone: serde_json::Value = serde_json::from_str(&alone).expect("one object");
+    assert_eq!((&alone["records"], &alone["reached"]), (records, &result["reached"]));
+    let (status, out, _) = run(&["simulate", "--seeds", "3"], "");
+    assert_eq!(status, 0);
+    assert!(out.contains("3 worlds") && out.contains("a record was delivered"), "{out}");
+}
+
+#[test]
+fn simulate_tells_one_seed() {
+    let (status, out, errors) = run(&["simulate", "--seed", "7", "--trace"], "");
+    assert_eq!((status, &*errors), (0, ""));
+    for what in [
+        "application sends number 0",
+        "producer    connects #1 to node1:9092",
+        "network     #1 is up",
+        "producer    Produce v",
+        "node 2      answers Produce",
+        "world       the faults end",
+        "are delivered, from offset 0 on",
+        "application closes the producer",
+        "          . producer id",
+    ] {
+        assert!(out.contains(what), "{what} is not in {out}");
+    }
+    let again = run(&["simulate", "--seed", "7", "--trace"], "").1;
+    let without_seconds =
+        |out: &str| out.lines().filter(|line| !line.contains("1 worlds in")).map(str::to_string).collect::<Vec<_>>();
+    assert_eq!(without_seconds(&out), without_seconds(&again));
+}
+
+#[test]
+fn simulate_leaves_out_what_is_not_wanted() {
+    let (status, out, _) = run(&["simulate", "--seeds", "30", "--faults", "none", "--json"], "");
+    let result: serde_json::Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!((status, &result["reached"]["a broker throttled"]), (0, &serde_json::Value::Null));
+    let (status, _, errors) = run(&["simulate", "--faults", "reset,earthquake"], "");
+    assert_eq!(status, 2);
+    assert!(errors.contains("\"earthquake\"") && errors.contains("half_open"), "{errors}");
+    let (status, _, errors) = run(&["simulate", "--trace"], "");
+    assert_eq!(status, 2);
+    assert!(errors.contains("--seed"), "{errors}");
+}
+
+#[test]
 fn produce_prints_one_outcome_a_line() {
     let input: String = (0..5000).map(|n| format!("{n}\n")).collect();
     let (status, out, errors) = run(&["produce", "--topic", "t", "--json"], &input);

@@ -3,6 +3,7 @@
 //! Bytes out are segments, shared with the batches that they come from; bytes in are parsed in place, and only a torn
 //! frame is kept. What a response means is not decided here.
 
+pub(crate) mod pace;
 pub(crate) mod sasl;
 pub(crate) mod window;
 
@@ -13,6 +14,7 @@ use core::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use pace::Pace;
 use sasl::Exchange;
 use window::Window;
 
@@ -143,6 +145,8 @@ pub(crate) struct Connection {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) window: Window,
+    /// How soon a Produce request follows another.
+    pub(crate) pace: Pace,
     pub(crate) phase: Phase,
     pub(crate) versions: Versions,
     /// Whether the host was told to transmit, and has not come to an empty transmit since.
@@ -211,6 +215,7 @@ impl Connection {
         (host, port): (String, u16),
         setup_timeout: Duration,
         window: Window,
+        pace: Pace,
     ) -> Self {
         Self {
             role,
@@ -219,6 +224,7 @@ impl Connection {
             host,
             port,
             window,
+            pace,
             phase: Phase::Opening,
             versions: Versions::default(),
             armed: false,
@@ -654,6 +660,7 @@ mod tests {
             ("h".to_string(), 9092),
             Duration::from_secs(10),
             Window::new(5, true),
+            Pace::new(Duration::ZERO),
         );
         connection.phase = Phase::Ready;
         connection

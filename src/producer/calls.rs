@@ -148,6 +148,7 @@ impl Producer {
         self.clock(now);
         self.records.due_below = self.records.batches.next_serial();
         self.records.flushed_below = self.records.due_below;
+        self.hold_no_longer();
         self.life.flushes.begin(self.records.due_below)
     }
 
@@ -158,6 +159,7 @@ impl Producer {
             Phase::Running => {
                 self.records.due_below = self.records.batches.next_serial();
                 self.life.phase = Phase::Closing;
+                self.hold_no_longer();
             }
             Phase::Failed(fatal) => self.life.phase = Phase::Ending(fatal.clone()),
             Phase::Closing | Phase::Aborting | Phase::Ending(_) | Phase::Closed => {}
@@ -375,6 +377,7 @@ impl Producer {
     pub(crate) fn await_memory(&mut self, bytes: usize) {
         self.records.due_below = self.records.batches.next_serial();
         self.records.starved = Some(bytes.min(self.records.pool.capacity()));
+        self.hold_no_longer();
         self.look_again_for_memory();
     }
 

@@ -77,6 +77,11 @@ impl Flushes {
         Some((flush.id, flush.failed - flush.before))
     }
 
+    /// Whether somebody waits for one.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// Whether [`take_complete`](Self::take_complete) would take one.
     pub(crate) fn is_complete(&self, oldest: Option<u64>) -> bool {
         self.open.front().is_some_and(|first| {

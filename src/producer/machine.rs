@@ -129,6 +129,8 @@ pub(super) struct Records {
     pub(super) flushed_below: u64,
     /// How many brokers that were left alone (`partitioner.availability.timeout.ms`) took something again.
     pub(super) recovered_brokers: u64,
+    /// Until then some connection holds back what is due, so that it grows.
+    pub(super) held_until: Instant,
     /// Someone waits for that many bytes of memory.
     pub(super) starved: Option<usize>,
     /// Jobs of compression that are out.
@@ -257,6 +259,7 @@ impl Producer {
                 due_below: 0,
                 flushed_below: 0,
                 recovered_brokers: 0,
+                held_until: Instant::ZERO,
                 starved: None,
                 jobs: Jobs::new(jobs),
                 without_job: List::EMPTY,

@@ -10,6 +10,7 @@ mod health;
 mod line;
 mod logged;
 mod measures;
+mod pace;
 mod renewal;
 mod rules;
 mod script;

@@ -11,6 +11,7 @@ mod outcomes;
 mod perf;
 mod produce;
 mod settings;
+mod simulate;
 mod status;
 mod stop;
 mod warnings;
@@ -41,6 +42,8 @@ enum Command {
     Metadata(metadata::Arguments),
     /// Show which brokers answer, and how fast
     Status(status::Arguments),
+    /// Run the producer in a virtual world with faults, on many seeds or on one, and check that no record is lost or doubled
+    Simulate(simulate::Arguments),
 }
 
 /// Why a command did not do what it should. Usage and configuration end with status 2, the rest with 1.
@@ -87,13 +90,16 @@ fn say(words: impl Display) {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    warnings::show();
+    if !matches!(cli.command, Command::Simulate(_)) {
+        warnings::show();
+    }
     let result = match cli.command {
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Perf(arguments) => perf::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Metadata(arguments) => metadata::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Simulate(arguments) => simulate::run_worlds(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

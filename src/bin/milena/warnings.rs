@@ -1,6 +1,7 @@
 //! What the producer warns of, on the standard error: each thing once, for a server that is away is tried again and again.
 
 use std::collections::BTreeSet;
+use std::io::{Write, stdout};
 use std::sync::{Mutex, PoisonError};
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -30,6 +31,30 @@ impl Log for Warnings {
     }
 
     fn flush(&self) {}
+}
+
+/// Everything, on the standard output.
+#[derive(Debug)]
+struct All;
+
+impl Log for All {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        // Whether anybody reads it is seen where the rest is written.
+        let _ = writeln!(stdout(), "          . {}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Shows all that is logged from now on, indented, on the standard output.
+pub(crate) fn show_all() {
+    if log::set_logger(&All).is_ok() {
+        log::set_max_level(LevelFilter::Trace);
+    }
 }
 
 /// Shows warnings from now on.

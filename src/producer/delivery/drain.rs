@@ -6,13 +6,14 @@ use bytes::BufMut;
 
 use crate::batch::header;
 use crate::batch::{Class, Compression};
-use crate::connection::{Entry, RequestKind, Role};
+use crate::connection::{Connection, Entry, RequestKind, Role};
 use crate::ids::ConnId;
 use crate::memory;
 use crate::planted::planted;
 use crate::producer::Producer;
 use crate::producer::control::servers::May;
 use crate::producer::delivery::idempotence::{self, Bump, Next, Sequencing, Standing};
+use crate::producer::lifecycle::Phase;
 use crate::producer::records::batches::{Batch, Stage, State};
 use crate::producer::records::partitions::{Partition, Ready};
 use crate::producer::timers::Timer;
@@ -49,8 +50,30 @@ impl Producer {
         if !planted("due-wakes-nobody") {
             self.nothing_new = false;
         }
-        let partition = self.records.batches[slot].partition;
+        let Batch { partition, created, .. } = self.records.batches[slot];
+        if self.records.held_until > self.now {
+            self.hold_until(partition, created + self.config.linger);
+        }
         self.list_if_ready(partition);
+    }
+
+    /// What the partition's leader is to get is held back until then at most.
+    fn hold_until(&mut self, partition: u32, most: Instant) {
+        let Some(leader) = self.records.partitions[partition].leader else { return };
+        let Some(conn) = self.control.brokers[leader].conn else { return };
+        let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
+        if connection.pace.holds(most) && !planted("held-beyond-linger") {
+            connection.pace.hold_until(most);
+            self.timers.set_if_sooner(Timer::Broker(leader), most);
+        }
+    }
+
+    /// Somebody waits for what is held back, or it can't grow any more.
+    pub(in crate::producer) fn hold_no_longer(&mut self) {
+        if self.records.held_until > self.now && !planted("held-though-awaited") {
+            self.records.held_until = Instant::ZERO;
+            self.attend_all(|_| true);
+        }
     }
 
     /// A due batch takes no more records.
@@ -234,7 +257,9 @@ impl Producer {
 
     /// Whether another Produce request may be sent on the connection.
     fn has_window(&self, conn: ConnId) -> bool {
-        self.sessions.connections.get(&conn).is_some_and(|connection| connection.has_window(self.now))
+        let is_held = |connection: &Connection| self.records.held_until > self.now && connection.pace.holds(self.now);
+        let connection = self.sessions.connections.get(&conn);
+        connection.is_some_and(|connection| connection.has_window(self.now) && !is_held(connection))
     }
 
     /// The host can write: if nothing is left of the last request, the next is formed.
@@ -277,6 +302,8 @@ impl Producer {
         let mut version = newest;
         let mut entries = self.sessions.spare_entries.pop().unwrap_or_default();
         let mut size = produce::head_size(self.config.client_id.len());
+        // When the newest record came of what was due by its size.
+        let mut stream = None;
         while let Some(index) = self.control.brokers[broker].ready.first() {
             let slot = match self.next_of(index) {
                 Next::Fresh(slot) | Next::Retry(slot) => slot,
@@ -310,6 +337,9 @@ impl Producer {
                 break;
             }
             size += more;
+            if self.records.batches[slot].size() >= topic.due_at {
+                stream = stream.max(Some(topic.last_used()));
+            }
             let (topic_index, topic_id, number) = (partition.topic, topic.id, partition.number);
             self.unlist(index);
             self.leave(conn, index, slot);
@@ -345,6 +375,9 @@ impl Producer {
             self.measure_leaving(now, entry.slot);
         }
         self.stats.produce_requests += 1;
+        // Then as much as there is leaves at once.
+        let is_awaited =
+            self.records.starved.is_some() || self.life.flushes.is_open() || self.life.phase != Phase::Running;
         let correlation = self.write_produce(conn, version, &entries, copies);
         let unanswered = self.config.acks.code() == 0;
         let kind = if unanswered { RequestKind::ProduceUnanswered } else { RequestKind::Produce };
@@ -353,6 +386,10 @@ impl Producer {
             self.list_if_ready(entry.partition); // it may have another batch, for the next request
         }
         let connection = self.sessions.connections.get_mut(&conn).expect("nothing closed it meanwhile");
+        if let Some(until) = connection.pace.left(now, stream).filter(|_| !is_awaited) {
+            self.records.held_until = self.records.held_until.max(until);
+            self.timers.set(Timer::Broker(broker), until);
+        }
         connection.await_answer(now, correlation, kind, version, patience, entries);
         self.watch(conn);
     }

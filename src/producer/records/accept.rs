@@ -197,6 +197,7 @@ impl Producer {
             self.make_due(slot);
         }
         self.close_batch(slot);
+        self.hold_no_longer();
     }
 
     /// No memory: whoever lingers is due, so that some comes back.
@@ -205,6 +206,7 @@ impl Producer {
         self.stats.buffer_full += 1;
         self.records.due_below = self.records.batches.next_serial();
         self.records.starved = Some(self.records.starved.map_or(needed, |before| before.min(needed)));
+        self.hold_no_longer();
         self.look_again_for_memory();
         SendError::BufferFull { needed }
     }

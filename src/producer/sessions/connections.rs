@@ -2,8 +2,10 @@
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
-use alloc::vec::Vec;
 
+use smallvec::SmallVec;
+
+use crate::connection::pace::Pace;
 use crate::connection::sasl::{Custom, Exchange};
 use crate::connection::window::{Answer, Window};
 use crate::connection::{Connection, Phase, Request, RequestKind, Role};
@@ -61,7 +63,8 @@ impl Producer {
         server.attempts.begin(self.now, conn);
         self.outbox.output(Output::Connect { conn, host: host.clone(), port, attempt });
         let window = Window::new(self.config.max_in_flight, self.config.adaptive_in_flight);
-        let connection = Connection::new(self.now, role, index, (host, port), setup, window);
+        let pace = Pace::new(self.config.linger);
+        let connection = Connection::new(self.now, role, index, (host, port), setup, window, pace);
         self.sessions.connections.insert(conn, Box::new(connection));
         self.records.pool.spare = memory::spare(self.sessions.connections.len());
         self.stats.connections += 1;
@@ -79,7 +82,7 @@ impl Producer {
     /// Whatever these brokers have to send leaves, if it may.
     pub(in crate::producer) fn attend_all(&mut self, of: impl Fn(&Broker) -> bool) {
         let brokers = self.control.brokers.all().filter(|(_, broker)| !broker.ready.is_empty() && of(broker));
-        let brokers: Vec<u32> = brokers.map(|(index, _)| index).collect();
+        let brokers: SmallVec<[u32; 16]> = brokers.map(|(index, _)| index).collect();
         for index in brokers {
             self.attend(index);
         }
@@ -401,7 +404,7 @@ impl Producer {
     fn pace(&mut self, conn: ConnId, broker: u32, answer: Answer) {
         let waiting = !self.control.brokers[broker].ready.is_empty();
         if let Some(connection) = self.sessions.connections.get_mut(&conn) {
-            let waiting = waiting && connection.is_usable(answer.now);
+            let waiting = waiting && connection.is_usable(answer.now) && !connection.pace.holds(answer.now);
             connection.window.answered(answer, waiting);
         }
     }

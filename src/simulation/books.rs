@@ -1,54 +1,59 @@
 //! What was sent, what was said of it, and whether that is true.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use milena::cluster::{Cluster, TopicId};
-use milena::{BatchId, Delivery, DeliveryErrorKind, Instant, Sent};
+use bytes::Bytes;
 
-use crate::plan::Plan;
+use super::hand::Simulation;
+use super::plan::Plan;
+use crate::cluster::{Cluster, StoredRecord, TopicId};
+use crate::{BatchId, Delivery, DeliveryErrorKind, Instant, Sent};
 
 /// A record that was accepted.
 #[derive(Clone, Debug)]
-pub struct Accepted {
-    pub topic: String,
-    pub partition: i32,
-    pub sent: Instant,
-    pub timestamp: i64,
-    pub key: Option<Vec<u8>>,
-    pub value: Vec<u8>,
+pub(crate) struct Accepted {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) sent: Instant,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Option<Bytes>)>,
     /// It has to be delivered soon, and as written.
-    pub soon: bool,
-    pub outcome: Option<Outcome>,
+    pub(crate) soon: bool,
+    pub(crate) outcome: Option<Outcome>,
 }
 
 /// What was said of it.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Written { offset: Option<i64> },
     Failed { possibly_written: bool },
 }
 
 /// Keeps the books.
 #[derive(Debug, Default)]
-pub struct Books {
+pub(crate) struct Books {
     /// By the number that each record carries as its value.
-    pub records: Vec<Accepted>,
+    pub(crate) records: Vec<Accepted>,
     /// Records of live batches: by batch, their numbers in order.
     open: BTreeMap<BatchId, Vec<u64>>,
     /// For each partition, the number of the last record delivered.
     last: BTreeMap<(String, i32), u64>,
     /// Partitions in which a batch in doubt failed.
-    pub doubtful: BTreeSet<(String, i32)>,
-    pub delivered: u64,
-    pub failed: u64,
+    pub(crate) doubtful: BTreeSet<(String, i32)>,
+    pub(crate) delivered: u64,
+    pub(crate) failed: u64,
     /// So many of the first records are not open any more.
     closed: usize,
 }
 
 impl Books {
-    pub fn accepted(&mut self, sent: &Sent, record: Accepted) -> Result<(), String> {
+    pub(crate) fn accepted(&mut self, sent: &Sent, record: Accepted) -> Result<(), String> {
         let number = self.records.len() as u64;
         self.records.push(record);
         let batch = self.open.entry(sent.id.batch).or_default();
@@ -59,16 +64,16 @@ impl Books {
         Ok(())
     }
 
-    pub fn open_batches(&self) -> usize {
+    pub(crate) fn open_batches(&self) -> usize {
         self.open.len()
     }
 
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.delivered + self.failed < self.records.len() as u64
     }
 
     /// A delivery names open records, once each, in the order of their partition. Returns their numbers.
-    pub fn delivery(
+    pub(crate) fn delivery(
         &mut self,
         now: Instant,
         plan: &Plan,
@@ -102,7 +107,7 @@ impl Books {
                     let gone = matches!(error.kind, DeliveryErrorKind::PartitionGone)
                         && plan.faults.recreate + plan.faults.grow > 0;
                     let used_up = matches!(error.kind, DeliveryErrorKind::RetriesExhausted(_));
-                    if record.soon && !gone && !(used_up && plan.option("retries").is_some()) {
+                    if record.soon && !gone && !(used_up && plan.get("retries").is_some()) {
                         return Err(format!("LATE: record {number} failed although all was well: {error:?}"));
                     }
                     if matches!(error.kind, DeliveryErrorKind::TimedOut(_)) {
@@ -143,7 +148,7 @@ impl Books {
     }
 
     /// Since when a record of the topic is open, if one is.
-    pub fn open_since(&mut self, topic: &str) -> Option<Instant> {
+    pub(crate) fn open_since(&mut self, topic: &str) -> Option<Instant> {
         while self.records.get(self.closed).is_some_and(|record| record.outcome.is_some()) {
             self.closed += 1;
         }
@@ -152,12 +157,12 @@ impl Books {
     }
 
     /// Everything accepted before `number` was delivered; returns how many of them failed since `failed_before`.
-    pub fn all_delivered_before(&self, number: u64) -> bool {
+    pub(crate) fn all_delivered_before(&self, number: u64) -> bool {
         self.records[..number as usize].iter().all(|record| record.outcome.is_some())
     }
 
     /// The books against the logs.
-    pub fn audit(
+    pub(crate) fn audit(
         &self,
         plan: &Plan,
         cluster: &Cluster,
@@ -213,13 +218,13 @@ impl Books {
             if stored.offset != place as i64 {
                 return Err(format!("{topic}-{partition} has offset {} at {place}", stored.offset));
             }
-            let value = stored.value.as_ref().ok_or("a value is gone")?;
-            let number = u64::from_be_bytes(value[..8].try_into().map_err(|_| "a value is cut")?);
+            let number = number_of(stored).ok_or("a record without a number")?;
             let record = self.records.get(number as usize).ok_or("a record that was never sent")?;
             let same = record.topic == topic
                 && record.partition == partition
-                && record.value == value[..]
+                && record.value.as_deref() == stored.value.as_deref()
                 && record.key.as_deref() == stored.key.as_deref()
+                && record.headers == stored.headers
                 && record.timestamp == stored.timestamp;
             if !same {
                 return Err(format!(
@@ -246,7 +251,7 @@ impl Books {
                     plan.millis("max.in.flight.requests.per.connection", 5) == 1 && first && plan.acks() == "all"
                 };
             // Without idempotence a late copy may come in between whatever the client does.
-            let in_order = in_order && (plan.idempotent() || !crate::world::has_late_copies(plan));
+            let in_order = in_order && (plan.idempotent() || !super::world::has_late_copies(plan));
             if in_order && last.is_some_and(|last| last > number) && (plan.idempotent() || first) {
                 return Err(format!("ORDER: record {number} stands behind {last:?} in {topic}-{partition}"));
             }
@@ -256,4 +261,11 @@ impl Books {
         }
         Ok(())
     }
+}
+
+/// The number that a record was sent under: in a header, or else at the beginning of its value.
+fn number_of(stored: &StoredRecord) -> Option<u64> {
+    let header = stored.headers.iter().rfind(|(name, _)| name == Simulation::HEADER);
+    let number = header.map_or(&stored.value, |(_, number)| number);
+    Some(u64::from_be_bytes(*number.as_ref()?.first_chunk()?))
 }

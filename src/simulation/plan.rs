@@ -1,105 +1,19 @@
 //! What a seed decides before anything happens: options, workload, and which faults there are (each drawn or switched off).
 
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
-use milena::cluster::{Request, SaslSettings, Settings, Versions};
-
-use crate::servers::{MOODS, Mood};
-
-/// Random numbers of the world, apart from the producer's own.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From `least` to `most`.
-    pub fn range(&mut self, least: u64, most: u64) -> u64 {
-        least + self.next() % (most - least + 1)
-    }
-
-    /// Once in `n` times; never for 0.
-    pub fn once_in(&mut self, n: u64) -> bool {
-        n > 0 && self.next() % n == 0
-    }
-
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.range(0, from.len() as u64 - 1) as usize]
-    }
-}
-
-/// One in how many times a fault happens; 0 for never.
-#[derive(Clone, Debug, Default)]
-pub struct Faults {
-    /// Milliseconds that bytes take at most.
-    pub delay: u64,
-    /// Reads are cut at any byte.
-    pub cut_reads: bool,
-    /// Writes take any number of bytes, and the socket blocks.
-    pub short_writes: bool,
-    /// A connection breaks, at both ends.
-    pub reset: u64,
-    /// A connection breaks at the client's end; the broker still works off what is on its way.
-    pub half_open: u64,
-    /// A connection swallows everything.
-    pub blackhole: u64,
-    /// A connection can't be made.
-    pub refuse_connect: u64,
-    /// A node crashes and comes back.
-    pub crash: u64,
-    pub lose_tail: bool,
-    /// A node stops for a while.
-    pub pause: u64,
-    /// A leader moves; the old one may not know.
-    pub move_leader: u64,
-    pub untold: bool,
-    /// Metadata from before the last move.
-    pub stale_metadata: u64,
-    /// A batch is answered an error, without being appended.
-    pub refuse_code: u64,
-    /// A batch is appended and answered an error.
-    pub apply_then: u64,
-    pub leave_out: u64,
-    pub twice: u64,
-    /// A request is never answered.
-    pub hang: u64,
-    pub hang_up: u64,
-    pub hang_up_after: u64,
-    pub garbage: u64,
-    /// Metadata and producer ids are answered errors.
-    pub control_error: u64,
-    pub throttle: u64,
-    /// A topic is deleted and created again.
-    pub recreate: u64,
-    pub grow: u64,
-    /// The host does nothing for a while.
-    pub stall: u64,
-    pub clock_step: u64,
-    /// ApiVersions is answered 35 with nonsense behind it.
-    pub odd_versions: bool,
-    /// A compression job is dropped without a word.
-    pub job_dropped: u64,
-    /// A job is handed back undone.
-    pub job_failed: u64,
-    /// A job takes so long that its batch may be gone.
-    pub job_late: u64,
-    /// A server begins to answer in its own way.
-    pub moods: u64,
-}
+use super::dice::Dice;
+use super::faults::{Faults, SWITCHES};
+use super::servers::{MOODS, Mood};
+use crate::cluster::{Request, SaslSettings, Settings, Versions};
 
 /// What happens after the faults, before a few records are sent that have to be delivered soon. Times are milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub enum Act {
+pub(crate) enum Act {
     /// Nothing is sent.
     Idle(u64),
     /// All nodes are away.
@@ -110,68 +24,146 @@ pub enum Act {
     Forget,
 }
 
-/// Everything that is drawn from a seed.
+/// What a world is like: everything that is drawn from a seed before it begins.
+///
+/// Methods change it: `Plan::draw(seed).only(&["reset", "crash"]).set("acks", "1")`. What is drawn then depends on the seed alone, too.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub seed: u64,
-    pub options: Vec<(&'static str, String)>,
-    pub cluster: Settings,
-    pub max_message_bytes: Option<usize>,
-    pub faults: Faults,
-    pub topics: u64,
-    pub records: u64,
+    pub(crate) seed: u64,
+    pub(crate) options: Vec<(&'static str, String)>,
+    pub(crate) cluster: Settings,
+    pub(crate) max_message_bytes: Option<usize>,
+    pub(crate) faults: Faults,
+    pub(crate) topics: u64,
+    pub(crate) records: u64,
     /// Milliseconds over which records are sent and faults happen.
-    pub fault_phase: u64,
-    pub burst: u64,
-    pub value: u64,
+    pub(crate) fault_phase: u64,
+    pub(crate) burst: u64,
+    pub(crate) value: u64,
     /// Some values are large enough to be shared with the machine.
-    pub large: bool,
-    pub abort: bool,
-    pub close_early: bool,
-    pub acts: Vec<Act>,
+    pub(crate) large: bool,
+    pub(crate) abort: bool,
+    pub(crate) close_early: bool,
+    pub(crate) acts: Vec<Act>,
     /// The moods that servers get into.
-    pub moods: Vec<Mood>,
+    pub(crate) moods: Vec<Mood>,
     /// Which milliseconds topics are created at, if not before anything else, and for how long leaders hesitate then.
-    pub young: Option<(u64, u64)>,
+    pub(crate) young: Option<(u64, u64)>,
     /// How long sessions of users last, in milliseconds, if there are users.
-    pub session: Option<u64>,
+    pub(crate) session: Option<u64>,
     /// Once in how many sends the topic is one that can't be had.
-    pub odd_topics: u64,
+    pub(crate) odd_topics: u64,
     /// One that stays, also when all other faults have ended: from when on, and whose.
-    pub lasting: Option<(u64, i32, Mood)>,
+    pub(crate) lasting: Option<(u64, i32, Mood)>,
+}
+
+impl fmt::Display for Plan {
+    /// In a few lines.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, records, topics, fault_phase, burst, .. } = self;
+        let (nodes, partitions) = (self.cluster.nodes, self.cluster.default_partitions);
+        write!(
+            f,
+            "seed {seed}: {records} records, {burst} at a time, to {topics} topics with {partitions} partitions, on {nodes} nodes"
+        )?;
+        let extras = [
+            (self.abort, "it is aborted"),
+            (self.close_early, "it is closed early"),
+            (self.large, "some values are large"),
+            (self.odd_topics > 0, "some topics can't be had"),
+            (self.young.is_some(), "topics are new"),
+            (self.session.is_some(), "sessions end"),
+        ];
+        extras.iter().filter(|(is_so, _)| *is_so).try_for_each(|(_, what)| write!(f, "; {what}"))?;
+        write!(f, "\n  options:")?;
+        self.options
+            .iter()
+            .filter(|(name, _)| *name != "sasl.jaas.config")
+            .try_for_each(|(name, value)| write!(f, " {name}={value}"))?;
+        write!(f, "\n  faults, for {fault_phase} ms:")?;
+        self.fault_names().try_for_each(|name| write!(f, " {name}"))?;
+        if self.faults.moods > 0 {
+            write!(f, " {:?}", self.moods)?;
+        }
+        if let Some((at, node, mood)) = self.lasting {
+            write!(f, "\n  for good, from {at} ms on: node {node}: {mood:?}")?;
+        }
+        if !self.acts.is_empty() {
+            write!(f, "\n  after that: {:?}", self.acts)?;
+        }
+        Ok(())
+    }
 }
 
 impl Plan {
-    pub fn option(&self, name: &str) -> Option<&str> {
+    /// The names of all faults.
+    pub fn all_fault_names() -> impl Iterator<Item = &'static str> {
+        SWITCHES.iter().map(|(name, ..)| *name)
+    }
+
+    /// The names of the faults that there are.
+    pub fn fault_names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        SWITCHES.iter().filter(|(_, is_on, _)| is_on(&self.faults)).map(|(name, ..)| *name)
+    }
+
+    /// Without any other faults than these. Which of them there are is still the seed's choice.
+    #[must_use]
+    pub fn only(mut self, faults: &[&str]) -> Self {
+        for (name, _, switch_off) in SWITCHES.iter().filter(|(name, ..)| !faults.contains(name)) {
+            switch_off(&mut self.faults);
+            if *name == "moods" {
+                self.lasting = None;
+            }
+        }
+        self
+    }
+
+    /// With this option of the producer, by Java's name.
+    #[must_use]
+    pub fn set(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.options.retain(|(known, _)| *known != name);
+        self.options.push((name, value.to_string()));
+        self
+    }
+
+    /// With faults for so long.
+    #[must_use]
+    pub fn faults_for(mut self, time: Duration) -> Self {
+        self.fault_phase = time.as_millis() as u64;
+        self
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.options.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
-    pub fn millis(&self, name: &str, default: u64) -> u64 {
-        self.option(name).map_or(default, |value| value.parse().expect("a number"))
+    pub(crate) fn millis(&self, name: &str, default: u64) -> u64 {
+        self.get(name).map_or(default, |value| value.parse().expect("a number"))
     }
 
-    pub fn idempotent(&self) -> bool {
-        self.option("enable.idempotence") != Some("false") && self.acks() == "all"
+    pub(crate) fn idempotent(&self) -> bool {
+        self.get("enable.idempotence") != Some("false") && self.acks() == "all"
     }
 
-    pub fn acks(&self) -> &str {
-        self.option("acks").unwrap_or("all")
+    pub(crate) fn acks(&self) -> &str {
+        self.get("acks").unwrap_or("all")
     }
 
-    pub fn delivery_timeout(&self) -> Duration {
+    pub(crate) fn delivery_timeout(&self) -> Duration {
         Duration::from_millis(self.millis("delivery.timeout.ms", 120_000))
     }
 
     /// Whether topics are named by id, so that order can be kept through a re-creation.
-    pub fn by_id(&self) -> bool {
+    pub(crate) fn by_id(&self) -> bool {
         self.newest(Request::Produce) >= 13 && self.newest(Request::Metadata) >= 10
     }
 
     /// The newest version of a request that nodes offer.
-    pub fn newest(&self, request: Request) -> i16 {
+    pub(crate) fn newest(&self, request: Request) -> i16 {
         self.cluster.versions.range(request).map_or(-1, |(_, newest)| newest)
     }
 
+    /// The world of a seed.
     pub fn draw(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let d = &mut dice;
@@ -312,7 +304,7 @@ impl Plan {
         }
         let own = &mut Dice::new(seed ^ 0x5e7e);
         // Two at most a seed, so that each is met by itself.
-        let moods = vec![own.pick(MOODS), own.pick(MOODS)];
+        let moods = Vec::from([own.pick(MOODS), own.pick(MOODS)]);
         f.moods = chance(own, &[200, 1000]);
         let lasting = nodes > 1 && own.once_in(4);
         let lasting = lasting.then(|| (own.range(0, 190), own.range(1, nodes as u64) as i32, own.pick(&moods)));

@@ -1,12 +1,15 @@
 //! The application: what is sent, flushed and closed.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
-use milena::{FlushId, Record, SendError};
 
-use super::World;
-use crate::laws::Accepted;
+use super::{Who, World};
+use crate::simulation::books::Accepted;
+use crate::{FlushId, Record, SendError};
 
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -28,7 +31,7 @@ enum Told {
 impl World {
     /// The application: sends records as they come, tries again what was refused, flushes now and then.
     pub(super) fn work(&mut self) -> Result<(), String> {
-        if self.ending {
+        if self.ending || self.by_hand {
             return Ok(());
         }
         let over = self.is_over();
@@ -40,7 +43,8 @@ impl World {
                 return Ok(());
             }
             self.ending = true;
-            self.note(|| "the application ends".into());
+            let how = if self.plan.abort { "aborts" } else { "closes the producer" };
+            self.note(Who::Application, || how.into());
             if self.plan.abort {
                 self.producer.abort(self.now)
             } else {
@@ -94,7 +98,7 @@ impl World {
         let (long, longest) = ("t".repeat(250), "t".repeat(40_000));
         let names = ["missing", "forbidden", "", ".", "..", "a/b", &long, &longest];
         let name = self.odd.pick(&names);
-        self.note(|| format!("a send to {name:.20}"));
+        self.note(Who::Application, || format!("sends to {name:.20}"));
         self.used.insert(name.to_string(), self.now);
         match self.producer.send(self.now, &Record::new(name).value(b"nobody gets this")) {
             Err(
@@ -112,7 +116,7 @@ impl World {
 
     /// Whether it sends nothing any more by itself.
     pub(super) fn is_over(&self) -> bool {
-        self.sent >= self.plan.records || (self.plan.close_early && self.calm.is_some())
+        self.by_hand || self.sent >= self.plan.records || (self.plan.close_early && self.calm.is_some())
     }
 
     fn must_wait(&self, topic: &str) -> bool {
@@ -150,10 +154,13 @@ impl World {
         record.partition = partition;
         let told = self.producer.send(self.now, &record);
         if let Err(error) = &told {
-            self.note(|| format!("a send to {topic}: {error}"));
+            self.note(Who::Application, || format!("sends to {topic}, in vain: {error}"));
         }
         match told {
             Ok(sent) => {
+                self.aside(Who::Application, || {
+                    format!("sends number {number}, {size} bytes, to {topic}-{}", sent.partition)
+                });
                 if size >= 5000 && number % 2 == 0 {
                     self.handed_over.push(handed_over.clone());
                 }
@@ -163,7 +170,8 @@ impl World {
                     sent: self.now,
                     timestamp: sent.timestamp,
                     key,
-                    value,
+                    value: Some(value),
+                    headers: Vec::new(),
                     soon,
                     outcome: None,
                 };

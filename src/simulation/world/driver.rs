@@ -1,11 +1,13 @@
 //! The driver: as lazy as the contract allows. It drains when it is told to, writes when it is told to, wakes at the deadline.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use milena::metrics::TopicCounts;
-use milena::{ConnId, Delivery, Event, Input, Job, Output};
-
-use super::World;
+use super::{Who, World};
+use crate::metrics::TopicCounts;
+use crate::{ConnId, Delivery, Event, Input, Job, Output, Written};
 
 impl World {
     /// The driver: hands in what came, says when time is over, drains when it is told to, writes when it is told to.
@@ -59,7 +61,7 @@ impl World {
             match self.producer.poll_output() {
                 Output::Connect { conn, host, port, .. } => self.connect(conn, &host, port)?,
                 Output::Disconnect(conn) => {
-                    self.note(|| format!("disconnect {conn}"));
+                    self.note(Who::Producer, || format!("disconnects {conn}"));
                     let Some(wire) = self.wires.get_mut(&conn) else {
                         return Err(format!("a disconnect for {conn}, which is gone"));
                     };
@@ -102,16 +104,16 @@ impl World {
         let on = self.calm.is_none();
         let (dropped, failed, late) = (faults.job_dropped, faults.job_failed, faults.job_late);
         if on && self.dice.once_in(dropped) {
-            self.note(|| "a job is dropped".into());
+            self.note(Who::Application, || "drops a compression job".into());
             self.sometimes("a compression job was dropped");
             drop(job);
         } else if on && self.dice.once_in(failed) {
-            self.note(|| "a job fails".into());
+            self.note(Who::Application, || "hands a compression job back undone".into());
             self.producer.handle_input(self.now, Input::Done(job.give_up()));
         } else {
             let most = if on && self.dice.once_in(late) { 30_000 } else { 20 };
             let at = self.now + Duration::from_millis(self.dice.range(0, most));
-            self.note(|| format!("a job takes until {at:?}"));
+            self.note(Who::Application, || format!("runs a compression job until {at:?}"));
             self.jobs.push((at, job));
         }
     }
@@ -119,13 +121,16 @@ impl World {
     pub(super) fn finish_jobs(&mut self) {
         while let Some(place) = self.jobs.iter().position(|(at, _)| *at <= self.now) {
             let (_, job) = self.jobs.swap_remove(place);
-            self.note(|| "a job is done".into());
+            self.note(Who::Application, || "has done a compression job".into());
             self.producer.handle_input(self.now, Input::Done(job.run(&mut self.compressor)));
         }
     }
 
     pub(super) fn event(&mut self, event: Event) -> Result<(), String> {
-        self.note(|| format!("{event:?}"));
+        self.tell_of(&event);
+        if self.by_hand {
+            self.told.push(event.clone());
+        }
         match event {
             Event::Delivered(delivery) => {
                 let aborted = self.plan.abort && self.ending;
@@ -148,7 +153,7 @@ impl World {
                     }
                 }
                 self.wiretap.delivered(&numbers);
-                let unconfirmed = self.plan.acks() == "0" && self.plan.option("compression.type").is_none();
+                let unconfirmed = self.plan.acks() == "0" && self.plan.get("compression.type").is_none();
                 if unconfirmed && delivery.outcome.is_ok() {
                     if let Some(number) = numbers.first().filter(|first| !self.wiretap.left_whole(**first)) {
                         return Err(format!("EARLY: record {number} is delivered before its request is written"));
@@ -184,6 +189,28 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// An event in words.
+    fn tell_of(&mut self, event: &Event) {
+        let name = |topic| self.producer.topic_name(topic).to_string();
+        let words = match event {
+            Event::Delivered(Delivery { records, topic, partition, outcome, .. }) => {
+                let what = format!("{} records of {}-{partition}", records.len(), name(*topic));
+                match outcome {
+                    Ok(Written { base_offset: Some(offset), .. }) => {
+                        format!("{what} are delivered, from offset {offset} on")
+                    }
+                    Ok(_) => format!("{what} are delivered"),
+                    Err(error) => format!("{what} are not delivered: {error}"),
+                }
+            }
+            Event::TopicReady { topic } => format!("{} is ready", name(*topic)),
+            Event::TopicFailed { topic, error, .. } => format!("{} is not to be had: {error}", name(*topic)),
+            Event::Flushed { failed, .. } => format!("a flush has ended, {failed} records failed"),
+            other => format!("{other:?}"),
+        };
+        self.note(Who::Producer, || words);
     }
 
     /// What an error and the status say is so.

@@ -2,31 +2,135 @@
 
 mod acts;
 mod application;
+mod by_hand;
 mod clock;
 mod driver;
 mod network;
 mod nodes;
 mod wiretap;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
-
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::panic::AssertUnwindSafe;
 use core::time::Duration;
+use std::panic::catch_unwind;
+use std::sync::Mutex;
 
 use bytes::Bytes;
-use milena::cluster::{Cluster, Request, TopicId};
-use milena::{Compressor, Config, ConnId, Instant, Job, Producer, UnixTime};
 
-use crate::laws::Books;
-use crate::plan::{Dice, Plan};
-use crate::servers::{Gremlin, Mood, Orders, Shared, View};
+use super::books::Books;
+use super::dice::Dice;
+use super::plan::Plan;
+use super::servers::{Gremlin, Mood, Orders, Shared, View};
+use super::violation::{Violation, words_of};
+use crate::cluster::{Cluster, Request, TopicId};
+use crate::{
+    Compressor, Config, ConnId, Delivery, DeliveryError, DeliveryErrorKind, Event, Instant, Job, Producer, UnixTime,
+};
 use acts::Acts;
 use application::Pending;
 use network::Wire;
 use wiretap::{Limits, Wiretap};
 
-/// What must happen on some seed of a large set.
-pub const SOMETIMES: &[&str] = &[
+/// A whole run, with the application of the plan.
+///
+/// # Errors
+///
+/// A law was broken.
+pub fn run(plan: &Plan) -> Result<Report, Violation> {
+    World::new(plan.clone(), false).run_whole()
+}
+
+/// As [`run`]; every moment is told to `watch` in words: the time in milliseconds, who, and what. What the producer says of its own is
+/// in the logs (crate `log`).
+///
+/// # Errors
+///
+/// A law was broken.
+pub fn run_watched(plan: &Plan, watch: impl FnMut(&str) + 'static) -> Result<Report, Violation> {
+    let mut world = World::new(plan.clone(), false);
+    world.watch.0 = Some(Box::new(watch));
+    world.wiretap.listen();
+    world.run_whole()
+}
+
+/// As [`run`]; what happens, and when, is decided by `choices`, as far as they go: two bytes for each. For fuzzers.
+///
+/// # Errors
+///
+/// A law was broken.
+pub fn run_with_choices(plan: &Plan, choices: &[u8]) -> Result<Report, Violation> {
+    let mut world = World::new(plan.clone(), false);
+    world.dice = Dice::with_choices(plan.seed, choices.into());
+    world.run_whole()
+}
+
+/// What a run led to.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// Records that the producer took.
+    pub accepted: u64,
+    /// Records that were delivered.
+    pub delivered: u64,
+    /// Records that failed.
+    pub failed: u64,
+    /// How much time went by in the world.
+    pub time: Duration,
+    /// Error codes that were answered, and how often.
+    pub errors: BTreeMap<i16, u64>,
+    /// What of [`REACHED`] happened, and how often.
+    pub reached: BTreeMap<&'static str, u64>,
+    /// A number over everything that happened: the same for the same seed, on every machine.
+    pub fingerprint: u64,
+}
+
+/// Who did something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    Application,
+    Producer,
+    Network,
+    Node(i32),
+    World,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Application => f.pad("application"),
+            Self::Producer => f.pad("producer"),
+            Self::Network => f.pad("network"),
+            Self::Node(node) => f.pad(&format!("node {node}")),
+            Self::World => f.pad("world"),
+        }
+    }
+}
+
+/// Who wants to know of every moment.
+#[derive(Default)]
+struct Watch(Option<Box<Watcher>>);
+
+type Watcher = dyn FnMut(&str);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watch").field(&self.0.is_some()).finish()
+    }
+}
+
+/// A line of what happens: the time in milliseconds, who, and what.
+fn moment(now: Instant, who: Who, what: &str) -> String {
+    format!("{:>9.3} {who:<11} {what}", now.as_nanos() as f64 / 1e6)
+}
+
+/// What may happen, and does on some seed of a large set.
+pub const REACHED: &[&str] = &[
     "a record was delivered",
     "a record failed",
     "a record failed, possibly written",
@@ -67,7 +171,7 @@ pub const SOMETIMES: &[&str] = &[
 ];
 
 /// Whether a broker may work off bytes of a connection that the client has given up.
-pub fn has_late_copies(plan: &Plan) -> bool {
+pub(super) fn has_late_copies(plan: &Plan) -> bool {
     let f = &plan.faults;
     f.half_open
         + f.reset
@@ -85,6 +189,9 @@ pub fn has_late_copies(plan: &Plan) -> bool {
 /// So long after the last fault the application may go on trying to send.
 const LAST_TRY: Duration = Duration::from_secs(300);
 
+/// Moments of a run, at most.
+const MOST_STEPS: u64 = 400_000;
+
 /// So long it may take until it tries again.
 const NEXT_TRY: Duration = Duration::from_secs(40);
 
@@ -98,19 +205,26 @@ struct Numbers {
 }
 
 #[derive(Debug)]
-pub struct World {
+pub(super) struct World {
     plan: Plan,
-    verbose: bool,
+    watch: Watch,
+    /// Somebody's own code sends, and is told what happened.
+    by_hand: bool,
+    told: Vec<Event>,
+    /// A law that was broken where nobody could be told.
+    broken: Option<String>,
+    /// The names of the topics that things happen to.
+    topics: Vec<String>,
     now: Instant,
     dice: Dice,
-    pub producer: Producer,
-    pub cluster: Cluster,
+    pub(super) producer: Producer,
+    pub(super) cluster: Cluster,
     orders: Shared,
     /// Which servers answer in their own way, and until when.
     moods: Vec<(Instant, i32, Mood)>,
     wires: BTreeMap<ConnId, Wire>,
     wiretap: Wiretap,
-    pub books: Books,
+    books: Books,
     /// Compression jobs that are out, with the time of their end.
     jobs: Vec<(Instant, Job)>,
     compressor: Compressor,
@@ -120,7 +234,7 @@ pub struct World {
     flushes: Vec<Pending>,
     names: BTreeMap<usize, String>,
     /// Every id that each topic had.
-    pub ids: BTreeMap<String, Vec<TopicId>>,
+    ids: BTreeMap<String, Vec<TopicId>>,
     /// Large values, of which it keeps clones after it has sent them.
     handed_over: Vec<Bytes>,
     sent: u64,
@@ -151,7 +265,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(plan: Plan, verbose: bool) -> Self {
+    pub(super) fn new(plan: Plan, by_hand: bool) -> Self {
         let nodes = (0..plan.cluster.nodes).map(|node| format!("node{}:{}", node + 1, 9092 + node)).collect::<Vec<_>>();
         let servers = ("bootstrap.servers", nodes.join(","));
         let options = plan.options.iter().cloned().chain([servers]);
@@ -188,8 +302,12 @@ impl World {
             dice: Dice::new(plan.seed ^ 0xabcd),
             odd: Dice::new(plan.seed ^ 0x0dd),
             large: Dice::new(plan.seed ^ 0x1a59e),
+            topics: if by_hand { Vec::new() } else { (0..plan.topics).map(|topic| format!("topic-{topic}")).collect() },
             plan,
-            verbose,
+            watch: Watch::default(),
+            by_hand,
+            told: Vec::new(),
+            broken: None,
             now: Instant::ZERO,
             cluster,
             orders,
@@ -234,21 +352,29 @@ impl World {
         world
     }
 
-    pub fn outcome(&mut self) -> (BTreeMap<i16, u64>, BTreeMap<&'static str, u64>, u64) {
-        (self.cluster.counters().errors.clone(), self.sometimes.clone(), self.fingerprint)
+    fn report(&self) -> Report {
+        Report {
+            accepted: self.books.records.len() as u64,
+            delivered: self.books.delivered,
+            failed: self.books.failed,
+            time: self.now.saturating_since(Instant::ZERO),
+            errors: self.cluster.counters().errors.clone(),
+            reached: self.sometimes.clone(),
+            fingerprint: self.fingerprint,
+        }
     }
 
-    pub fn last_events(&self) -> Vec<String> {
-        self.events.iter().cloned().collect()
+    fn violation(&self, words: String) -> Violation {
+        Violation { plan: Box::new(self.plan.clone()), words, last: self.events.iter().cloned().collect() }
     }
 
-    fn note(&mut self, event: impl FnOnce() -> String) {
-        let event = format!("{:>9.3} {}", self.now.as_nanos() as f64 / 1e6, event());
+    fn note(&mut self, who: Who, what: impl FnOnce() -> String) {
+        let event = moment(self.now, who, &what());
         for byte in event.bytes() {
             self.fingerprint = (self.fingerprint ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        if self.verbose {
-            println!("{event}");
+        if let Some(watch) = &mut self.watch.0 {
+            watch(&event);
         }
         self.events.push_back(event);
         if self.events.len() > 60 {
@@ -256,54 +382,86 @@ impl World {
         }
     }
 
+    /// Something that only who watches wants to know.
+    fn aside(&mut self, who: Who, what: impl FnOnce() -> String) {
+        if let Some(watch) = &mut self.watch.0 {
+            watch(&moment(self.now, who, &what()));
+        }
+    }
+
+    fn tell_what_was_overheard(&mut self) {
+        for (who, what) in self.wiretap.take_overheard() {
+            self.aside(who, || what);
+        }
+    }
+
+    /// Does this, and tells what law it broke, or that it panicked.
+    fn lawful<T>(&mut self, what: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, Violation> {
+        match catch_unwind(AssertUnwindSafe(|| what(self))) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(words)) => Err(self.violation(words)),
+            Err(panic) => Err(self.violation(format!("panic: {}", words_of(&*panic)))),
+        }
+    }
+
+    fn run_whole(mut self) -> Result<Report, Violation> {
+        self.lawful(Self::run)?;
+        Ok(self.report())
+    }
+
     fn sometimes(&mut self, what: &'static str) {
         *self.sometimes.entry(what).or_default() += 1;
     }
 
     /// From the first send to the audit.
-    pub fn run(&mut self) -> Result<(), String> {
-        let fault_phase = Instant::from_millis(self.plan.fault_phase);
+    fn run(&mut self) -> Result<(), String> {
         let patience = self.plan.delivery_timeout() + Duration::from_secs(60);
         let mut end = None;
-        for step in 0..400_000u64 {
-            self.orders.lock().expect("nobody panics with it").now = self.now;
-            self.deliver()?;
-            if self.now >= fault_phase && self.calm.is_none() {
-                self.calm_down();
-                end = Some(self.trouble_until + patience);
-            }
-            if self.calm.is_none() {
-                self.misbehave();
-            }
-            if self.now >= self.stalled_until {
-                self.work()?;
-                self.drive()?;
-            }
-            self.cluster.advance(self.now);
-            self.deliver()?; // what it answers now is on its way before time goes on
-            self.check_steps()?;
+        for step in 0..MOST_STEPS {
+            self.step()?;
             if self.closed {
                 return self.finish();
             }
-            if let Some(end) = &mut end {
+            if self.calm.is_some() {
+                let end = end.get_or_insert(self.trouble_until + patience);
                 let sent = self.books.records.last().map_or(Instant::ZERO, |last| last.sent);
                 let acts = self.act_deadline().unwrap_or(Instant::ZERO);
                 let tried = self.used.values().max().copied().unwrap_or_default();
                 *end = (*end).max(sent.max(acts).max((tried + NEXT_TRY).min(self.trouble_until + LAST_TRY)) + patience);
             }
             if end.is_some_and(|end| self.now > end) {
-                return Err(format!(
-                    "STALL: still open long after the faults ended: {} of {} delivered, {} failed",
-                    self.books.delivered,
-                    self.books.records.len(),
-                    self.books.failed
-                ));
+                return Err(self.stall());
             }
             if !self.step_time() {
                 return Err(format!("STUCK: nothing will ever happen again (step {step})"));
             }
         }
         Err("too many steps".into())
+    }
+
+    /// What happens at this moment.
+    fn step(&mut self) -> Result<(), String> {
+        self.orders.lock().expect("nobody panics with it").now = self.now;
+        self.deliver()?;
+        if self.calm.is_none() && self.now >= Instant::from_millis(self.plan.fault_phase) {
+            self.calm_down();
+        }
+        if self.calm.is_none() {
+            self.misbehave();
+        }
+        if self.now >= self.stalled_until {
+            self.work()?;
+            self.drive()?;
+        }
+        self.cluster.advance(self.now);
+        self.deliver()?; // what it answers now is on its way before time goes on
+        self.check_steps()
+    }
+
+    fn stall(&self) -> String {
+        let Books { delivered, failed, records, .. } = &self.books;
+        let all = records.len();
+        format!("STALL: still open long after the faults ended: {delivered} of {all} delivered, {failed} failed")
     }
 
     fn finish(&mut self) -> Result<(), String> {
@@ -344,6 +502,7 @@ impl World {
         for (what, times) in core::mem::take(&mut self.orders.lock().expect("nobody panics with it").met) {
             *self.sometimes.entry(what).or_default() += times;
         }
+        self.note_ids();
         self.books.audit(&self.plan, &self.cluster, &self.ids, self.trouble_until)
     }
 
@@ -392,10 +551,9 @@ impl World {
             return Err(format!("BUMPLOOP: {} bumps of the epoch after the faults have ended", bumps - before));
         }
         let age = self.numbers.age;
-        for topic in 0..self.plan.topics {
-            let topic = format!("topic-{topic}");
-            let Some(open) = self.books.open_since(&topic) else { continue };
-            let asked = self.wiretap.asked.get(&topic).copied().unwrap_or_default();
+        for topic in &self.topics {
+            let Some(open) = self.books.open_since(topic) else { continue };
+            let asked = self.wiretap.asked.get(topic).copied().unwrap_or_default();
             if self.now > open.max(asked).max(self.trouble_until) + age + SETTLED {
                 return Err(format!("FORGOTTEN: {topic} has records since {open:?}, and was asked about at {asked:?}"));
             }
@@ -412,8 +570,8 @@ impl World {
 
     /// After the faults have ended, what is open succeeds, unless its time was up soon after or an earlier batch of the
     /// partition failed in doubt.
-    fn check_late_failure(&mut self, delivery: &milena::Delivery, error: &milena::DeliveryError) -> Result<(), String> {
-        use milena::DeliveryErrorKind as Kind;
+    fn check_late_failure(&self, delivery: &Delivery, error: &DeliveryError) -> Result<(), String> {
+        use DeliveryErrorKind as Kind;
         let calm = self.trouble_until;
         // Decided while there were faults, told when the batches before it were resolved.
         // Old versions have no words with an error.
@@ -435,7 +593,7 @@ impl World {
                 // The topic was created again with fewer; that may be seen late.
                 Kind::PartitionGone => self.plan.faults.recreate > 0,
                 Kind::Aborted => self.ending,
-                Kind::RetriesExhausted(_) => self.plan.option("retries").is_some(),
+                Kind::RetriesExhausted(_) => self.plan.get("retries").is_some(),
                 // Too large for the topic, each record by itself.
                 Kind::Refused(code) => matches!(code.code(), 10 | 47) || self.now < calm + Duration::from_secs(15),
                 _ => self.now < calm + Duration::from_secs(15),

@@ -1,14 +1,16 @@
 //! The network: connections, bytes on their way, and what breaks them.
 
-use std::collections::VecDeque;
-
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Buf;
-use milena::cluster::Peer;
-use milena::{Cause, ConnId, Input, Instant};
 
-use super::World;
+use super::{Who, World};
+use crate::cluster::Peer;
+use crate::{Cause, ConnId, Input, Instant};
 
 /// One connection's two directions.
 #[derive(Debug)]
@@ -93,8 +95,7 @@ impl World {
                 }
                 self.input(conn, Input::Connected(conn));
             }
-            loop {
-                let Some(wire) = self.wires.get_mut(&conn) else { break };
+            while let Some(wire) = self.wires.get_mut(&conn) {
                 if wire.to_client.front().is_none_or(|(at, _)| *at > now) {
                     break;
                 }
@@ -115,19 +116,21 @@ impl World {
         match input {
             Input::Data(_, bytes) => {
                 self.wiretap.heard(conn, bytes);
-                self.note(|| format!("{conn} read {} bytes", bytes.len()));
+                self.note(Who::Network, || format!("{} bytes arrive on {conn}", bytes.len()));
+                self.tell_what_was_overheard();
             }
             Input::Disconnected(..) => {
                 self.wiretap.gone(conn);
-                self.note(|| format!("{input:?}"));
+                self.note(Who::Network, || format!("{conn} is gone: {input:?}"));
             }
-            _ => self.note(|| format!("{input:?}")),
+            Input::Connected(conn) => self.note(Who::Network, || format!("{conn} is up")),
+            _ => self.note(Who::Network, || format!("{input:?}")),
         }
         self.producer.handle_input(self.now, input);
     }
 
     pub(super) fn connect(&mut self, conn: ConnId, host: &str, port: u16) -> Result<(), String> {
-        self.note(|| format!("connect {conn} to {host}:{port}"));
+        self.note(Who::Producer, || format!("connects {conn} to {host}:{port}"));
         let now = self.now;
         self.connects.push_back(now);
         while self.connects.front().is_some_and(|at| *at + Duration::from_secs(1) < now) {
@@ -188,7 +191,8 @@ impl World {
             if blocks {
                 wire.blocked_until = Some(now + Duration::from_millis(self.dice.range(1, 30)));
             }
-            self.note(|| format!("{conn} wrote {takes} of {length} bytes"));
+            self.note(Who::Network, || format!("{takes} of {length} bytes leave on {conn}"));
+            self.tell_what_was_overheard();
             if shared {
                 self.sometimes("a value was written as it was handed over");
             }

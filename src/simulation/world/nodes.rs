@@ -1,12 +1,14 @@
 //! What happens to connections, nodes, leaders and topics, on the dice, until it ends.
 
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use milena::cluster::TopicSettings;
-use milena::{Cause, ConnId, Input, Instant, UnixTime};
-
-use super::World;
-use crate::servers::{Mood, View};
+use super::{Who, World};
+use crate::cluster::TopicSettings;
+use crate::simulation::servers::{Mood, View};
+use crate::{Cause, ConnId, Input, Instant, UnixTime};
 
 impl World {
     /// Faults of the network and of nodes.
@@ -51,7 +53,7 @@ impl World {
             self.back_at.insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
         }
         if self.dice.once_in(f.pause) && self.cluster.is_up(node) {
-            self.note(|| format!("node {node} pauses"));
+            self.note(Who::Node(node), || "pauses".into());
             self.cluster.pause(node);
             self.back_at.insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
         }
@@ -63,28 +65,10 @@ impl World {
         for node in back {
             self.back(node);
         }
-        let topic = format!("topic-{}", self.dice.range(0, self.plan.topics - 1));
-        let partition = self.dice.range(0, 4) as i32;
-        if self.dice.once_in(f.move_leader) {
-            let told = !(f.untold && self.dice.once_in(2));
-            if self.cluster.move_leader(&topic, partition, node, told) {
-                self.note(|| format!("{topic}-{partition} is led by {node}, told {told}"));
-                self.tell_at.get_or_insert(now + Duration::from_millis(self.dice.range(10, 1500)));
-            }
-        }
+        self.misbehave_with_topics(node);
         if self.tell_at.is_some_and(|at| at <= now) {
             self.tell_at = None;
             self.cluster.tell_zombies(now);
-        }
-        if self.dice.once_in(f.recreate) {
-            let partitions = self.cluster.partitions(&topic).max(1);
-            let fewer = if self.dice.once_in(4) { (partitions - 1).max(1) } else { partitions };
-            self.note(|| format!("{topic} is re-created with {fewer} partitions"));
-            self.create_topic(&topic, fewer);
-        }
-        if self.dice.once_in(f.grow) {
-            let partitions = self.cluster.partitions(&topic);
-            self.cluster.add_partitions(&topic, (partitions + 1).min(8));
         }
         if self.dice.once_in(f.stall) {
             self.stalled_until = now + Duration::from_millis(self.dice.range(1, 1000));
@@ -96,10 +80,39 @@ impl World {
         }
     }
 
+    /// Leaders move, topics are created again and grow.
+    fn misbehave_with_topics(&mut self, node: i32) {
+        let (f, now) = (self.plan.faults.clone(), self.now);
+        if self.topics.is_empty() {
+            return;
+        }
+        let topic = self.topics[self.dice.range(0, self.topics.len() as u64 - 1) as usize].clone();
+        let partition = self.dice.range(0, 4) as i32;
+        if self.dice.once_in(f.move_leader) {
+            let told = !(f.untold && self.dice.once_in(2));
+            if self.cluster.move_leader(&topic, partition, node, told) {
+                let how = if told { "" } else { ", which the old leader does not know yet" };
+                self.note(Who::Node(node), || format!("leads {topic}-{partition}{how}"));
+                self.tell_at.get_or_insert(now + Duration::from_millis(self.dice.range(10, 1500)));
+            }
+        }
+        if self.dice.once_in(f.recreate) {
+            self.note_ids();
+            let partitions = self.cluster.partitions(&topic).max(1);
+            let fewer = if self.dice.once_in(4) { (partitions - 1).max(1) } else { partitions };
+            self.note(Who::World, || format!("{topic} is deleted, and created again with {fewer} partitions"));
+            self.create_topic(&topic, fewer);
+        }
+        if self.dice.once_in(f.grow) {
+            let partitions = (self.cluster.partitions(&topic) + 1).min(8);
+            self.cluster.add_partitions(&topic, partitions);
+            self.note(Who::World, || format!("{topic} has {partitions} partitions"));
+        }
+    }
+
     /// Creates the topics that there are not yet.
     pub(super) fn create_topics(&mut self) {
-        for topic in 0..self.plan.topics {
-            let name = format!("topic-{topic}");
+        for name in self.topics.clone() {
             if self.cluster.topic_id(&name).is_none() {
                 let partitions = self.plan.cluster.default_partitions;
                 self.create_topic(&name, partitions);
@@ -107,9 +120,21 @@ impl World {
         }
     }
 
+    /// Of topics that were created because they were sent to.
+    pub(super) fn note_ids(&mut self) {
+        for name in &self.topics {
+            let Some(id) = self.cluster.topic_id(name) else { continue };
+            let ids = self.ids.entry(name.clone()).or_default();
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+    }
+
     pub(super) fn create_topic(&mut self, name: &str, partitions: i32) {
         let settings = TopicSettings::default().max_message_bytes(self.plan.max_message_bytes);
         let id = self.cluster.create_topic_with(name, partitions, settings);
+        self.note(Who::World, || format!("{name} is created with {partitions} partitions"));
         self.ids.entry(name.to_string()).or_default().push(id);
         if let Some((_, hesitation)) = self.plan.young {
             let elected = self.now + Duration::from_millis(hesitation);
@@ -137,13 +162,13 @@ impl World {
             }
         }
         if let Some((at, node, mood)) = self.plan.lasting.filter(|(at, ..)| Instant::from_millis(*at) == self.now) {
-            self.note(|| format!("for good, from {at} on:"));
+            self.note(Who::Node(node), || format!("for good, from {at} on:"));
             self.begin_mood(node, mood);
         }
     }
 
     fn begin_mood(&mut self, node: i32, mood: Mood) {
-        self.note(|| format!("node {node} is in a mood: {mood:?}"));
+        self.note(Who::Node(node), || format!("is in a mood: {mood:?}"));
         self.orders.lock().expect("nobody panics with it").moods.entry(node).or_default().push(mood);
         if mood == Mood::View(View::Lagging) {
             self.cluster.set_lagging(node, true);
@@ -151,7 +176,7 @@ impl World {
     }
 
     fn end_mood(&mut self, node: i32, mood: Mood) {
-        self.note(|| format!("node {node} is in no mood any more: {mood:?}"));
+        self.note(Who::Node(node), || format!("is in no mood any more: {mood:?}"));
         let mut orders = self.orders.lock().expect("nobody panics with it");
         let moods = orders.moods.entry(node).or_default();
         if let Some(place) = moods.iter().position(|known| *known == mood) {
@@ -169,7 +194,7 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, node: i32) {
-        self.note(|| format!("node {node} crashes"));
+        self.note(Who::Node(node), || "crashes".into());
         self.cluster.crash(node);
         for (_, wire) in self.wires.iter_mut().filter(|(_, wire)| wire.node == node) {
             if wire.peer.take().is_some() {
@@ -191,7 +216,7 @@ impl World {
 
     pub(super) fn back(&mut self, node: i32) {
         self.back_at.remove(&node);
-        self.note(|| format!("node {node} is back"));
+        self.note(Who::Node(node), || "is back".into());
         let lose_tail = self.plan.faults.lose_tail && self.calm.is_none() && self.dice.once_in(2);
         self.cluster.resume(self.now, node);
         if !self.cluster.is_up(node) {
@@ -201,7 +226,7 @@ impl World {
 
     /// The faults end.
     pub(super) fn calm_down(&mut self) {
-        self.note(|| "calm".into());
+        self.note(Who::World, || "the faults end".into());
         self.calm = Some(self.now);
         // Where all servers ask for a pause that are not in a mood for good, there is none to go to.
         let moody = self.plan.lasting.map(|(_, node, _)| node);

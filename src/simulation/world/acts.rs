@@ -1,12 +1,13 @@
 //! What comes after the faults: idleness for hours, outages longer than every timeout, leaders that move while nobody looks. Then
 //! a few records are sent, which have to be delivered soon.
 
+use alloc::format;
+use alloc::string::String;
 use core::time::Duration;
 
-use milena::Instant;
-
-use super::World;
-use crate::plan::Act;
+use super::{Who, World};
+use crate::simulation::plan::Act;
+use crate::time::Instant;
 
 /// How soon records are delivered that are sent while one server at least is well and knows the truth.
 const SOON: Duration = Duration::from_secs(15);
@@ -113,7 +114,7 @@ impl World {
     }
 
     fn begin(&mut self, act: Act) {
-        self.note(|| format!("{act:?}"));
+        self.note(Who::World, || format!("{act:?}"));
         let calm = self.trouble_until + SOON;
         match act {
             Act::Idle(millis) => {

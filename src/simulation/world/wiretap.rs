@@ -1,17 +1,26 @@
 //! What can be heard on the wires: which requests go to whom, how often, how many at a time, and under which numbers batches
 //! go out. Laws that need no more than that are checked here.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Write;
 use core::time::Duration;
 
 use bytes::Bytes;
+use kafka_protocol::messages::produce_response::TopicProduceResponse;
 use kafka_protocol::messages::{
     ApiKey, MetadataRequest, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader,
 };
 use kafka_protocol::protocol::Decodable;
-use milena::cluster::{Cluster, TopicId};
-use milena::{ConnId, Instant};
+
+use crate::cluster::{Cluster, TopicId};
+use crate::error::ErrorCode;
+use crate::ids::ConnId;
+use crate::simulation::hand::Simulation;
+use crate::simulation::world::Who;
+use crate::time::Instant;
 
 /// Answers after which a batch is certainly not written.
 pub(crate) const NOT_WRITTEN: &[i16] = &[2, 10, 17, 18, 19, 21, 29, 31, 32, 35, 43, 45, 47, 59, 76, 87, 100];
@@ -29,7 +38,7 @@ type Place = (TopicId, i32);
 #[derive(Clone, Debug)]
 struct Batch {
     place: Place,
-    /// The topic's name, where that is what the request says.
+    /// The topic's name, where that is what the request says, or where words are wanted.
     name: String,
     /// Over its records, as they were sent.
     fingerprint: u64,
@@ -95,6 +104,8 @@ pub(super) struct Wiretap {
     pub(super) asked: BTreeMap<String, Instant>,
     /// Requests to each node, by their kind.
     pub(super) counts: BTreeMap<(i32, i16), u64>,
+    /// Requests and answers in words, if somebody wants to know: by whom, and what.
+    overheard: Option<Vec<(Who, String)>>,
 }
 
 impl Wiretap {
@@ -110,7 +121,18 @@ impl Wiretap {
             control: VecDeque::new(),
             asked: BTreeMap::new(),
             counts: BTreeMap::new(),
+            overheard: None,
         }
+    }
+
+    /// From now on requests and answers are put into words.
+    pub(super) fn listen(&mut self) {
+        self.overheard = Some(Vec::new());
+    }
+
+    /// What was said since this was called last.
+    pub(super) fn take_overheard(&mut self) -> Vec<(Who, String)> {
+        self.overheard.as_mut().map(core::mem::take).unwrap_or_default()
     }
 
     pub(super) fn connected(&mut self, conn: ConnId, node: i32) {
@@ -157,9 +179,12 @@ impl Wiretap {
                     } else {
                         cluster.topic_id(&topic.name).unwrap_or_default()
                     };
+                    let known = || cluster.topics().into_iter().find(|name| cluster.topic_id(name) == Some(id));
+                    let by_name = version < 13 || self.overheard.is_none();
+                    let name = if by_name { topic.name.to_string() } else { known().unwrap_or_default() };
                     for data in topic.partition_data {
                         let section = data.records.unwrap_or_default();
-                        let batch = batch_of((id, data.index), &topic.name, &section);
+                        let batch = batch_of((id, data.index), &name, &section);
                         batches.push(batch.ok_or("a batch that can't be read")?);
                     }
                 }
@@ -176,6 +201,21 @@ impl Wiretap {
             }
             ApiKey::InitProducerId => self.control(now, node)?,
             _ => {}
+        }
+        if let Some(overheard) = &mut self.overheard {
+            let mut words = format!("{key:?} v{version} to node {node} on {conn}");
+            for Batch { place: (_, partition), name, stamp: (producer_id, epoch, sequence, count), first, .. } in
+                &batches
+            {
+                let _ = write!(words, "; {name}-{partition}: {count} records");
+                if let Some(first) = first {
+                    let _ = write!(words, " from number {first}");
+                }
+                if *producer_id >= 0 {
+                    let _ = write!(words, ", sequence {sequence} (id {producer_id}, epoch {epoch})");
+                }
+            }
+            overheard.push((Who::Producer, words));
         }
         if api == 0 && self.limits.acks == 0 {
             return Ok(()); // no answer will come
@@ -276,7 +316,10 @@ impl Wiretap {
             if line.unanswered.front().is_none_or(|request| request.correlation != correlation) {
                 return; // nonsense; the client breaks the connection off
             }
-            let request = line.unanswered.pop_front().expect("it was looked at");
+            let (node, request) = (line.node, line.unanswered.pop_front().expect("it was looked at"));
+            if let Some(overheard) = &mut self.overheard {
+                overheard.push((Who::Node(node), answer_in_words(&request, frame.clone())));
+            }
             if request.api == 0 && self.limits.idempotent {
                 self.answered(&request, frame);
             }
@@ -284,24 +327,12 @@ impl Wiretap {
     }
 
     fn answered(&mut self, request: &Unanswered, mut frame: Bytes) {
-        let header = ApiKey::Produce.response_header_version(request.version);
-        let response = ResponseHeader::decode(&mut frame, header)
-            .and_then(|_| ProduceResponse::decode(&mut frame, request.version));
-        let answers: Vec<(TopicId, String, i32, i16)> = response.map_or(Vec::new(), |response| {
-            let topic = |topic: kafka_protocol::messages::produce_response::TopicProduceResponse| {
-                let (id, name) = (*topic.topic_id.as_bytes(), topic.name.to_string());
-                topic.partition_responses.into_iter().map(move |it| (id, name.clone(), it.index, it.error_code))
-            };
-            response.responses.into_iter().flat_map(topic).collect()
-        });
+        let answers = answers_of(request.version, &mut frame);
         for batch in &request.batches {
             let Some(sent) = self.batches.get_mut(&(batch.place, batch.fingerprint)) else { continue };
             sent.on_wire = sent.on_wire.saturating_sub(1);
-            let for_it = |answer: &&(TopicId, String, i32, i16)| {
-                let topic = if request.version < 13 { answer.1 == batch.name } else { answer.0 == batch.place.0 };
-                topic && answer.2 == batch.place.1
-            };
-            let mut codes = answers.iter().filter(for_it).map(|answer| answer.3).peekable();
+            let for_it = answers.iter().filter(|answer| answer.is_for(batch, request.version));
+            let mut codes = for_it.map(|answer| answer.code).peekable();
             let refused = codes.peek().is_some() && codes.all(|code| NOT_WRITTEN.contains(&code));
             sent.in_doubt |= sent.stamp == batch.stamp && !refused;
             // Nor is anything behind it: brokers take sequences in order.
@@ -338,6 +369,57 @@ fn take_frame(bytes: &mut Vec<u8>) -> Option<Bytes> {
     Some(Bytes::from(core::mem::replace(bytes, rest)).slice(4..))
 }
 
+/// What a broker says of one batch.
+struct Answer {
+    id: TopicId,
+    name: String,
+    partition: i32,
+    code: i16,
+    offset: i64,
+}
+
+impl Answer {
+    fn is_for(&self, batch: &Batch, version: i16) -> bool {
+        let topic = if version < 13 { self.name == batch.name } else { self.id == batch.place.0 };
+        topic && self.partition == batch.place.1
+    }
+}
+
+/// None, if it can't be read.
+fn answers_of(version: i16, frame: &mut Bytes) -> Vec<Answer> {
+    let header = ApiKey::Produce.response_header_version(version);
+    let response = ResponseHeader::decode(frame, header).and_then(|_| ProduceResponse::decode(frame, version));
+    let topic = |topic: TopicProduceResponse| {
+        let (id, name) = (*topic.topic_id.as_bytes(), topic.name.to_string());
+        topic.partition_responses.into_iter().map(move |it| Answer {
+            id,
+            name: name.clone(),
+            partition: it.index,
+            code: it.error_code,
+            offset: it.base_offset,
+        })
+    };
+    response.map_or(Vec::new(), |response| response.responses.into_iter().flat_map(topic).collect())
+}
+
+fn answer_in_words(request: &Unanswered, mut frame: Bytes) -> String {
+    let mut words = match ApiKey::try_from(request.api) {
+        Ok(api) => format!("answers {api:?}"),
+        Err(()) => format!("answers request {}", request.api),
+    };
+    let answers = if request.api == 0 { answers_of(request.version, &mut frame) } else { Vec::new() };
+    for batch in &request.batches {
+        let _ = write!(words, "; {}-{}: ", batch.name, batch.place.1);
+        let for_it: Vec<&Answer> = answers.iter().filter(|answer| answer.is_for(batch, request.version)).collect();
+        let _ = match for_it[..] {
+            [] => write!(words, "nothing"),
+            [Answer { code: 0, offset, .. }] => write!(words, "at offset {offset}"),
+            [Answer { code, .. }, ..] => write!(words, "{}", ErrorCode::new(*code)),
+        };
+    }
+    words
+}
+
 /// Reads the head of a batch, and of its first record if nothing is compressed.
 fn batch_of(place: Place, name: &str, section: &[u8]) -> Option<Batch> {
     let number = |at: usize| Some(u64::from_be_bytes(*section.get(at..)?.first_chunk::<8>()?));
@@ -355,34 +437,40 @@ fn batch_of(place: Place, name: &str, section: &[u8]) -> Option<Batch> {
     Some(Batch { place, name: name.into(), fingerprint, first, stamp: (producer_id, epoch, sequence, count) })
 }
 
-/// The number that the first record's value begins with.
+/// The number of the first record: in a header, or else at the beginning of its value.
 fn first_number(records: &[u8]) -> Option<u64> {
-    let mut rest = records;
-    let mut varint = |skip: usize| {
-        let mut value = 0u64;
-        for place in 0..10 {
-            let (byte, behind) = rest.split_first()?;
-            rest = behind;
-            value |= u64::from(byte & 0x7f) << (7 * place);
-            if byte & 0x80 == 0 {
-                break;
-            }
+    let rest = &mut { records };
+    varint(rest)?; // length
+    *rest = rest.get(1..)?; // attributes
+    varint(rest)?; // timestamp
+    varint(rest)?; // offset
+    let (_key, value) = (section(rest)?, section(rest)?);
+    for _ in 0..varint(rest)? {
+        let (name, number) = (section(rest)?, section(rest)?);
+        if name == Some(Simulation::HEADER.as_bytes()) {
+            return Some(u64::from_be_bytes(*number?.first_chunk()?));
         }
-        let value = ((value >> 1) as i64) ^ -((value & 1) as i64);
-        rest = rest.get(skip..)?;
-        Some(value)
-    };
-    varint(1)?; // length, and attributes behind it
-    varint(0)?; // timestamp
-    varint(0)?; // offset
-    let key = varint(0)?;
-    rest = rest.get(usize::try_from(key.max(0)).ok()?..)?;
-    let mut behind = rest;
-    while let Some((byte, more)) = behind.split_first() {
-        behind = more;
+    }
+    Some(u64::from_be_bytes(*value?.first_chunk()?))
+}
+
+fn varint(rest: &mut &[u8]) -> Option<i64> {
+    let mut value = 0u64;
+    for place in 0..10 {
+        let (byte, behind) = rest.split_first()?;
+        *rest = behind;
+        value |= u64::from(byte & 0x7f) << (7 * place);
         if byte & 0x80 == 0 {
             break;
         }
     }
-    Some(u64::from_be_bytes(*behind.first_chunk::<8>()?))
+    Some(((value >> 1) as i64) ^ -((value & 1) as i64))
+}
+
+/// Bytes behind their length; a length of -1 is null.
+fn section<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let Ok(length) = usize::try_from(varint(rest)?) else { return Some(None) };
+    let (bytes, behind) = rest.split_at_checked(length)?;
+    *rest = behind;
+    Some(Some(bytes))
 }

@@ -1,18 +1,20 @@
 //! What goes wrong at the servers, on the dice; and moods, in which one answers in its own way for a while.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
+use std::sync::Mutex;
 
-use milena::Instant;
-use milena::cluster::{Mischief, ProduceAttempt, Request, Treatment, Verdict};
-
-use crate::plan::{Dice, Faults};
+use super::dice::Dice;
+use super::faults::Faults;
+use crate::cluster::{Mischief, ProduceAttempt, Request, Treatment, Verdict};
+use crate::time::Instant;
 
 /// Codes of the Produce table that concern a producer without transactions, as a broker may refuse a batch with them.
 /// (0 and the sequence errors 45 and 47 come from the cluster itself.)
-pub const REFUSALS: &[i16] = &[
+pub(crate) const REFUSALS: &[i16] = &[
     -1, 2, 3, 5, 6, 7, 9, 10, 13, 14, 15, 16, 17, 18, 19, 21, 29, 32, 43, 51, 56, 74, 75, 76, 87, 89, 100, 103, 48,
     120, 999,
 ];
@@ -34,7 +36,7 @@ pub const CODES: &[i16] = &[
 
 /// How a server answers Metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum View {
+pub(crate) enum View {
     /// As they were once: it is cut off.
     Lagging,
     /// Without brokers.
@@ -51,7 +53,7 @@ pub enum View {
 
 /// How a server answers InitProducerId.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ids {
+pub(crate) enum Ids {
     Fails(i16),
     Hangs,
     HangsUp,
@@ -59,13 +61,13 @@ pub enum Ids {
 
 /// How one server is for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mood {
+pub(crate) enum Mood {
     View(View),
     Ids(Ids),
 }
 
 /// The moods that there are; those that stand here twice are twice as frequent.
-pub const MOODS: &[Mood] = &[
+pub(crate) const MOODS: &[Mood] = &[
     Mood::View(View::Lagging),
     Mood::View(View::Lagging),
     Mood::View(View::Nobody),
@@ -86,31 +88,31 @@ pub const MOODS: &[Mood] = &[
 
 /// What the world tells its servers.
 #[derive(Debug, Default)]
-pub struct Orders {
+pub(crate) struct Orders {
     /// The faults have ended.
-    pub calm: bool,
-    pub now: Instant,
+    pub(crate) calm: bool,
+    pub(crate) now: Instant,
     /// Moods of servers.
-    pub moods: BTreeMap<i32, Vec<Mood>>,
+    pub(crate) moods: BTreeMap<i32, Vec<Mood>>,
     /// Topics whose leaders are not elected until the first time, and hesitate until the second.
-    pub young: BTreeMap<String, (Instant, Instant)>,
+    pub(crate) young: BTreeMap<String, (Instant, Instant)>,
     /// Until when servers have asked for pauses of minutes.
-    pub throttled: BTreeMap<i32, Instant>,
+    pub(crate) throttled: BTreeMap<i32, Instant>,
     /// What became of all that, for the table.
-    pub met: BTreeMap<&'static str, u64>,
+    pub(crate) met: BTreeMap<&'static str, u64>,
 }
 
 /// Shared by the world and its servers.
-pub type Shared = Arc<Mutex<Orders>>;
+pub(crate) type Shared = Arc<Mutex<Orders>>;
 
 /// The cluster's mischief.
 #[derive(Debug)]
-pub struct Gremlin {
-    pub faults: Faults,
-    pub dice: Dice,
-    pub orders: Shared,
+pub(crate) struct Gremlin {
+    pub(crate) faults: Faults,
+    pub(crate) dice: Dice,
+    pub(crate) orders: Shared,
     /// Who was asked last.
-    pub node: i32,
+    pub(crate) node: i32,
 }
 
 impl Gremlin {

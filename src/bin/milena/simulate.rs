@@ -1,0 +1,209 @@
+//! `milena simulate`: the producer in a virtual world, on many seeds or on one.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use milena::ErrorCode;
+use milena::simulation::{CODES, Plan, REACHED, Report, Violation, run, run_watched, shrink};
+use serde_json::json;
+
+use crate::stop::{Stop, now};
+use crate::{Failure, say};
+
+/// Runs the producer in a virtual world, with faults, and checks the laws.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// How many worlds
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
+    /// The seed of the first
+    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    from: u64,
+    /// The world of this seed alone
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// Tell everything that happens in that world: time in milliseconds, who, what
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Of what may go wrong, these things alone, with commas between; "none" for nothing. A wrong name shows all
+    #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
+    faults: Option<Vec<String>>,
+    /// Threads; as many as there are cores, if it is not said
+    #[arg(long)]
+    threads: Option<NonZero<usize>>,
+    /// Worlds that are tried at most to find a smaller one in which the same law is broken
+    #[arg(long, default_value_t = 2000, value_name = "WORLDS")]
+    shrink: usize,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// All worlds together.
+#[derive(Debug, Default)]
+struct Sum {
+    worlds: u64,
+    accepted: u64,
+    delivered: u64,
+    failed: u64,
+    time: Duration,
+    errors: BTreeMap<i16, u64>,
+    /// In how many worlds each happened.
+    reached: BTreeMap<&'static str, u64>,
+}
+
+impl Sum {
+    fn add(&mut self, report: &Report) {
+        self.worlds += 1;
+        self.accepted += report.accepted;
+        self.delivered += report.delivered;
+        self.failed += report.failed;
+        self.time += report.time;
+        for (code, times) in &report.errors {
+            *self.errors.entry(*code).or_default() += times;
+        }
+        for what in report.reached.keys() {
+            *self.reached.entry(what).or_default() += 1;
+        }
+    }
+}
+
+pub(crate) fn run_worlds(arguments: &Arguments) -> Result<(), Failure> {
+    let plan = chosen(arguments.faults.as_deref())?;
+    if let Some(seed) = arguments.seed {
+        return one(arguments, &plan(seed));
+    }
+    let stop = Stop::listen()?;
+    let threads = arguments.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
+    // A panic is told as what it is here: a broken law.
+    std::panic::set_hook(Box::new(|_| ()));
+    let bar = progress(arguments.seeds);
+    let (next, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (sum, broken) = (Mutex::new(Sum::default()), Mutex::new(None::<Violation>));
+    let began = now();
+    let work = || {
+        while !over.load(Ordering::Relaxed) && !stop.is_asked() {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(seed) = arguments.from.checked_add(place).filter(|_| place < arguments.seeds) else { return };
+            match run(&plan(seed)) {
+                Ok(report) => sum.lock().unwrap_or_else(PoisonError::into_inner).add(&report),
+                Err(violation) => {
+                    over.store(true, Ordering::Relaxed);
+                    broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(violation);
+                }
+            }
+            bar.inc(1);
+        }
+    };
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    bar.finish_and_clear();
+    let seconds = now().saturating_duration_since(began).as_secs_f64();
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let told = if arguments.json { tell_json(&sum, seconds, broken.as_ref()) } else { tell(&sum, seconds, threads) };
+    told.map_err(|error| Failure::output(&error))?;
+    match broken {
+        Some(violation) => Err(show(violation, arguments.shrink)),
+        None if stop.is_asked() => Err(Failure::run(format_args!("stopped after {} worlds", sum.worlds))),
+        None => Ok(()),
+    }
+}
+
+/// The world of a seed, with the faults that were asked for.
+fn chosen(faults: Option<&[String]>) -> Result<impl Fn(u64) -> Plan + Sync, Failure> {
+    let all: Vec<&str> = Plan::all_fault_names().collect();
+    let wanted = faults.map(|faults| if faults == ["none"] { Vec::new() } else { faults.to_vec() });
+    if let Some(wrong) = wanted.iter().flatten().find(|name| !all.contains(&name.as_str())) {
+        return Err(Failure::Usage(format!("there is no fault {wrong:?}; there are {}", all.join(", "))));
+    }
+    Ok(move |seed| match &wanted {
+        None => Plan::draw(seed),
+        Some(wanted) => Plan::draw(seed).only(&wanted.iter().map(String::as_str).collect::<Vec<_>>()),
+    })
+}
+
+/// One world, told as it goes on if that is wanted.
+fn one(arguments: &Arguments, plan: &Plan) -> Result<(), Failure> {
+    if !arguments.json {
+        writeln!(stdout(), "{plan}").map_err(|error| Failure::output(&error))?;
+    }
+    let began = now();
+    let outcome = if arguments.trace {
+        crate::warnings::show_all();
+        // Whoever has read enough of it has had enough.
+        run_watched(plan, |moment| {
+            if writeln!(stdout(), "{moment}").is_err() {
+                std::process::exit(1)
+            }
+        })
+    } else {
+        std::panic::set_hook(Box::new(|_| ()));
+        run(plan)
+    };
+    let seconds = now().saturating_duration_since(began).as_secs_f64();
+    let mut sum = Sum::default();
+    outcome.iter().for_each(|report| sum.add(report));
+    let broken = outcome.as_ref().err();
+    let told = if arguments.json { tell_json(&sum, seconds, broken) } else { tell(&sum, seconds, 1) };
+    told.map_err(|error| Failure::output(&error))?;
+    outcome.map(drop).map_err(|violation| show(violation, arguments.shrink))
+}
+
+/// A violation, as small as it gets.
+fn show(violation: Violation, runs: usize) -> Failure {
+    say(format_args!("{violation}"));
+    say(format_args!("this world again, with all that happens: milena simulate --seed {} --trace", violation.seed()));
+    say("looking for a smaller one ..");
+    let smaller = shrink(violation, runs);
+    Failure::run(format_args!("as small as it gets: {smaller:?}"))
+}
+
+fn tell(sum: &Sum, seconds: f64, threads: usize) -> std::io::Result<()> {
+    let mut out = stdout().lock();
+    let (days, rate) = (sum.time.as_secs_f64() / 86_400.0, sum.worlds as f64 / seconds);
+    writeln!(
+        out,
+        "{} worlds in {seconds:.1} s ({rate:.0} a second, {threads} threads), {days:.1} days in them",
+        sum.worlds
+    )?;
+    writeln!(out, "{} records: {} delivered, {} failed", sum.accepted, sum.delivered, sum.failed)?;
+    writeln!(out, "what happened, and in how many of the worlds:")?;
+    for what in REACHED {
+        writeln!(out, "  {what:<60} {}", sum.reached.get(what).unwrap_or(&0))?;
+    }
+    writeln!(out, "error codes that servers answered, and how often:")?;
+    for code in CODES {
+        let name = ErrorCode::new(*code);
+        writeln!(out, "  {code:>4} {:<55} {}", name.name(), sum.errors.get(code).unwrap_or(&0))?;
+    }
+    Ok(())
+}
+
+fn tell_json(sum: &Sum, seconds: f64, broken: Option<&Violation>) -> std::io::Result<()> {
+    let violation = broken
+        .map(|violation| json!({"seed": violation.seed(), "law": violation.law(), "words": violation.to_string()}));
+    let result = json!({
+        "worlds": sum.worlds,
+        "seconds": seconds,
+        "virtual_seconds": sum.time.as_secs_f64(),
+        "records": {"accepted": sum.accepted, "delivered": sum.delivered, "failed": sum.failed},
+        "reached": sum.reached,
+        "error_codes": sum.errors.iter().map(|(code, times)| (code.to_string(), *times)).collect::<BTreeMap<_, _>>(),
+        "violation": violation,
+    });
+    writeln!(stdout(), "{result}")
+}
+
+fn progress(worlds: u64) -> ProgressBar {
+    if !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left");
+    ProgressBar::new(worlds).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
