@@ -42,6 +42,13 @@ pub mod errors {}
 #[doc = include_str!("../docs/observing.md")]
 pub mod observing {}
 
+/// `docs/security.md`: what is trusted, what is bounded, how to report a hole.
+///
+/// [docs/configuration.md]: crate::docs::configuration
+/// [docs/differences.md]: crate::docs::differences
+#[doc = include_str!("../docs/security.md")]
+pub mod security {}
+
 /// `docs/services.md`: deadlines, health, metrics, shutdown, cancellation.
 #[doc = include_str!("../docs/services.md")]
 pub mod services {}

@@ -6,7 +6,19 @@ use core::fmt;
 
 use thiserror::Error;
 
+use crate::planted::planted;
 use crate::why::Why;
+
+/// Characters of a server's words that are shown.
+const MOST_WORDS: usize = 1000;
+
+/// A server's words for a text of ours: on one line, not long, and without what a terminal would obey.
+pub(crate) fn words_of_server(words: &str) -> String {
+    if planted("words-as-they-are") {
+        return words.into();
+    }
+    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST_WORDS).collect()
+}
 
 /// A Kafka error code, as a broker sends it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

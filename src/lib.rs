@@ -31,6 +31,7 @@
 //! [docs/from-java.md]: crate::docs::from_java
 //! [docs/services.md]: crate::docs::services
 //! [docs/observing.md]: crate::docs::observing
+//! [docs/security.md]: crate::docs::security
 //! [docs/performance.md]: crate::docs::performance
 //! [docs/embedded.md]: crate::docs::embedded
 //! [CONTRIBUTING.md]: crate::docs::contributing

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// Each document, the source that shows it in the API documentation, and whether that is beside the document's own.
-const PAGES: [(&str, &str); 13] = [
+const PAGES: [(&str, &str); 14] = [
     ("README.md", "src/lib.rs"),
     ("CONTRIBUTING.md", "src/docs.rs"),
     ("docs/configuration.md", "src/docs.rs"),
@@ -16,6 +16,7 @@ const PAGES: [(&str, &str); 13] = [
     ("docs/hosts.md", "src/docs.rs"),
     ("docs/errors.md", "src/docs.rs"),
     ("docs/observing.md", "src/docs.rs"),
+    ("docs/security.md", "src/docs.rs"),
     ("docs/services.md", "src/docs.rs"),
     ("docs/from-rdkafka.md", "src/docs.rs"),
     ("docs/from-java.md", "src/docs.rs"),

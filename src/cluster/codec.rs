@@ -85,7 +85,7 @@ fn snappy(packed: &[u8], largest: usize) -> Option<Vec<u8>> {
     while !rest.is_empty() {
         let (length, behind) = rest.split_first_chunk::<4>()?;
         let (packed, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        let left = if planted("blocks-count-alone") { largest } else { largest - raw.len() };
+        let left = if planted("blocks-are-counted-alone") { largest } else { largest - raw.len() };
         raw.extend_from_slice(&block(packed, left)?);
         rest = behind;
     }
@@ -169,6 +169,17 @@ mod tests {
         assert_eq!(unpack_within(2, &framed, 39), None, "all blocks together count");
         assert_eq!(unpack_within(2, &framed, 40), unpack(2, &framed));
         assert_eq!(unpack(2, b"\xff\xff\xff\xff\x0fx"), None, "4 GB");
+    }
+
+    #[cfg(feature = "snappy")]
+    #[test]
+    fn snappy_in_javas_frame_is_read_up_to_what_a_request_may_hold() {
+        const BLOCK: usize = 1 << 20;
+        let packed = snap::raw::Encoder::new().compress_vec(&alloc::vec![0; BLOCK]).expect("room");
+        let block = [&(packed.len() as u32).to_be_bytes()[..], &packed].concat();
+        let framed = |blocks| [b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01", &block.repeat(blocks)[..]].concat();
+        assert_eq!(unpack(2, &framed(LARGEST / BLOCK)).map(|raw| raw.len()), Some(LARGEST / BLOCK * BLOCK));
+        assert_eq!(unpack(2, &framed(LARGEST / BLOCK + 1)), None);
     }
 
     #[cfg(feature = "lz4")]

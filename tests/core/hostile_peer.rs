@@ -17,6 +17,7 @@ use kafka_protocol::messages::sasl_authenticate_response::SaslAuthenticateRespon
 use kafka_protocol::protocol::Encodable;
 use milena::{Input, Record};
 
+use crate::logged::lines;
 use crate::script::{Ask, Asked, Door, Facts, Reply, Script, Server, id, text};
 
 fn millis(millis: u64) -> Duration {
@@ -472,6 +473,109 @@ fn sessions_of_any_length_are_not_renewed_all_the_time() {
         assert!(asked < 400, "{asked} times in a minute or two");
         assert!(script.dialled.len() < 300);
         assert!(took.is_some() || (1..10).contains(&lifetime), "lifetime {lifetime}");
+    }
+}
+
+/// Nobody's terminal, log or memory is a server's to fill.
+#[test]
+fn a_servers_words_are_one_line_that_is_not_long() {
+    let words = || text(&format!("first\nERROR second\u{1b}[2J\r{}", "x".repeat(100_000)));
+    let is_tame = |text: &str| text.len() < 4000 && !text.contains(char::is_control);
+    lines();
+    let mut script = Script::new(1, &[], move |facts, asked| match &asked.ask {
+        Ask::Produce(_) => Reply::Produce(produced(asked, |answer| {
+            answer.with_error_code(87).with_error_message(Some(words())).with_base_offset(-1)
+        })),
+        Ask::Metadata(request) => {
+            let mut told = facts.metadata(asked.version, request);
+            told.brokers.push(broker(7, &words(), 9091));
+            told.brokers.push(broker(8, "server8\nERROR second", 9091));
+            let known = told.topics[0].partitions[0].clone();
+            told.topics[0].partitions.push(known.with_partition_index(1).with_leader_id(8.into()));
+            Reply::Metadata(told)
+        }
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1);
+    script.send(&Record::new("t").value("v").partition(0));
+    script.send(&Record::new("t").value("v").partition(1));
+    script.run(seconds(200));
+    let errors = script.deliveries();
+    let errors: Vec<String> = errors.iter().filter_map(|told| Some(told.outcome.as_ref().err()?.to_string())).collect();
+    assert_eq!(errors.len(), 2);
+    assert!(errors.iter().all(|error| is_tame(error)), "{errors:.200?}");
+    assert!(errors.iter().any(|error| error.contains("first ERROR second")), "{errors:?}");
+    assert!(script.dialled.iter().all(|dialled| is_tame(&dialled.host)), "{:.300?}", script.dialled);
+
+    let options = [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        (
+            "sasl.jaas.config",
+            "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"p\";",
+        ),
+    ];
+    let mut script = Script::new(1, &options, move |facts, asked| match &asked.ask {
+        Ask::SaslAuthenticate(_) => {
+            let answer = SaslAuthenticateResponse::default().with_error_code(58);
+            Reply::SaslAuthenticate(answer.with_error_message(Some(words())))
+        }
+        _ => facts.usual(asked),
+    });
+    let _ = script.try_send(&Record::new("t").value("v"));
+    script.run(seconds(20));
+    let denied = script.try_send(&Record::new("t").value("v")).expect_err("it is not let in").to_string();
+    assert!(denied.contains("first ERROR second") && is_tame(&denied), "{denied:.300}");
+    let logged = lines();
+    assert!(!logged.is_empty() && logged.iter().all(|line| is_tame(line)), "{logged:.300?}");
+}
+
+/// A server may ask for a million rounds of a hash, with another salt each time: not many times.
+#[test]
+#[cfg(feature = "scram")]
+fn a_server_that_wants_much_work_is_not_tried_often() {
+    let options = [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "SCRAM-SHA-256"),
+        (
+            "sasl.jaas.config",
+            "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"u\" password=\"p\";",
+        ),
+    ];
+    // A wrong signature, an error, a closed connection, silence.
+    for way in 0..4 {
+        let mut salts = 0_u64;
+        let mut script = Script::new(1, &options, move |facts, asked| match &asked.ask {
+            Ask::SaslAuthenticate(request) => {
+                let said = String::from_utf8_lossy(&request.auth_bytes).into_owned();
+                let answer = SaslAuthenticateResponse::default();
+                match said.strip_prefix("n,,").and_then(|first| first.split_once(",r=")) {
+                    Some((_, nonce)) => {
+                        salts += 1;
+                        // Four digits a salt, in base64; a round more than Kafka allows, for the sake of the test.
+                        let first = format!("r={nonce}more,s={:0>4},i=16385", salts % 10_000);
+                        Reply::SaslAuthenticate(answer.with_auth_bytes(first.into_bytes().into()))
+                    }
+                    None => match way {
+                        0 => Reply::SaslAuthenticate(answer.with_auth_bytes(b"v=AAAA".to_vec().into())),
+                        1 => Reply::SaslAuthenticate(answer.with_error_code(58)),
+                        2 => Reply::Drop,
+                        _ => Reply::Hold,
+                    },
+                }
+            }
+            _ => facts.usual(asked),
+        });
+        script.facts.topic("t", 1, 1);
+        let _ = script.try_send(&Record::new("t").value("v"));
+        script.run(seconds(300));
+        let derived = script.asks().filter(|asked| match &asked.ask {
+            Ask::SaslAuthenticate(request) => request.auth_bytes.starts_with(b"c="),
+            _ => false,
+        });
+        let derived = derived.count();
+        println!("way {way}: {derived} derivations in five minutes");
+        assert!((1..60).contains(&derived), "way {way}: {derived} derivations in five minutes");
     }
 }
 

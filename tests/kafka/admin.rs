@@ -7,15 +7,20 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
+use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, ApiKey, BrokerId, CreateAclsRequest, CreateTopicsRequest, DeleteAclsRequest,
-    DeleteTopicsRequest, ElectLeadersRequest, MetadataRequest, RequestHeader, ResponseHeader, TopicName,
+    AlterClientQuotasRequest, AlterPartitionReassignmentsRequest, ApiKey, BrokerId, CreateAclsRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest, DeleteTopicsRequest, DescribeProducersRequest,
+    DescribeQuorumRequest, ElectLeadersRequest, MetadataRequest, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 
@@ -74,6 +79,49 @@ pub fn move_leader(servers: &[String], topic: &str, partition: u32, replicas: &[
     });
 }
 
+/// Gives a topic so many partitions, and waits until each has a leader.
+pub fn add_partitions(servers: &[String], topic: &str, partitions: u32) {
+    let more = CreatePartitionsTopic::default().with_name(name(topic)).with_count(partitions as i32);
+    let request = CreatePartitionsRequest::default().with_topics(vec![more.with_assignments(None)]);
+    let request = request.with_timeout_ms(PATIENCE_MS);
+    // Refused as invalid where it has them already, by an attempt whose answer was lost.
+    ask_controller(
+        servers,
+        1,
+        &request,
+        |answer| Some(answer.results.first()?.error_code),
+        |code| matches!(code, 0 | INVALID_PARTITIONS),
+    );
+    until(|| leaders(servers, topic).filter(|leaders| leaders.len() == partitions as usize && !leaders.contains(&-1)));
+}
+
+/// How many bytes a second a client may produce at each node; `None` ends that.
+pub fn limit_rate(servers: &[String], client: &str, rate: Option<f64>) {
+    let who = EntityData::default().with_entity_type(text("client-id")).with_entity_name(Some(text(client)));
+    let what = OpData::default().with_key(text("producer_byte_rate")).with_value(rate.unwrap_or(0.0));
+    let entry = EntryData::default().with_entity(vec![who]).with_ops(vec![what.with_remove(rate.is_none())]);
+    let request = AlterClientQuotasRequest::default().with_entries(vec![entry]);
+    ask_controller(servers, 0, &request, |answer| Some(answer.entries.first()?.error_code), |code| code == 0);
+}
+
+/// The id of the active controller.
+pub fn quorum_leader(servers: &[String]) -> Option<i32> {
+    let topic = TopicData::default().with_topic_name(name("__cluster_metadata"));
+    let request =
+        DescribeQuorumRequest::default().with_topics(vec![topic.with_partitions(vec![PartitionData::default()])]);
+    let answer = servers.iter().find_map(|server| call(server, 0, &request))?;
+    let partition = answer.topics.first()?.partitions.first()?;
+    (partition.error_code == 0).then_some(partition.leader_id.0)
+}
+
+/// How many producers a server knows that leads this partition.
+pub fn known_producers(server: &str, topic: &str, partition: u32) -> Option<usize> {
+    let topic = TopicRequest::default().with_name(name(topic)).with_partition_indexes(vec![partition as i32]);
+    let answer = call(server, 0, &DescribeProducersRequest::default().with_topics(vec![topic]))?;
+    let partition = answer.topics.first()?.partitions.first()?;
+    (partition.error_code == 0).then_some(partition.active_producers.len())
+}
+
 /// Lets a user write to a topic.
 pub fn allow_write(servers: &[String], user: &str, topic: &str) {
     allow(servers, user, (TOPIC, topic), WRITE);
@@ -101,6 +149,8 @@ pub fn forbid_write(servers: &[String], user: &str, topic: &str) {
     let request = DeleteAclsRequest::default().with_filters(vec![right]);
     ask_controller(servers, 1, &request, |answer| Some(answer.filter_results.first()?.error_code), |code| code == 0);
 }
+
+const INVALID_PARTITIONS: i16 = 37;
 
 // Kafka's numbers for them.
 const TOPIC: i8 = 2;

@@ -37,7 +37,7 @@ impl Jars {
 }
 
 /// How a cluster is laid out.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Layout<'a> {
     pub nodes: usize,
     /// Other listeners of each node, beside the open one.
@@ -49,7 +49,11 @@ pub struct Layout<'a> {
     pub rights: bool,
     /// Another option of the nodes' Java.
     pub java: &'a str,
+    /// The port that clients are told, by the node (counted from 0), the name of another listener of its, and that one's port.
+    pub told: Option<&'a Told<'a>>,
 }
+
+type Told<'a> = dyn Fn(usize, &'static str, u16) -> u16 + 'a;
 
 /// Another listener of a node, beside the open one.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +76,7 @@ pub struct Kafka {
 
 struct Node {
     port: u16,
-    /// Ports of its other listeners.
+    /// Ports of its other listeners, as clients are told.
     listeners: Vec<(&'static str, u16)>,
     process: Option<Child>,
     gates: Option<Gates>,
@@ -134,14 +138,16 @@ impl Kafka {
 
     /// The file of a node that is to be, and the node.
     fn write_properties(&self, n: usize, layout: Layout<'_>, keeper: u16, controllers: &[u16], extra: &str) -> Node {
-        let Layout { nodes, listeners: others, gates, rights, .. } = layout;
+        let Layout { nodes, listeners: others, gates, rights, told, .. } = layout;
         let old = self.jars.needs_zookeeper();
         let ports = free_ports(2 + others.len());
         let (port, gated, other_ports) = (ports[0], ports[1], &ports[2..]);
-        let listeners: Vec<(&'static str, u16)> =
-            others.iter().zip(other_ports).map(|(listener, port)| (listener.name, *port)).collect();
-        let mut more: String = listeners.iter().map(|(name, port)| format!(",{name}://127.0.0.1:{port}")).collect();
-        let mut advertised = more.clone();
+        let named = others.iter().map(|listener| listener.name).zip(other_ports.iter().copied());
+        let told = |(name, port)| (name, told.map_or(port, |told| told(n, name, port)));
+        let listeners: Vec<(&'static str, u16)> = named.clone().map(told).collect();
+        let text = |(name, port): (&str, u16)| format!(",{name}://127.0.0.1:{port}");
+        let mut more: String = named.map(text).collect();
+        let mut advertised: String = listeners.iter().copied().map(text).collect();
         let mut map: String =
             others.iter().map(|listener| format!(",{}:{}", listener.name, listener.protocol)).collect();
         let gates = gates.then(|| Gates {
@@ -401,6 +407,34 @@ impl Kafka {
         segments
     }
 
+    /// The node that is the active controller, where the nodes are controllers.
+    pub fn controller(&self) -> usize {
+        admin::until(|| usize::try_from(admin::quorum_leader(&self.servers())? - 1).ok())
+    }
+
+    /// Gives a topic so many partitions.
+    pub fn add_partitions(&self, topic: &str, partitions: u32) {
+        admin::add_partitions(&self.servers(), topic, partitions);
+    }
+
+    /// How many bytes a second a client may produce at each node; `None` ends that.
+    pub fn limit_rate(&self, client: &str, rate: Option<f64>) {
+        admin::limit_rate(&self.servers(), client, rate);
+    }
+
+    /// From now on no file of this node may get larger than this, which is for it as if the disk were full. Ends with the process.
+    pub fn limit_files(&self, node: usize, bytes: u64) {
+        let id = self.nodes[node].process.as_ref().expect("it runs").id().to_string();
+        let status = Command::new("prlimit").args(["--pid", &id, &format!("--fsize={bytes}")]).status();
+        assert!(status.is_ok_and(|status| status.success()), "prlimit");
+    }
+
+    /// Whether the process of a node has ended by itself.
+    pub fn has_ended(&mut self, node: usize) -> bool {
+        let process = self.nodes[node].process.as_mut();
+        process.is_some_and(|process| process.try_wait().is_ok_and(|status| status.is_some()))
+    }
+
     /// Kills a node at once.
     pub fn kill(&mut self, node: usize) {
         if let Some(mut process) = self.nodes[node].process.take() {
@@ -421,6 +455,16 @@ impl Kafka {
     pub fn restart(&mut self, node: usize) {
         self.start_node(node);
         self.wait_for(node);
+    }
+
+    /// Starts all nodes, which were killed, and waits until they answer.
+    pub fn restart_all(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.start_node(node);
+        }
+        for node in 0..self.nodes.len() {
+            self.wait_for(node);
+        }
     }
 
     /// Starts a node that was killed, and waits until it answers the first request of a client.

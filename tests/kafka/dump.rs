@@ -1,5 +1,7 @@
 //! What DumpLogSegments says is in a partition's log: the strictest witness there is.
 
+use std::collections::BTreeMap;
+
 use crate::broker::Kafka;
 
 /// A batch in the log.
@@ -32,6 +34,26 @@ pub fn batches(kafka: &Kafka, topic: &str, partition: u32) -> Vec<Batch> {
     let files = files.join(",");
     let arguments = ["--deep-iteration", "--print-data-log", "--files", &files];
     parse(&kafka.java("org.apache.kafka.tools.DumpLogSegments", &arguments))
+}
+
+/// All records of many partitions, in their order, by one process: each takes a second to start.
+pub fn records_of_each(kafka: &Kafka, partitions: &[(&str, u32)]) -> Vec<Vec<Record>> {
+    let segments: Vec<Vec<String>> = partitions
+        .iter()
+        .map(|(topic, partition)| {
+            let segments = kafka.segments(topic, *partition);
+            segments.iter().map(|path| path.display().to_string()).collect()
+        })
+        .collect();
+    let arguments = ["--deep-iteration", "--print-data-log", "--files", &segments.concat().join(",")];
+    let printed = kafka.java("org.apache.kafka.tools.DumpLogSegments", &arguments);
+    let by_file: BTreeMap<&str, &str> =
+        printed.split("Dumping ").skip(1).filter_map(|part| part.split_once('\n')).collect();
+    let of_file = |file: &String| {
+        let text = by_file.get(file.as_str()).unwrap_or_else(|| panic!("{file} was not dumped"));
+        parse(text).into_iter().flat_map(|batch| batch.records)
+    };
+    segments.iter().map(|files| files.iter().flat_map(of_file).collect()).collect()
 }
 
 /// How many records a partition has, whatever is in them.

@@ -7,6 +7,7 @@
 
 mod admin;
 mod broker;
+mod chaos;
 mod check;
 mod clients;
 mod dump;
@@ -15,6 +16,8 @@ mod gated;
 mod hosts;
 mod javas;
 mod oidc;
+#[path = "../proxy/mod.rs"]
+mod proxy;
 mod scenarios;
 mod secured;
 
@@ -40,6 +43,8 @@ const SINCE: &[(&str, (u32, u32))] = &[
     ("reauthentication", (3, 0)),
     // Brokers that say which URLs they may ask.
     ("oidc", (4, 1)),
+    // Topic ids in Produce: without them order ends where a topic is created anew.
+    ("chaos", (4, 0)),
 ];
 
 fn main() {
@@ -98,6 +103,9 @@ fn main() {
         if report.failed > failed_before {
             println!("logs of the brokers: {}", kafka.keep());
         }
+    }
+    if is_wanted("chaos") && is_possible("chaos") {
+        report.run("chaos", || chaos::run(&jars));
     }
     let Report { failed, rows } = report;
     println!("\n{}", rows.join("\n"));

@@ -29,23 +29,33 @@ pub struct Pace {
     /// A pause after so many reads.
     pub every: usize,
     pub pause: Duration,
+    /// They are read and thrown away.
+    pub swallows: bool,
 }
 
 impl Pace {
     /// As fast as the machine goes.
-    pub const FREE: Self = Self { bytes: 65_536, every: 1, pause: Duration::ZERO };
+    pub const FREE: Self = Self::new(65_536, 1, Duration::ZERO);
     /// 8 KiB each millisecond, some 8 MB/s.
-    pub const EIGHT_MEGABYTES: Self = Self { bytes: 8192, every: 1, pause: Duration::from_millis(1) };
+    pub const EIGHT_MEGABYTES: Self = Self::new(8192, 1, Duration::from_millis(1));
     /// 64 KiB/s.
-    pub const SIXTY_FOUR_KIB: Self = Self { bytes: 1024, every: 1, pause: Duration::from_millis(16) };
+    pub const SIXTY_FOUR_KIB: Self = Self::new(1024, 1, Duration::from_millis(16));
     /// Seven bytes a read, with pauses.
-    pub const DRIBBLE: Self = Self { bytes: 7, every: 64, pause: Duration::from_millis(1) };
+    pub const DRIBBLE: Self = Self::new(7, 64, Duration::from_millis(1));
+    /// Nothing arrives.
+    pub const SWALLOWED: Self = Self { swallows: true, ..Self::FREE };
+
+    pub const fn new(bytes: usize, every: usize, pause: Duration) -> Self {
+        Self { bytes, every, pause, swallows: false }
+    }
 }
 
 impl std::fmt::Debug for Pace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.pause.is_zero() {
-            write!(f, "free")
+        if self.swallows {
+            write!(f, "swallowed")
+        } else if self.pause.is_zero() {
+            write!(f, "{}", if self.bytes == Self::FREE.bytes { "free" } else { "in pieces" })
         } else {
             write!(f, "{}x{} B/{:?}", self.every, self.bytes, self.pause)
         }
@@ -134,6 +144,8 @@ struct Shared {
     held: AtomicBool,
     accepted: AtomicUsize,
     link: Box<dyn Fn(Arrival) -> Link + Send + Sync>,
+    /// How all connections are treated now, whatever they began as.
+    for_now: Mutex<Option<Link>>,
     connections: Mutex<Vec<Arc<Connection>>>,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -163,24 +175,41 @@ impl Proxy {
         tls: Option<Arc<rustls::ServerConfig>>,
         link: impl Fn(Arrival) -> Link + Send + Sync + 'static,
     ) -> Self {
+        let nodes = cluster.with(|cluster, _| cluster.nodes());
+        let address =
+            |node| cluster.with(|cluster, _| cluster.address(node).map(|(host, port)| format!("{host}:{port}")));
+        let nodes: Vec<(i32, String)> =
+            nodes.into_iter().map(|node| (node, address(node).expect("the node has an address"))).collect();
+        let proxy = Self::before(&nodes, room, tls, link);
+        for ((node, _), port) in nodes.iter().zip(&proxy.ports) {
+            cluster.with(|cluster, _| cluster.set_address(*node, "127.0.0.1", *port));
+        }
+        proxy
+    }
+
+    /// Stands before these nodes, by their ids and addresses. Whoever runs them sees to it that they tell clients the proxy's
+    /// [ports](Self::ports).
+    pub fn before(
+        nodes: &[(i32, String)],
+        room: Room,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        link: impl Fn(Arrival) -> Link + Send + Sync + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             held: AtomicBool::new(false),
             accepted: AtomicUsize::new(0),
             link: Box::new(link),
+            for_now: Mutex::new(None),
             connections: Mutex::default(),
             tls,
         });
         let (mut ports, mut listeners) = (Vec::new(), Vec::new());
-        for node in cluster.with(|cluster, _| cluster.nodes()) {
-            let to = cluster.with(|cluster, _| cluster.address(node).map(|(host, port)| format!("{host}:{port}")));
-            let to = to.expect("the node has an address");
+        for (node, to) in nodes.iter().cloned() {
             let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
             // Accepted sockets inherit it; set later, it would be too late for the window.
             SockRef::from(&listener).set_recv_buffer_size(room.0).expect("a buffer");
-            let port = listener.local_addr().expect("it is bound").port();
-            cluster.with(|cluster, _| cluster.set_address(node, "127.0.0.1", port));
-            ports.push(port);
+            ports.push(listener.local_addr().expect("it is bound").port());
             let shared = Arc::clone(&shared);
             listeners.push(std::thread::spawn(move || shared.listen(&listener, node, &to)));
         }
@@ -201,6 +230,25 @@ impl Proxy {
             }
         }
         properties
+    }
+
+    /// Where it listens, in the order of the nodes.
+    pub fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
+    /// Treats all connections so, those that there are and those to come; `None` as they were meant to be. What is to happen to
+    /// them still does.
+    pub fn treat_all(&self, link: Option<Link>) {
+        *lock(&self.shared.for_now) = link;
+    }
+
+    /// Resets the connections that there are.
+    pub fn reset_all(&self) {
+        for connection in lock(&self.shared.connections).iter() {
+            connection.reset.store(true, Ordering::SeqCst);
+            connection.over.store(true, Ordering::SeqCst);
+        }
     }
 
     /// How many connections were taken so far.
@@ -296,11 +344,11 @@ impl Shared {
 
     /// Passes bytes on until there are no more. `None` if the connection is over in both directions.
     fn pump(&self, connection: &Connection, direction: Direction) -> Option<()> {
-        let (mut from, link) = match direction {
-            Direction::Up => (&connection.client, connection.link.up),
-            Direction::Down => (&connection.cluster, connection.link.down),
+        let mut from = match direction {
+            Direction::Up => &connection.client,
+            Direction::Down => &connection.cluster,
         };
-        let mut buffer = vec![0; link.bytes];
+        let mut buffer = Vec::new();
         let mut frames = Frames::default();
         let mut event = connection.link.event;
         for reads in 1.. {
@@ -310,6 +358,9 @@ impl Shared {
             if self.is_over(connection) {
                 return None;
             }
+            let link = (*lock(&self.for_now)).unwrap_or(connection.link);
+            let link = if direction == Direction::Up { link.up } else { link.down };
+            buffer.resize(link.bytes, 0);
             let n = match from.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(n) => n,
@@ -317,6 +368,7 @@ impl Shared {
                 Err(_) => return None,
             };
             match direction {
+                _ if link.swallows => {}
                 Direction::Up => {
                     let received = connection.received.fetch_add(n as u64, Ordering::SeqCst) + n as u64;
                     let plain = self.pass_up(connection, &buffer[..n])?;

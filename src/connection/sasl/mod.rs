@@ -118,6 +118,15 @@ impl Exchange {
         }
     }
 
+    /// Whether the server has asked for much work.
+    pub(crate) fn is_costly(&self) -> bool {
+        match self {
+            #[cfg(feature = "scram")]
+            Self::Scram(client) => client.is_costly(),
+            Self::Plain(_) | Self::OAuth(_) | Self::Custom(_) => false,
+        }
+    }
+
     pub(crate) fn respond(&mut self, challenge: &[u8]) -> Result<Reply, String> {
         match self {
             Self::Plain(_) if challenge.is_empty() => Ok(Reply::Done),

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256, Sha512};
 
 use crate::config::{ScramHash, Secret};
 use crate::connection::sasl::Reply;
+use crate::error::words_of_server;
 use crate::planted::planted;
 
 /// Fewer are refused, as Kafka does.
@@ -17,6 +18,8 @@ const LEAST_ITERATIONS: u32 = 4096;
 /// More are refused: a second of work or so, which a hostile server must not be able to ask for again and again. (Kafka
 /// lets nobody set more than 16,384.)
 const MOST_ITERATIONS: u32 = 1_000_000;
+/// The most that Kafka lets anybody set.
+const USUAL_ITERATIONS: u32 = 16_384;
 
 /// One exchange.
 #[derive(Debug)]
@@ -26,6 +29,7 @@ pub(crate) struct Client {
     first_bare: String,
     nonce: String,
     state: State,
+    costly: bool,
 }
 
 #[derive(Debug)]
@@ -84,7 +88,7 @@ impl Client {
         let user = user.replace('=', "=3D").replace(',', "=2C");
         let extension = if token { ",tokenauth=true" } else { "" };
         let first_bare = alloc::format!("n={user},r={nonce}{extension}");
-        Self { hash, password, first_bare, nonce, state: State::First }
+        Self { hash, password, first_bare, nonce, state: State::First, costly: false }
     }
 
     /// A nonce out of randomness that is used for nothing else.
@@ -92,6 +96,11 @@ impl Client {
         let hash =
             Sha256::new().chain_update(b"milena scram nonce").chain_update(seed).chain_update(counter.to_be_bytes());
         Base64::encode_string(&hash.finalize()[..18])
+    }
+
+    /// Whether the server has asked for more work than any Kafka does.
+    pub(super) fn is_costly(&self) -> bool {
+        self.costly
     }
 
     pub(super) fn first(&self) -> Vec<u8> {
@@ -112,6 +121,7 @@ impl Client {
                         "the server asks for {iterations} iterations; {LEAST_ITERATIONS} to {MOST_ITERATIONS} are accepted"
                     ));
                 }
+                self.costly = iterations > USUAL_ITERATIONS;
                 let of = Derivation { hash: self.hash, password: self.password.clone(), salt, iterations };
                 let (server_first, nonce) = (text.to_string(), nonce.to_string());
                 self.state = State::Deriving { of: of.clone(), server_first, nonce };
@@ -181,7 +191,7 @@ fn server_first(text: &str) -> Result<ServerFirst<'_>, String> {
         return bad("has a mandatory extension (m=), which is not known");
     }
     if let Some(error) = text.strip_prefix("e=") {
-        return bad(&alloc::format!("is an error: {}", printable(error)));
+        return bad(&alloc::format!("is an error: {}", words_of_server(error)));
     }
     let mut fields = text.split(',');
     let mut field = |name: &str| fields.next().and_then(|field| field.strip_prefix(name));
@@ -205,7 +215,7 @@ fn server_first(text: &str) -> Result<ServerFirst<'_>, String> {
 /// `v=signature` and extensions, or `e=error`.
 fn server_final(text: &str) -> Result<Vec<u8>, String> {
     if let Some(error) = text.strip_prefix("e=") {
-        return Err(alloc::format!("the server refuses: {}", printable(error)));
+        return Err(alloc::format!("the server refuses: {}", words_of_server(error)));
     }
     let mut fields = text.split(',');
     let signature = fields.next().and_then(|field| field.strip_prefix("v=")).map(Base64::decode_vec);
@@ -225,11 +235,6 @@ fn extensions<'a>(fields: impl Iterator<Item = &'a str>) -> Option<()> {
         }
     }
     Some(())
-}
-
-/// A server's words, for an error text.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use core::time::Duration;
 use crate::batch::decode::Section;
 use crate::batch::{Class, Compression, Reserve, header};
 use crate::connection::{Entry, Request};
-use crate::error::{DeliveryError, DeliveryErrorKind, ErrorCode, FatalError};
+use crate::error::{DeliveryError, DeliveryErrorKind, ErrorCode, FatalError, words_of_server};
 use crate::event::{Event, Written};
 use crate::ids::ConnId;
 use crate::planted::planted;
@@ -327,7 +327,7 @@ impl Producer {
     /// Does what the broker's error asks for.
     fn act(&mut self, now: Instant, conn: ConnId, slot: u32, code: i16, message: Option<&str>) {
         let index = self.records.batches[slot].partition;
-        let message = message.map(Box::from);
+        let message = message.map(|words| Box::from(words_of_server(words)));
         let refused = DeliveryErrorKind::Refused(ErrorCode(code));
         match meaning(code, self.identity.standing != Standing::Off) {
             Meaning::Duplicate => self.succeed_waiting(now, slot),

@@ -10,7 +10,7 @@ use crate::connection::sasl::oauth::{self, Token};
 use crate::connection::sasl::scram;
 use crate::connection::sasl::{Custom, Exchange, Reply};
 use crate::connection::{Phase, RequestKind, Role};
-use crate::error::{ConnectionError, ErrorCode};
+use crate::error::{ConnectionError, ErrorCode, words_of_server};
 use crate::event::{Event, Output};
 use crate::ids::ConnId;
 use crate::job::Job;
@@ -136,7 +136,7 @@ impl Producer {
     ) -> Result<(), ConnectionError> {
         if response.error != 0 {
             self.sessions.tokens.refused(); // another may do
-            let why = response.message.filter(|words| !words.is_empty()).map(ToString::to_string);
+            let why = response.message.filter(|words| !words.is_empty()).map(words_of_server);
             return Err(refused(why.unwrap_or_else(|| ErrorCode(response.error).to_string())));
         }
         let Some(connection) = self.sessions.connections.get_mut(&conn) else { return Ok(()) };

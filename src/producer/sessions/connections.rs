@@ -174,7 +174,8 @@ impl Producer {
         };
         self.records.pool.spare = memory::spare(self.sessions.connections.len());
         self.timers.clear(Timer::Connection(conn));
-        if let Some(Exchange::Custom(Custom::Home(exchange))) = connection.exchange.take() {
+        let custom = connection.exchange.take_if(|exchange| matches!(exchange, Exchange::Custom(_)));
+        if let Some(Exchange::Custom(Custom::Home(exchange))) = custom {
             self.sessions.mechanism.bury(exchange);
         }
         if close {
@@ -235,6 +236,9 @@ impl Producer {
         let refusal =
             error.is_refusal() || (*error == ConnectionError::ClosedEarly && attempts.closed_early() > CHANCE);
         server.refusal = refusal.then(|| error.clone());
+        // However it ends after much work, the work is not done again soon.
+        let costly = connection.exchange.as_ref().is_some_and(Exchange::is_costly) && !planted("much-work-is-cheap");
+        let rarely = refusal || (costly && connection.phase == Phase::Authenticating);
         if !attempts.failed(conn, newest) {
             return;
         }
@@ -247,10 +251,10 @@ impl Producer {
             attempts.setup_timeouts += 1;
         }
         let (failures, refusals) = (attempts.failures, attempts.refusals);
-        attempts.refusals = if refusal { refusals.saturating_add(1) } else { 0 };
+        attempts.refusals = if rarely { refusals.saturating_add(1) } else { 0 };
         attempts.failures = failures.saturating_add(1);
         attempts.not_before = now
-            + match refusal {
+            + match rarely {
                 // Another attempt will hardly help: brokers are not to be hammered.
                 true => self.sessions.refusal_backoff.after(refusals, &mut self.random),
                 false if planted("reconnects-at-once") => Duration::ZERO,
