@@ -57,6 +57,9 @@ mod connection;
 pub mod docs;
 mod error;
 mod event;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod golden;
 mod ids;

@@ -32,3 +32,15 @@ fn any_calls_in_any_order() {
     assert!(reached.closed > 10, "{reached:?}");
     assert!(reached.healthy > 100 && reached.unhealthy > 100, "{reached:?}");
 }
+
+/// What the fuzz target `capi` found: see `fuzz/run`.
+#[test]
+fn calls_that_were_found() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/capi");
+    let mut found = 0;
+    for file in std::fs::read_dir(folder).expect("a folder") {
+        any_calls::run(&std::fs::read(file.expect("an entry").path()).expect("a file"));
+        found += 1;
+    }
+    assert!(found >= 10, "{found} inputs");
+}

@@ -1,4 +1,4 @@
-//! Any calls of the machine for C in any order: `RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none capi -- -max_total_time=60 -max_len=8192`.
+//! Any calls of the machine for C in any order: see `capi/tests/any_calls`, and `fuzz/run`.
 
 #![no_main]
 

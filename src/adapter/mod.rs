@@ -13,6 +13,9 @@ mod completion;
 mod effects;
 mod engine;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[path = "../fuzzing/tls.rs"]
+pub(crate) mod fuzzing;
 mod holds;
 mod interceptor;
 mod line;

@@ -17,7 +17,7 @@ use crate::time::Instant;
 
 /// What is wrong with a request: its connection is closed.
 #[derive(Debug)]
-pub(super) struct Unreadable;
+pub(crate) struct Unreadable;
 
 impl Cluster {
     /// Answers one request, or parks it.

@@ -17,20 +17,25 @@ pub(super) fn is_built_in(codec: i16) -> bool {
 
 /// The records of a batch as they were before compression.
 pub(super) fn unpack(codec: i16, packed: &[u8]) -> Option<Vec<u8>> {
+    unpack_within(codec, packed, LARGEST)
+}
+
+/// The same, if they are not more than `largest` bytes: no more than that is made room for, but a byte or a block.
+pub(crate) fn unpack_within(codec: i16, packed: &[u8], largest: usize) -> Option<Vec<u8>> {
     match codec {
-        1 => gzip(packed),
+        1 => gzip(packed, largest),
         #[cfg(feature = "snappy")]
-        2 => snappy(packed),
+        2 => snappy(packed, largest),
         #[cfg(feature = "lz4")]
-        3 => read_all(lz4_flex::frame::FrameDecoder::new(packed)),
+        3 => read_all(lz4_flex::frame::FrameDecoder::new(packed), largest),
         #[cfg(feature = "zstd")]
-        4 => read_all(::zstd::Decoder::new(packed).ok()?),
+        4 => read_all(::zstd::Decoder::new(packed).ok()?, largest),
         _ => None,
     }
 }
 
 /// One or more members, whatever is in their headers.
-fn gzip(mut packed: &[u8]) -> Option<Vec<u8>> {
+fn gzip(mut packed: &[u8], largest: usize) -> Option<Vec<u8>> {
     use zlib_rs::{Inflate, InflateFlush, Status};
     /// A window of 32 KiB, after gzip's header.
     const WINDOW_BITS: u8 = 16 + 15;
@@ -41,10 +46,11 @@ fn gzip(mut packed: &[u8]) -> Option<Vec<u8>> {
         loop {
             let (read, written) = (inflate.total_in() as usize, from + inflate.total_out() as usize);
             if written == raw.len() {
-                if written >= LARGEST {
+                if written > largest {
                     return None;
                 }
-                raw.resize((2 * written).clamp(4096, LARGEST), 0);
+                // A byte more than there may be: what follows it may be the end.
+                raw.resize((2 * written).max(4096).min(largest + 1), 0);
             }
             let status = inflate.decompress(packed.get(read..)?, &mut raw[written..], InflateFlush::NoFlush).ok()?;
             let moved = (inflate.total_in() as usize, from + inflate.total_out() as usize) != (read, written);
@@ -55,6 +61,9 @@ fn gzip(mut packed: &[u8]) -> Option<Vec<u8>> {
             }
         }
         raw.truncate(from + inflate.total_out() as usize);
+        if raw.len() > largest {
+            return None;
+        }
         packed = packed.get(inflate.total_in() as usize..)?;
         if packed.is_empty() {
             return Some(raw);
@@ -64,29 +73,26 @@ fn gzip(mut packed: &[u8]) -> Option<Vec<u8>> {
 
 /// One raw block, as librdkafka writes it, or blocks in the frame of snappy-java.
 #[cfg(feature = "snappy")]
-fn snappy(packed: &[u8]) -> Option<Vec<u8>> {
+fn snappy(packed: &[u8], largest: usize) -> Option<Vec<u8>> {
     const MAGIC: &[u8] = b"\x82SNAPPY\0";
     /// The magic number, and two versions.
     const HEADER: usize = 16;
     if !packed.starts_with(MAGIC) {
-        return block(packed);
+        return block(packed, largest);
     }
     let mut rest = packed.get(HEADER..)?;
     let mut raw = Vec::new();
     while !rest.is_empty() {
         let (length, behind) = rest.split_first_chunk::<4>()?;
         let (packed, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        let block = block(packed)?;
-        if raw.len() + block.len() > LARGEST && !planted("blocks-are-counted-alone") {
-            return None;
-        }
-        raw.extend_from_slice(&block);
+        let left = if planted("blocks-are-counted-alone") { largest } else { largest - raw.len() };
+        raw.extend_from_slice(&block(packed, left)?);
         rest = behind;
     }
     return Some(raw);
 
-    fn block(packed: &[u8]) -> Option<Vec<u8>> {
-        let length = snap::raw::decompress_len(packed).ok().filter(|length| *length <= LARGEST)?;
+    fn block(packed: &[u8], largest: usize) -> Option<Vec<u8>> {
+        let length = snap::raw::decompress_len(packed).ok().filter(|length| *length <= largest)?;
         let mut raw = alloc::vec![0; length];
         let written = snap::raw::Decoder::new().decompress(packed, &mut raw).ok()?;
         (written == length).then_some(raw)
@@ -94,11 +100,11 @@ fn snappy(packed: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(any(feature = "lz4", feature = "zstd"))]
-fn read_all(from: impl std::io::Read) -> Option<Vec<u8>> {
+fn read_all(from: impl std::io::Read, largest: usize) -> Option<Vec<u8>> {
     use std::io::Read;
     let mut raw = Vec::new();
-    from.take(LARGEST as u64 + 1).read_to_end(&mut raw).ok()?;
-    (raw.len() <= LARGEST).then_some(raw)
+    from.take(largest as u64 + 1).read_to_end(&mut raw).ok()?;
+    (raw.len() <= largest).then_some(raw)
 }
 
 #[cfg(test)]
@@ -129,6 +135,9 @@ mod tests {
         assert_eq!(unpack(1, &zeros(100_000)).map(|raw| raw.len()), Some(25_800_001));
         assert_eq!(unpack(1, &zeros(LARGEST / 258)).map(|raw| raw.len()), Some(LARGEST / 258 * 258 + 1));
         assert_eq!(unpack(1, &zeros(LARGEST / 258 + 1)), None);
+        let two = [zeros(20), zeros(20)].concat();
+        assert_eq!(unpack_within(1, &two, 2 * 5161).map(|raw| raw.len()), Some(2 * 5161), "as many as there may be");
+        assert_eq!(unpack_within(1, &two, 2 * 5161 - 1), None, "all members together count");
     }
 
     #[test]
@@ -157,6 +166,8 @@ mod tests {
         let framed = [b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01", &block[..], &block].concat();
         assert_eq!(unpack(2, &framed).map(|raw| raw.len()), Some(40));
         assert_eq!(unpack(2, &framed[..framed.len() - 1]), None);
+        assert_eq!(unpack_within(2, &framed, 39), None, "all blocks together count");
+        assert_eq!(unpack_within(2, &framed, 40), unpack(2, &framed));
         assert_eq!(unpack(2, b"\xff\xff\xff\xff\x0fx"), None, "4 GB");
     }
 

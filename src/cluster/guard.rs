@@ -9,7 +9,7 @@ use kafka_protocol::protocol::buf::ByteBuf;
 use super::answer::Unreadable;
 
 /// Reads a request's body; what stands behind it is ignored, as in Kafka.
-pub(super) fn decode<T: Decodable>(body: &Bytes, version: i16) -> Result<T, Unreadable> {
+pub(crate) fn decode<T: Decodable>(body: &Bytes, version: i16) -> Result<T, Unreadable> {
     T::decode(&mut Guard { bytes: body.clone(), varint: 0, shift: 0 }, version).map_err(|_| Unreadable)?;
     T::decode(&mut body.clone(), version).map_err(|_| Unreadable)
 }

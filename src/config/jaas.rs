@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 
 /// One entry: `module.Class flag name="value" name=value;`. It has no `Debug`: its values are secrets.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// The login module's class.
-    pub(super) module: String,
-    pub(super) options: Vec<(String, String)>,
+    pub(crate) module: String,
+    pub(crate) options: Vec<(String, String)>,
 }
 
 impl Entry {
@@ -32,7 +32,7 @@ pub(super) fn example(mechanism: &str) -> &'static str {
 }
 
 /// Reads the one entry that a client has. The error says what is wrong, without any value: they are secrets.
-pub(super) fn parse(text: &str) -> Result<Entry, &'static str> {
+pub(crate) fn parse(text: &str) -> Result<Entry, &'static str> {
     let mut tokens = Tokens { chars: text.chars().peekable() };
     let mut entries = Vec::new();
     while let Some(first) = tokens.next() {

@@ -27,6 +27,8 @@ pub use build::{ConfigBuilder, LeftOut};
 pub use error::ConfigError;
 #[cfg(all(test, feature = "scram"))]
 pub(crate) use golden::differences as golden_differences;
+#[cfg(feature = "fuzzing")]
+pub(crate) use jaas::parse as jaas_entry;
 pub use parts::Part;
 pub use properties::{PropertiesError, Property, parse_properties};
 pub use sasl::{Sasl, ScramHash, SecurityProtocol, UnsecuredToken};

@@ -107,11 +107,11 @@ impl<N: Into<String>, V: Into<String>> From<(N, V)> for Property {
 pub fn parse_properties(text: &str) -> Result<Vec<Property>, PropertiesError> {
     let mut lines = Lines { chars: text.chars().peekable(), line: 1 };
     let mut pairs = Vec::new();
-    while let Some(line) = lines.next_logical()? {
+    while let Some((begins, line)) = lines.next_logical()? {
         let (name, value) = split(&line);
         pairs.try_reserve(1).map_err(|error| PropertiesError { line: lines.line, what: error.into() })?;
         let (name, value) = (unescape(name)?, unescape(value)?);
-        pairs.push(Property { name, value, line: line.first().map(|(_, place)| *place) });
+        pairs.push(Property { name, value, line: Some(begins) });
     }
     Ok(pairs)
 }
@@ -133,8 +133,8 @@ impl Lines<'_> {
         Some((c, line))
     }
 
-    /// Lines that continue each other, without comments, empty lines, and white space at their beginnings.
-    fn next_logical(&mut self) -> Result<Option<Vec<Placed>>, PropertiesError> {
+    /// Lines that continue each other, without comments, empty lines, and white space at their beginnings; and where they begin.
+    fn next_logical(&mut self) -> Result<Option<(usize, Vec<Placed>)>, PropertiesError> {
         let mut line: Vec<Placed> = Vec::new();
         let (mut at_beginning, mut continues, mut escaped) = (true, false, false);
         while let Some((c, place)) = self.next() {
@@ -163,13 +163,11 @@ impl Lines<'_> {
                 break;
             }
         }
-        if line.is_empty() {
-            return Ok(None);
-        }
+        let Some((_, begins)) = line.first().copied() else { return Ok(None) };
         if escaped {
-            line.pop(); // the end of the text: nothing continues it
+            line.pop(); // the end of the text: nothing continues it, and to Java it is a pair even if nothing is left
         }
-        Ok(Some(line))
+        Ok(Some((begins, line)))
     }
 }
 
@@ -294,6 +292,17 @@ pub(super) mod tests {
     fn a_backslash_continues_a_line_and_two_do_not() {
         assert_eq!(one("a=b\\\n   c"), pair("a", "bc"));
         assert_eq!(parse_properties("a=b\\\\\nc=d").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_text_that_ends_where_a_line_should_go_on_ends_with_a_pair() {
+        for text in ["a=b\n\\", "a=b\n\\\n", "a=b\r\n \\\r"] {
+            let read = parse_properties(text).unwrap();
+            let last = read.last().map(|last| (&*last.name, &*last.value, last.line));
+            assert_eq!((read.len(), last), (2, Some(("", "", Some(2)))), "{text:?}");
+        }
+        // But not behind both, in Java either.
+        assert_eq!(parse_properties("a=b\r\n\\\r\n").unwrap().len(), 1);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) mod sasl;
 mod versions;
 
 pub(crate) use header::{correlation, frame, response_header};
+#[cfg(feature = "fuzzing")]
+pub(crate) use primitives::Malformed;
 pub(crate) use versions::Api;
 
 /// A topic's id; all zero where it is unknown.

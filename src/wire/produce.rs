@@ -210,5 +210,22 @@ fn walk_endpoints<'a>(mut reader: Reader<'a>, mut each: impl FnMut(i32, &'a str,
         reader.skip_tags()?;
         each(id, host, port);
     }
+    if reader.left() > 0 {
+        return reader.bad("list of brokers without anything behind it");
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_brokers_is_all_of_its_field() {
+        // No topics, no pause, and a field of a list without brokers.
+        for (field, good) in [(&[0, 1, 1][..], true), (&[0, 2, 1, 7], false), (&[0, 1, 2], false)] {
+            let body = [&[1, 0, 0, 0, 0, 1], field].concat();
+            assert_eq!(decode(10, &body).is_ok(), good, "{field:?}");
+        }
+    }
 }

@@ -1,0 +1,5 @@
+//! See `src/fuzzing/batch.rs`, and `fuzz/run`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| milena::fuzzing::batch(input));

@@ -1,0 +1,5 @@
+//! See `src/fuzzing/scram.rs`, and `fuzz/run`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| milena::fuzzing::scram(input));
