@@ -44,4 +44,5 @@ targets! {
     responses: 10,
     scram: 10,
     tls: 10,
+    world: 10,
 }

@@ -12,6 +12,7 @@ mod jaas;
 mod properties;
 mod responses;
 mod scram;
+mod world;
 
 use alloc::vec::Vec;
 
@@ -24,6 +25,7 @@ pub use jaas::jaas;
 pub use properties::properties;
 pub use responses::responses;
 pub use scram::scram;
+pub use world::world;
 
 /// Connections with TLS: see `tls.rs`, which is a room of the adapters.
 pub fn tls(input: &[u8]) {
@@ -34,7 +36,7 @@ pub fn tls(input: &[u8]) {
 pub type Target = fn(&[u8]);
 
 /// All of them, by their names.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("batch", batch),
     ("codecs", codecs),
     ("connection", connection),
@@ -43,6 +45,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("responses", responses),
     ("scram", scram),
     ("tls", tls),
+    ("world", world),
 ];
 
 /// A number from 0 to `most`; 0 where the input is at its end.
