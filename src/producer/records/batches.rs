@@ -83,6 +83,8 @@ pub(crate) struct Batch {
     pub(crate) serial: u64,
     /// When its first record was sent.
     pub(crate) created: Instant,
+    /// When its last record was sent.
+    pub(crate) newest: Instant,
     pub(crate) records: Records,
     /// What the host knows it by: its own id, or its parent's.
     origin: BatchId,
@@ -370,6 +372,7 @@ impl Batches {
                 partition: 0,
                 serial: 0,
                 created: Instant::ZERO,
+                newest: Instant::ZERO,
                 records: Records::default(),
                 origin: BatchId { slot, generation: 0 },
                 first_record: 0,
@@ -394,7 +397,7 @@ impl Batches {
         batch.records.restart();
         batch.origin = BatchId { slot, generation: batch.generation };
         (batch.state, batch.partition, batch.serial, batch.created) = (state, partition, serial, created);
-        batch.stage = stage;
+        (batch.stage, batch.newest) = (stage, created);
         (batch.first_record, batch.parts, batch.stamp) = (0, 1, None);
         (batch.incarnation, batch.by_name, batch.refused) = (0, false, false);
         (batch.attempt, batch.retries, batch.outstanding) = (0, 0, 0);
