@@ -60,11 +60,10 @@ impl Producer {
         let connection = self.sessions.connections.get_mut(&conn)?;
         let until = connection.pace.held_until(self.now)?;
         let batch = &self.records.batches[slot];
-        let most = match batch.state {
-            State::Due if planted("held-beyond-linger") => until,
-            State::Due => batch.created + self.config.linger,
-            _ if planted("closed-is-held") => until,
-            _ => self.now,
+        let most = if batch.state == State::Due {
+            if planted("held-beyond-linger") { until } else { batch.created + self.config.linger }
+        } else {
+            if planted("closed-is-held") { until } else { self.now }
         };
         if most < until {
             connection.pace.hold_until(most);
