@@ -17,8 +17,11 @@ const PART: u32 = 4;
 /// The most that is waited: more would save next to nothing.
 const LONGEST: Duration = Duration::from_millis(2);
 
-/// If nothing came in the last of so many parts of the time, the sender waits for answers.
+/// If nothing came in the last of so many parts of the time that something was held back, the sender waits for answers.
 const QUIET: u32 = 2;
+
+/// What was held back for less than one of so many parts of the gap tells nothing.
+const BRIEF: u32 = 8;
 
 /// So many times in a row that is seen before it is believed.
 const STALLS: u32 = 2;
@@ -34,8 +37,9 @@ const PROVEN: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct Pace {
     gap: Duration,
-    last: Instant,
     until: Instant,
+    /// Since when something would have left but for that.
+    held_since: Option<Instant>,
     stalls: u32,
     streams: u32,
     rest_until: Instant,
@@ -46,8 +50,8 @@ impl Pace {
     pub(crate) fn new(linger: Duration) -> Self {
         Self {
             gap: (linger / PART).min(LONGEST),
-            last: Instant::ZERO,
             until: Instant::ZERO,
+            held_since: None,
             stalls: 0,
             streams: 0,
             rest_until: Instant::ZERO,
@@ -55,9 +59,9 @@ impl Pace {
         }
     }
 
-    /// Whether the next request has to wait.
-    pub(crate) fn holds(&self, now: Instant) -> bool {
-        self.until > now
+    /// Until when the next request has to wait, if it does.
+    pub(crate) fn held_until(&self, now: Instant) -> Option<Instant> {
+        (self.until > now).then_some(self.until)
     }
 
     /// It waits until then at most.
@@ -65,18 +69,25 @@ impl Pace {
         self.until = self.until.min(most);
     }
 
-    /// A request leaves. `stream`: it has a batch that was due by its size, and the newest of its records came then. Returns until when
-    /// the next one waits, if it does.
-    pub(crate) fn left(&mut self, now: Instant, stream: Option<Instant>) -> Option<Instant> {
+    /// It does not wait any more.
+    pub(crate) fn let_go(&mut self) {
+        (self.until, self.held_since) = (Instant::ZERO, None);
+    }
+
+    /// Something would leave now, but is held back.
+    pub(crate) fn held_back(&mut self, now: Instant) {
+        self.held_since.get_or_insert(now);
+    }
+
+    /// A request leaves. `stream`: it has a batch that was due by its size, and the newest of its records came then. `may_hold`: nobody
+    /// waits for the next one, and nothing is there yet for it. Returns until when it is held back, if it is.
+    pub(crate) fn left(&mut self, now: Instant, stream: Option<Instant>, may_hold: bool) -> Option<Instant> {
+        let held = self.held_since.take().map(|since| now.saturating_since(since));
         let newest = stream?;
-        let waited = self.until > self.last && self.until <= now;
-        if waited {
-            let quiet = now.saturating_since(newest);
-            let is_stalled = quiet * QUIET > now.saturating_since(self.last) && quiet * QUIET > self.gap;
-            self.see(now, is_stalled);
+        if let Some(held) = held.filter(|held| *held * BRIEF > self.gap) {
+            self.see(now, now.saturating_since(newest) * QUIET > held);
         }
-        self.last = now;
-        if self.gap.is_zero() || self.rest_until > now {
+        if self.gap.is_zero() || self.rest_until > now || !may_hold {
             return None;
         }
         self.until = now + self.gap;
@@ -114,25 +125,37 @@ mod tests {
     fn the_next_request_waits_for_a_part_of_the_linger_and_never_long() {
         for (linger, gap) in [(0, 0), (1000, 250), (5000, 1250), (100_000, 2000)] {
             let mut pace = Pace::new(Duration::from_micros(linger));
-            let until = pace.left(micros(10), Some(micros(10)));
+            let until = pace.left(micros(10), Some(micros(10)), true);
             assert_eq!(until, (gap > 0).then(|| micros(10 + gap)));
-            assert_eq!(pace.holds(micros(9 + gap)), gap > 0);
-            assert!(!pace.holds(micros(10 + gap)));
+            assert_eq!(pace.held_until(micros(9 + gap)), until);
+            assert_eq!(pace.held_until(micros(10 + gap)), None);
         }
     }
 
     #[test]
     fn what_was_not_due_by_its_size_is_no_stream() {
         let mut pace = Pace::new(4 * GAP);
-        assert_eq!(pace.left(micros(10), None), None);
-        assert!(!pace.holds(micros(11)));
+        assert_eq!(pace.left(micros(10), None, true), None);
+        assert_eq!(pace.held_until(micros(11)), None);
     }
 
-    /// Requests for which the next one has to wait, of so many that each leave as soon as they may.
+    #[test]
+    fn where_somebody_waits_or_something_is_left_over_nothing_is_held_back() {
+        let mut pace = Pace::new(4 * GAP);
+        assert_eq!(pace.left(micros(10), Some(micros(10)), false), None);
+        assert_eq!(pace.held_until(micros(11)), None);
+    }
+
+    /// Requests for which the next one has to wait, of so many that each leave as soon as they may; for each something is there 200 us
+    /// after the one before.
     fn held(pace: &mut Pace, requests: u64, from: u64, newest: impl Fn(u64) -> u64) -> usize {
         let waits = (0..requests).filter(|n| {
             let now = from + n * 1250;
-            pace.left(micros(now), Some(micros(newest(now)))).is_some()
+            let waits = pace.left(micros(now), Some(micros(newest(now))), true).is_some();
+            if waits {
+                pace.held_back(micros(now + 200));
+            }
+            waits
         });
         waits.count()
     }
@@ -146,6 +169,16 @@ mod tests {
         let stream = held(&mut pace, 8000, 30_000_000, |now| now - 5);
         assert!(stream > 7900, "{stream} of 8,000");
         assert_eq!(pace.rest, FIRST_REST);
+    }
+
+    #[test]
+    fn what_was_held_back_for_a_moment_tells_nothing() {
+        let mut pace = Pace::new(4 * GAP);
+        for n in 1..100 {
+            let now = n * 1250;
+            assert!(pace.left(micros(now), Some(micros(now - 100)), true).is_some());
+            pace.held_back(micros(now + 1150));
+        }
     }
 
     #[test]

@@ -129,7 +129,7 @@ pub(super) struct Records {
     pub(super) flushed_below: u64,
     /// How many brokers that were left alone (`partitioner.availability.timeout.ms`) took something again.
     pub(super) recovered_brokers: u64,
-    /// Until then some connection holds back what is due, so that it grows.
+    /// No connection holds back what is due, so that it grows, for longer than until then.
     pub(super) held_until: Instant,
     /// Someone waits for that many bytes of memory.
     pub(super) starved: Option<usize>,

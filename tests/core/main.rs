@@ -11,6 +11,7 @@ mod line;
 mod logged;
 mod measures;
 mod pace;
+mod pace_eyes;
 mod renewal;
 mod rules;
 mod script;

@@ -6,7 +6,7 @@ use bytes::BufMut;
 
 use crate::batch::header;
 use crate::batch::{Class, Compression};
-use crate::connection::{Connection, Entry, RequestKind, Role};
+use crate::connection::{Entry, RequestKind, Role};
 use crate::ids::ConnId;
 use crate::memory;
 use crate::planted::planted;
@@ -50,28 +50,35 @@ impl Producer {
         if !planted("due-wakes-nobody") {
             self.nothing_new = false;
         }
-        let Batch { partition, created, .. } = self.records.batches[slot];
-        if self.records.held_until > self.now {
-            self.hold_until(partition, created + self.config.linger);
-        }
-        self.list_if_ready(partition);
+        self.list_if_ready(self.records.batches[slot].partition);
     }
 
-    /// What the partition's leader is to get is held back until then at most.
-    fn hold_until(&mut self, partition: u32, most: Instant) {
-        let Some(leader) = self.records.partitions[partition].leader else { return };
-        let Some(conn) = self.control.brokers[leader].conn else { return };
-        let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
-        if connection.pace.holds(most) && !planted("held-beyond-linger") {
+    /// The broker's next request has this batch in it: it is held back no longer than the batch lingers, and not at all if that can't
+    /// grow. Returns until when.
+    fn limit_hold(&mut self, broker: u32, slot: u32) -> Option<Instant> {
+        let conn = self.control.brokers[broker].conn?;
+        let connection = self.sessions.connections.get_mut(&conn)?;
+        let until = connection.pace.held_until(self.now)?;
+        let batch = &self.records.batches[slot];
+        let most = if batch.state == State::Due {
+            if planted("held-beyond-linger") { until } else { batch.created + self.config.linger }
+        } else {
+            if planted("closed-is-held") { until } else { self.now }
+        };
+        if most < until {
             connection.pace.hold_until(most);
-            self.timers.set_if_sooner(Timer::Broker(leader), most);
+            self.attend(broker);
         }
+        Some(most.min(until))
     }
 
-    /// Somebody waits for what is held back, or it can't grow any more.
+    /// Somebody waits for what is held back.
     pub(in crate::producer) fn hold_no_longer(&mut self) {
         if self.records.held_until > self.now && !planted("held-though-awaited") {
             self.records.held_until = Instant::ZERO;
+            for connection in self.sessions.connections.values_mut() {
+                connection.pace.let_go();
+            }
             self.attend_all(|_| true);
         }
     }
@@ -119,17 +126,26 @@ impl Producer {
     pub(in crate::producer) fn list_if_ready(&mut self, index: u32) {
         self.list_for_job(index);
         self.offer(index);
-        let nothing = self.next_of(index) == Next::Nothing;
+        let next = match self.next_of(index) {
+            Next::Fresh(slot) | Next::Retry(slot) => Some(slot),
+            Next::Nothing => None,
+        };
         match self.records.partitions[index].listed {
             Some(WITHOUT_IDENTITY) if !self.waits_for_identity(index) => self.unlist(index),
-            Some(broker) if broker != WITHOUT_IDENTITY && nothing => self.unlist(index),
-            Some(_) => return,
+            Some(WITHOUT_IDENTITY) => return,
+            Some(_) if next.is_none() => self.unlist(index),
+            Some(broker) => {
+                if let Some(slot) = next {
+                    self.limit_hold(broker, slot);
+                }
+                return;
+            }
             None => {}
         }
-        if nothing {
+        let Some(slot) = next else {
             self.list_without_identity(index);
             return;
-        }
+        };
         let Some(leader) = self.records.partitions[index].leader else {
             self.records.topics.want(self.records.partitions[index].topic);
             return;
@@ -137,7 +153,9 @@ impl Producer {
         self.records.partitions[index].listed = Some(leader);
         let broker = &mut self.control.brokers[leader];
         broker.ready.push_back(&mut self.records.partitions, Ready, index);
-        broker.stuck_since.get_or_insert(self.now);
+        // What is held back to grow is not stuck.
+        let held_until = self.limit_hold(leader, slot).unwrap_or(self.now);
+        self.control.brokers[leader].stuck_since.get_or_insert(held_until);
         self.attend(leader);
     }
 
@@ -227,11 +245,30 @@ impl Producer {
         }
         let server = broker.server;
         match (broker.conn, self.control.servers.may_connect(server, self.now)) {
-            (Some(conn), _) => self.arm(conn),
+            (Some(conn), _) => {
+                self.arm(conn);
+                self.look_when_over(index, conn);
+            }
             (None, May::Now) if self.has_room_to_connect() => self.connect_broker(index),
             (None, May::Now) => self.timers.set(Timer::Broker(index), self.now + MEMORY_INTERVAL),
             (None, May::NotBefore(at)) => self.timers.set(Timer::Broker(index), at),
             (None, May::AfterAnother) => {}
+        }
+    }
+
+    /// If what the broker is to get waits for a time to be over, it is looked at then.
+    fn look_when_over(&mut self, index: u32, conn: ConnId) {
+        let now = self.now;
+        let Some(connection) = self.sessions.connections.get_mut(&conn).filter(|connection| !connection.armed) else {
+            return;
+        };
+        let held_until = connection.pace.held_until(now).filter(|_| !planted("held-for-ever"));
+        if held_until.is_some() && connection.has_window(now) {
+            connection.pace.held_back(now);
+        }
+        let over = held_until.max(connection.throttled_until);
+        if let Some(at) = over.filter(|at| *at > now) {
+            self.timers.set(Timer::Broker(index), at);
         }
     }
 
@@ -257,9 +294,9 @@ impl Producer {
 
     /// Whether another Produce request may be sent on the connection.
     fn has_window(&self, conn: ConnId) -> bool {
-        let is_held = |connection: &Connection| self.records.held_until > self.now && connection.pace.holds(self.now);
         let connection = self.sessions.connections.get(&conn);
-        connection.is_some_and(|connection| connection.has_window(self.now) && !is_held(connection))
+        connection
+            .is_some_and(|connection| connection.has_window(self.now) && connection.pace.held_until(self.now).is_none())
     }
 
     /// The host can write: if nothing is left of the last request, the next is formed.
@@ -328,6 +365,9 @@ impl Producer {
             } else if version != fits {
                 break;
             }
+            // Before it is compressed, and not if it is sent again.
+            let batch = &self.records.batches[slot];
+            let newest = (batch.attempt == 0 && batch.size() >= topic.due_at).then(|| batch.newest());
             self.make_ready(slot, version);
             let partition = &self.records.partitions[index];
             let topic = &self.records.topics[partition.topic];
@@ -337,9 +377,7 @@ impl Producer {
                 break;
             }
             size += more;
-            if self.records.batches[slot].size() >= topic.due_at {
-                stream = stream.max(Some(topic.last_used()));
-            }
+            stream = stream.max(newest);
             let (topic_index, topic_id, number) = (partition.topic, topic.id, partition.number);
             self.unlist(index);
             self.leave(conn, index, slot);
@@ -375,9 +413,6 @@ impl Producer {
             self.measure_leaving(now, entry.slot);
         }
         self.stats.produce_requests += 1;
-        // Then as much as there is leaves at once.
-        let is_awaited =
-            self.records.starved.is_some() || self.life.flushes.is_open() || self.life.phase != Phase::Running;
         let correlation = self.write_produce(conn, version, &entries, copies);
         let unanswered = self.config.acks.code() == 0;
         let kind = if unanswered { RequestKind::ProduceUnanswered } else { RequestKind::Produce };
@@ -385,10 +420,13 @@ impl Producer {
         for entry in &entries {
             self.list_if_ready(entry.partition); // it may have another batch, for the next request
         }
+        let is_awaited =
+            self.records.starved.is_some() || self.life.flushes.is_open() || self.life.phase != Phase::Running;
+        // What found no room has waited already.
+        let is_all = self.control.brokers[broker].ready.is_empty() || planted("rest-is-held");
         let connection = self.sessions.connections.get_mut(&conn).expect("nothing closed it meanwhile");
-        if let Some(until) = connection.pace.left(now, stream).filter(|_| !is_awaited) {
+        if let Some(until) = connection.pace.left(now, stream, is_all && !is_awaited) {
             self.records.held_until = self.records.held_until.max(until);
-            self.timers.set(Timer::Broker(broker), until);
         }
         connection.await_answer(now, correlation, kind, version, patience, entries);
         self.watch(conn);

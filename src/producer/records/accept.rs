@@ -63,6 +63,7 @@ impl Producer {
         let size = batch.records.append_here(record, timestamp, topic.raw_limit, records.largest_record)?.get();
         debug_assert!(matches!(batch.state, State::Open | State::Due));
         topic.touch(now);
+        batch.note_record(now);
         let id = RecordId { batch: batch.id(), index: batch.records.count() - 1 };
         let full = batch.size() >= topic.due_at;
         if sticky {
@@ -179,7 +180,8 @@ impl Producer {
 
     /// A record stands in the batch: is it due by its size, and is it time for another partition?
     fn appended(&mut self, topic: u32, slot: u32, size: usize, sticky: bool) -> RecordId {
-        let batch = &self.records.batches[slot];
+        let batch = &mut self.records.batches[slot];
+        batch.note_record(self.now);
         let id = RecordId { batch: batch.id(), index: batch.records.count() - 1 };
         let full = batch.size() >= self.records.topics[topic].due_at;
         if full && batch.state == State::Open {
@@ -197,7 +199,7 @@ impl Producer {
             self.make_due(slot);
         }
         self.close_batch(slot);
-        self.hold_no_longer();
+        self.list_if_ready(self.records.batches[slot].partition);
     }
 
     /// No memory: whoever lingers is due, so that some comes back.

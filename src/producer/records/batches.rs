@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::time::Duration;
 
 use crate::batch::header::Stamp;
 use crate::batch::{Compression, Records};
@@ -83,6 +84,8 @@ pub(crate) struct Batch {
     pub(crate) serial: u64,
     /// When its first record was sent.
     pub(crate) created: Instant,
+    /// How long after that its last record was sent, in nanoseconds, as far as that goes.
+    took: u32,
     pub(crate) records: Records,
     /// What the host knows it by: its own id, or its parent's.
     origin: BatchId,
@@ -115,6 +118,18 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// A record was sent to it.
+    #[inline]
+    pub(crate) fn note_record(&mut self, now: Instant) {
+        let took = now.as_nanos().saturating_sub(self.created.as_nanos());
+        self.took = u32::try_from(took).unwrap_or(u32::MAX);
+    }
+
+    /// When its last record was sent.
+    pub(crate) fn newest(&self) -> Instant {
+        self.created + Duration::from_nanos(self.took.into())
+    }
+
     /// Bytes that it takes in a request: header and records.
     pub(crate) fn size(&self) -> usize {
         crate::batch::header::SIZE + self.records.len()
@@ -370,6 +385,7 @@ impl Batches {
                 partition: 0,
                 serial: 0,
                 created: Instant::ZERO,
+                took: 0,
                 records: Records::default(),
                 origin: BatchId { slot, generation: 0 },
                 first_record: 0,
@@ -394,7 +410,7 @@ impl Batches {
         batch.records.restart();
         batch.origin = BatchId { slot, generation: batch.generation };
         (batch.state, batch.partition, batch.serial, batch.created) = (state, partition, serial, created);
-        batch.stage = stage;
+        (batch.stage, batch.took) = (stage, 0);
         (batch.first_record, batch.parts, batch.stamp) = (0, 1, None);
         (batch.incarnation, batch.by_name, batch.refused) = (0, false, false);
         (batch.attempt, batch.retries, batch.outstanding) = (0, 0, 0);

@@ -389,11 +389,6 @@ impl Topic {
         self.last_used = now;
     }
 
-    /// When something was sent to it last.
-    pub(crate) fn last_used(&self) -> Instant {
-        self.last_used
-    }
-
     /// Metadata tell the topic's id. One that it has left is old news, unless nothing else is heard any more: then clients were
     /// moved to another cluster, and back. Or the id that is taken for the newer one is the older: it was learnt later, from a
     /// server that is behind. Then brokers do not know it. `nothing_is_older`: what is known counts for nothing, and nothing is open.

@@ -408,7 +408,8 @@ impl Producer {
     fn pace(&mut self, conn: ConnId, broker: u32, answer: Answer) {
         let waiting = !self.control.brokers[broker].ready.is_empty();
         if let Some(connection) = self.sessions.connections.get_mut(&conn) {
-            let waiting = waiting && connection.is_usable(answer.now) && !connection.pace.holds(answer.now);
+            let waiting =
+                waiting && connection.is_usable(answer.now) && connection.pace.held_until(answer.now).is_none();
             connection.window.answered(answer, waiting);
         }
     }
