@@ -146,9 +146,8 @@ impl Producer {
     /// has been named by a delivery.
     pub fn flush(&mut self, now: Instant) -> FlushId {
         self.clock(now);
-        self.records.due_below = self.records.batches.next_serial();
+        self.all_is_due();
         self.records.flushed_below = self.records.due_below;
-        self.hold_no_longer();
         self.life.flushes.begin(self.records.due_below)
     }
 
@@ -157,9 +156,8 @@ impl Producer {
         self.clock(now);
         match &self.life.phase {
             Phase::Running => {
-                self.records.due_below = self.records.batches.next_serial();
+                self.all_is_due();
                 self.life.phase = Phase::Closing;
-                self.hold_no_longer();
             }
             Phase::Failed(fatal) => self.life.phase = Phase::Ending(fatal.clone()),
             Phase::Closing | Phase::Aborting | Phase::Ending(_) | Phase::Closed => {}
@@ -375,9 +373,8 @@ impl Producer {
     /// Makes what lingers leave, and says [`Event::Writable`] when memory comes back and that much is free.
     #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
     pub(crate) fn await_memory(&mut self, bytes: usize) {
-        self.records.due_below = self.records.batches.next_serial();
         self.records.starved = Some(bytes.min(self.records.pool.capacity()));
-        self.hold_no_longer();
+        self.all_is_due();
         self.look_again_for_memory();
     }
 

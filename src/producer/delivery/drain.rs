@@ -72,8 +72,9 @@ impl Producer {
         Some(most.min(until))
     }
 
-    /// Somebody waits for what is held back.
-    pub(in crate::producer) fn hold_no_longer(&mut self) {
+    /// Somebody waits for all that is there now: what lingers is due, and nothing is held back.
+    pub(in crate::producer) fn all_is_due(&mut self) {
+        self.records.due_below = self.records.batches.next_serial();
         if self.records.held_until > self.now && !planted("held-though-awaited") {
             self.records.held_until = Instant::ZERO;
             for connection in self.sessions.connections.values_mut() {

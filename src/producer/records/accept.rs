@@ -206,9 +206,8 @@ impl Producer {
     #[cold]
     fn starve(&mut self, NoRoom { needed }: NoRoom) -> SendError {
         self.stats.buffer_full += 1;
-        self.records.due_below = self.records.batches.next_serial();
         self.records.starved = Some(self.records.starved.map_or(needed, |before| before.min(needed)));
-        self.hold_no_longer();
+        self.all_is_due();
         self.look_again_for_memory();
         SendError::BufferFull { needed }
     }
