@@ -5,8 +5,9 @@ use core::fmt;
 use core::time::Duration;
 
 use super::plan::Plan;
+use super::runs::Report;
 use super::violation::Violation;
-use super::world::{Report, World};
+use super::world::World;
 use crate::cluster::{Cluster, StoredRecord};
 use crate::error::SendError;
 use crate::event::{Event, Sent};
@@ -75,7 +76,7 @@ impl Simulation {
 
     /// Asks for [`Event::Flushed`] when all records sent so far have their outcome.
     pub fn flush(&mut self) -> FlushId {
-        self.world.flush_by_hand()
+        self.world.flush()
     }
 
     /// Lets this time go by. Returns what the producer said meanwhile, among others what became of records.

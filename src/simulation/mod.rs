@@ -44,6 +44,7 @@ mod dice;
 mod faults;
 mod hand;
 mod plan;
+mod runs;
 mod servers;
 mod shrink;
 mod violation;
@@ -51,7 +52,7 @@ mod world;
 
 pub use hand::Simulation;
 pub use plan::Plan;
+pub use runs::{REACHED, Report, Totals, run, run_watched, run_with_choices};
 pub use servers::CODES;
 pub use shrink::shrink;
 pub use violation::Violation;
-pub use world::{REACHED, Report, run, run_watched, run_with_choices};

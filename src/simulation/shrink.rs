@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use super::faults::SWITCHES;
 use super::plan::Plan;
+use super::runs::run;
 use super::violation::Violation;
-use super::world::run;
 
 /// Looks for a smaller world of the same seed that breaks the same law: fewer faults, fewer records, a shorter time, one topic, options at
 /// their defaults. At most `runs` worlds are tried. Returns the smallest, or `violation` if none is smaller.

@@ -11,9 +11,7 @@ mod desk;
 mod hand;
 mod traces;
 
-use std::collections::BTreeMap;
-
-use milena::simulation::{CODES, Plan, REACHED, run, run_watched, shrink};
+use milena::simulation::{CODES, Plan, REACHED, Totals, run, run_watched, shrink};
 
 /// The seeds of an ordinary test run.
 const CI_SEEDS: core::ops::Range<u64> = 0..1500;
@@ -58,8 +56,7 @@ fn laws_hold_on_every_seed() {
             .unwrap_or_else(|violation| panic!("{violation:?}"));
         return;
     }
-    let mut errors: BTreeMap<i16, u64> = BTreeMap::new();
-    let mut reached: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut totals = Totals::default();
     let (mut violations, mut first) = (Vec::new(), None);
     let count = seeds().end - seeds().start;
     for seed in seeds() {
@@ -76,12 +73,7 @@ fn laws_hold_on_every_seed() {
                 if std::env::var_os("MILENA_FINGERPRINTS").is_some() {
                     println!("seed {seed}: fingerprint {:016x}", report.fingerprint);
                 }
-                for (code, times) in report.errors {
-                    *errors.entry(code).or_default() += times;
-                }
-                for (what, times) in report.reached {
-                    *reached.entry(what).or_default() += u64::from(times > 0);
-                }
+                totals.add(&report);
             }
         }
     }
@@ -89,21 +81,14 @@ fn laws_hold_on_every_seed() {
     if let (Some(violation), Err(_)) = (first, std::env::var("MILENA_VIOLATIONS")) {
         println!("the first in a world as small as it gets: {:?}", shrink(violation, 1000));
     }
-    println!("error codes answered over {count} seeds:");
-    for (code, times) in &errors {
-        println!("  {:>4} {:<40} {times}", code, milena::ErrorCode::new(*code).name());
-    }
-    println!("seeds on which something happened at least once:");
-    for (what, seeds) in &reached {
-        println!("  {what:<60} {seeds}");
-    }
+    println!("{totals}");
     assert!(violations.is_empty(), "{} of {count} seeds:\n{}", violations.len(), violations.join("\n\n"));
     if count >= 6000 {
         for what in REACHED {
-            assert!(reached.get(what).is_some_and(|seeds| *seeds > 0), "never on any seed: {what}");
+            assert!(totals.reached.get(what).is_some_and(|seeds| *seeds > 0), "never on any seed: {what}");
         }
         for code in CODES {
-            assert!(errors.contains_key(code), "no seed answered code {code}");
+            assert!(totals.errors.contains_key(code), "no seed answered code {code}");
         }
     }
 }

@@ -10,6 +10,7 @@ mod metadata;
 mod outcomes;
 mod perf;
 mod produce;
+mod progress;
 mod settings;
 mod simulate;
 mod status;

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use milena::cluster::Server;
 use milena::{Delivered, Error, SendError};
 use serde_json::json;
 
 use crate::layout::LineError;
 use crate::stop::{LOOK, Stop};
-use crate::{Failure, say};
+use crate::{Failure, progress, say};
 
 /// Outcomes that are awaited or not printed yet, at most: then no more records are sent. Enough for any speed, and some ten
 /// megabytes.
@@ -69,7 +69,7 @@ impl Outcomes {
         let (outcomes, known) = channel();
         let (over, printed) = channel();
         let counts = Arc::<Counts>::default();
-        let printer = Printer { as_json, server, stop, bar: progress(!as_json), said: None };
+        let printer = Printer { as_json, server, stop, bar: counter(!as_json), said: None };
         let open = Arc::clone(&counts);
         let thread = move || {
             let result = printer.run(&known, &open);
@@ -238,13 +238,12 @@ impl Printer {
     }
 }
 
-/// A bar that counts, if someone looks.
-fn progress(wanted: bool) -> ProgressBar {
-    if !wanted || !io::stderr().is_terminal() || io::stdout().is_terminal() {
+/// A bar that counts, where no outcomes are printed among it.
+fn counter(wanted: bool) -> ProgressBar {
+    if !wanted || io::stdout().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{spinner} {pos} records, {per_sec}");
-    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    progress::bar(None, "{spinner} {pos} records, {per_sec}")
 }
 
 impl Fault {

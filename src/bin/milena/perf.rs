@@ -1,22 +1,21 @@
 //! `milena perf`: how fast.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{Write, stdout};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressStyle};
 use milena::cluster::Settings;
 use milena::threads::Producer;
 use milena::{LockHolds, Record, Setup, Stats};
 use serde_json::json;
 
-use crate::Failure;
 use crate::settings::{ProducerArguments, Target};
 use crate::stop::{GraceArguments, Stop, now};
+use crate::{Failure, progress};
 
 /// Sends records as fast as possible, and measures.
 #[derive(Debug, Args)]
@@ -78,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let unless_stopped = |error| if stop.is_over() { stopped(0, &notes) } else { Failure::run(error) };
     producer.partitions_for(&arguments.topic).map_err(unless_stopped)?;
     let value: Vec<u8> = (0..arguments.size).map(|place| b'a' + (place % 26) as u8).collect();
-    let bar = progress(arguments.records);
+    let bar = progress::bar(Some(arguments.records), "{bar:40} {pos}/{len} {per_sec} {eta}");
     let (start, cpu) = (now(), cpu_seconds());
     let mut sent = 0;
     while sent < arguments.records && !stop.is_asked() {
@@ -168,14 +167,6 @@ fn thread_seconds() -> Vec<(String, f64)> {
         seconds.filter(|(name, _)| name.starts_with("milena-") && name != "milena-cluster").collect();
     seconds.sort_by(|a, b| a.0.cmp(&b.0));
     seconds
-}
-
-fn progress(records: u64) -> ProgressBar {
-    if !stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}");
-    ProgressBar::new(records).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 struct Outcome<'a> {

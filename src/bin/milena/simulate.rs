@@ -1,20 +1,17 @@
 //! `milena simulate`: the producer in a virtual world, on many seeds or on one.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{Write, stdout};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use milena::ErrorCode;
-use milena::simulation::{CODES, Plan, REACHED, Report, Violation, run, run_watched, shrink};
+use milena::simulation::{Plan, Totals, Violation, run, run_watched, shrink};
 use serde_json::json;
 
 use crate::stop::{Stop, now};
-use crate::{Failure, say};
+use crate::{Failure, progress, say};
 
 /// Runs the producer in a virtual world, with faults, and checks the laws.
 #[derive(Debug, Args)]
@@ -45,35 +42,6 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// All worlds together.
-#[derive(Debug, Default)]
-struct Sum {
-    worlds: u64,
-    accepted: u64,
-    delivered: u64,
-    failed: u64,
-    time: Duration,
-    errors: BTreeMap<i16, u64>,
-    /// In how many worlds each happened.
-    reached: BTreeMap<&'static str, u64>,
-}
-
-impl Sum {
-    fn add(&mut self, report: &Report) {
-        self.worlds += 1;
-        self.accepted += report.accepted;
-        self.delivered += report.delivered;
-        self.failed += report.failed;
-        self.time += report.time;
-        for (code, times) in &report.errors {
-            *self.errors.entry(*code).or_default() += times;
-        }
-        for what in report.reached.keys() {
-            *self.reached.entry(what).or_default() += 1;
-        }
-    }
-}
-
 pub(crate) fn run_worlds(arguments: &Arguments) -> Result<(), Failure> {
     let plan = chosen(arguments.faults.as_deref())?;
     if let Some(seed) = arguments.seed {
@@ -83,9 +51,9 @@ pub(crate) fn run_worlds(arguments: &Arguments) -> Result<(), Failure> {
     let threads = arguments.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
     // A panic is told as what it is here: a broken law.
     std::panic::set_hook(Box::new(|_| ()));
-    let bar = progress(arguments.seeds);
+    let bar = progress::bar(Some(arguments.seeds), "{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left");
     let (next, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let (sum, broken) = (Mutex::new(Sum::default()), Mutex::new(None::<Violation>));
+    let (sum, broken) = (Mutex::new(Totals::default()), Mutex::new(None::<Violation>));
     let began = now();
     let work = || {
         while !over.load(Ordering::Relaxed) && !stop.is_asked() {
@@ -106,13 +74,8 @@ pub(crate) fn run_worlds(arguments: &Arguments) -> Result<(), Failure> {
     let seconds = now().saturating_duration_since(began).as_secs_f64();
     let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     let broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let told = if arguments.json { tell_json(&sum, seconds, broken.as_ref()) } else { tell(&sum, seconds, threads) };
-    told.map_err(|error| Failure::output(&error))?;
-    match broken {
-        Some(violation) => Err(show(violation, arguments.shrink)),
-        None if stop.is_asked() => Err(Failure::run(format_args!("stopped after {} worlds", sum.worlds))),
-        None => Ok(()),
-    }
+    conclude(arguments, &sum, seconds, threads, broken)?;
+    if stop.is_asked() { Err(Failure::run(format_args!("stopped after {} worlds", sum.worlds))) } else { Ok(()) }
 }
 
 /// The world of a seed, with the faults that were asked for.
@@ -147,12 +110,22 @@ fn one(arguments: &Arguments, plan: &Plan) -> Result<(), Failure> {
         run(plan)
     };
     let seconds = now().saturating_duration_since(began).as_secs_f64();
-    let mut sum = Sum::default();
+    let mut sum = Totals::default();
     outcome.iter().for_each(|report| sum.add(report));
-    let broken = outcome.as_ref().err();
-    let told = if arguments.json { tell_json(&sum, seconds, broken) } else { tell(&sum, seconds, 1) };
+    conclude(arguments, &sum, seconds, 1, outcome.err())
+}
+
+/// Tells what came of it, and ends with what is broken.
+fn conclude(
+    arguments: &Arguments,
+    sum: &Totals,
+    seconds: f64,
+    threads: usize,
+    broken: Option<Violation>,
+) -> Result<(), Failure> {
+    let told = if arguments.json { tell_json(sum, seconds, broken.as_ref()) } else { tell(sum, seconds, threads) };
     told.map_err(|error| Failure::output(&error))?;
-    outcome.map(drop).map_err(|violation| show(violation, arguments.shrink))
+    broken.map_or(Ok(()), |violation| Err(show(violation, arguments.shrink)))
 }
 
 /// A violation, as small as it gets.
@@ -164,7 +137,7 @@ fn show(violation: Violation, runs: usize) -> Failure {
     Failure::run(format_args!("as small as it gets: {smaller:?}"))
 }
 
-fn tell(sum: &Sum, seconds: f64, threads: usize) -> std::io::Result<()> {
+fn tell(sum: &Totals, seconds: f64, threads: usize) -> std::io::Result<()> {
     let mut out = stdout().lock();
     let (days, rate) = (sum.time.as_secs_f64() / 86_400.0, sum.worlds as f64 / seconds);
     writeln!(
@@ -172,20 +145,10 @@ fn tell(sum: &Sum, seconds: f64, threads: usize) -> std::io::Result<()> {
         "{} worlds in {seconds:.1} s ({rate:.0} a second, {threads} threads), {days:.1} days in them",
         sum.worlds
     )?;
-    writeln!(out, "{} records: {} delivered, {} failed", sum.accepted, sum.delivered, sum.failed)?;
-    writeln!(out, "what happened, and in how many of the worlds:")?;
-    for what in REACHED {
-        writeln!(out, "  {what:<60} {}", sum.reached.get(what).unwrap_or(&0))?;
-    }
-    writeln!(out, "error codes that servers answered, and how often:")?;
-    for code in CODES {
-        let name = ErrorCode::new(*code);
-        writeln!(out, "  {code:>4} {:<55} {}", name.name(), sum.errors.get(code).unwrap_or(&0))?;
-    }
-    Ok(())
+    write!(out, "{sum}")
 }
 
-fn tell_json(sum: &Sum, seconds: f64, broken: Option<&Violation>) -> std::io::Result<()> {
+fn tell_json(sum: &Totals, seconds: f64, broken: Option<&Violation>) -> std::io::Result<()> {
     let violation = broken
         .map(|violation| json!({"seed": violation.seed(), "law": violation.law(), "words": violation.to_string()}));
     let result = json!({
@@ -198,12 +161,4 @@ fn tell_json(sum: &Sum, seconds: f64, broken: Option<&Violation>) -> std::io::Re
         "violation": violation,
     });
     writeln!(stdout(), "{result}")
-}
-
-fn progress(worlds: u64) -> ProgressBar {
-    if !stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left");
-    ProgressBar::new(worlds).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

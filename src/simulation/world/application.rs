@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Who, World};
 use crate::simulation::books::Accepted;
-use crate::{FlushId, Record, SendError};
+use crate::{FlushId, Record, SendError, Sent};
 
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -63,9 +63,7 @@ impl World {
             }
         }
         if self.dice.once_in(30) {
-            let id = self.producer.flush(self.now);
-            let covers = self.books.records.len() as u64;
-            self.flushes.push(Pending { id, covers, failed: 0 });
+            self.flush();
         }
         if self.producer.take_wake() {
             self.drain()?;
@@ -134,6 +132,30 @@ impl World {
         Ok(!self.must_wait(topic) && self.send_sized(topic, 8, key, partition, soon)? == Told::Taken)
     }
 
+    pub(in crate::simulation) fn flush(&mut self) -> FlushId {
+        let id = self.producer.flush(self.now);
+        let covers = self.books.records.len() as u64;
+        self.flushes.push(Pending { id, covers, failed: 0 });
+        id
+    }
+
+    /// Enters a record that was taken into the books.
+    pub(super) fn enter(&mut self, sent: &Sent, record: &Record<'_>, soon: bool) -> Result<(), String> {
+        let headers = record.headers.iter();
+        let accepted = Accepted {
+            topic: record.topic.into(),
+            partition: sent.partition,
+            sent: self.now,
+            timestamp: sent.timestamp,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: headers.map(|header| (header.key.into(), header.value.map(Bytes::copy_from_slice))).collect(),
+            soon,
+            outcome: None,
+        };
+        self.books.accepted(sent, accepted)
+    }
+
     fn send_sized(
         &mut self,
         topic: &str,
@@ -148,7 +170,7 @@ impl World {
         let mut value = number.to_be_bytes().to_vec();
         value.resize(size, number as u8);
         // Handed over, to be shared if it is large. Every other is kept here, too.
-        let handed_over = Bytes::from(value.clone());
+        let handed_over = Bytes::from(value);
         let mut record = Record::new(&topic).value_bytes(&handed_over);
         record.key = key.as_deref();
         record.partition = partition;
@@ -164,18 +186,7 @@ impl World {
                 if size >= 5000 && number % 2 == 0 {
                     self.handed_over.push(handed_over.clone());
                 }
-                let accepted = Accepted {
-                    topic: topic.clone(),
-                    partition: sent.partition,
-                    sent: self.now,
-                    timestamp: sent.timestamp,
-                    key,
-                    value: Some(value),
-                    headers: Vec::new(),
-                    soon,
-                    outcome: None,
-                };
-                self.books.accepted(&sent, accepted)?;
+                self.enter(&sent, &record, soon)?;
                 if self.producer.in_flight() > 1 {
                     self.sometimes("several batches of a partition were in flight");
                 }

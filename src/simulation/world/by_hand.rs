@@ -1,25 +1,18 @@
 //! The world without an application of its own: somebody else's code sends.
 
-use alloc::string::{String, ToString};
+use alloc::format;
+use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::time::Duration;
 
-use bytes::Bytes;
-
-use super::application::Pending;
-use super::{MOST_STEPS, Report, Who, World};
+use super::{Who, World};
 use crate::error::SendError;
 use crate::event::{Event, Sent};
-use crate::ids::FlushId;
 use crate::record::{Header, Record};
-use crate::simulation::books::Accepted;
 use crate::simulation::hand::Simulation;
 use crate::simulation::plan::Plan;
+use crate::simulation::runs::Report;
 use crate::simulation::violation::Violation;
 use crate::time::Instant;
-
-/// So long after the end it may take until nothing is open, beyond the time that records have.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 impl World {
     pub(in crate::simulation) fn by_hand(mut plan: Plan) -> Self {
@@ -51,44 +44,25 @@ impl World {
         if !self.topics.contains(&topic) {
             self.topics.push(topic.clone());
         }
-        let told = self.producer.send(self.now, &Record { headers: &headers, ..*record });
+        let record = Record { headers: &headers, ..*record };
+        let told = self.producer.send(self.now, &record);
         match &told {
             Ok(sent) => {
                 let number = self.books.records.len();
-                self.aside(Who::Application, || alloc::format!("sends number {number} to {topic}-{}", sent.partition));
-                let headers =
-                    headers.iter().map(|header| (header.key.into(), header.value.map(Bytes::copy_from_slice)));
-                let accepted = Accepted {
-                    topic,
-                    partition: sent.partition,
-                    sent: self.now,
-                    timestamp: sent.timestamp,
-                    key: record.key.map(<[u8]>::to_vec),
-                    value: record.value.map(<[u8]>::to_vec),
-                    headers: headers.collect(),
-                    soon: false,
-                    outcome: None,
-                };
-                if let Err(words) = self.books.accepted(sent, accepted) {
+                self.aside(Who::Application, || format!("sends number {number} to {topic}-{}", sent.partition));
+                if let Err(words) = self.enter(sent, &record, false) {
                     self.broken.get_or_insert(words);
                 }
             }
-            Err(error) => self.note(Who::Application, || alloc::format!("sends to {topic}, in vain: {error}")),
+            Err(error) => self.note(Who::Application, || format!("sends to {topic}, in vain: {error}")),
         }
         told
-    }
-
-    pub(in crate::simulation) fn flush_by_hand(&mut self) -> FlushId {
-        let id = self.producer.flush(self.now);
-        let covers = self.books.records.len() as u64;
-        self.flushes.push(Pending { id, covers, failed: 0 });
-        id
     }
 
     pub(in crate::simulation) fn run_until(&mut self, until: Instant) -> Result<(), Violation> {
         self.lawful(|world| {
             loop {
-                world.step_by_hand()?;
+                world.step()?;
                 if world.now >= until {
                     return Ok(());
                 }
@@ -97,17 +71,6 @@ impl World {
                 }
             }
         })
-    }
-
-    fn step_by_hand(&mut self) -> Result<(), String> {
-        if let Some(words) = self.broken.take() {
-            return Err(words);
-        }
-        // What was sent meanwhile.
-        if self.producer.take_wake() {
-            self.drain()?;
-        }
-        self.step()
     }
 
     pub(in crate::simulation) fn calm_by_hand(&mut self) {
@@ -121,20 +84,7 @@ impl World {
             world.calm_by_hand();
             world.ending = true;
             world.producer.close(world.now);
-            let end = world.now.max(world.trouble_until) + world.plan.delivery_timeout() + PATIENCE;
-            for _ in 0..MOST_STEPS {
-                world.step_by_hand()?;
-                if world.closed {
-                    return world.finish();
-                }
-                if world.now > end {
-                    return Err(world.stall());
-                }
-                if !world.step_time() {
-                    return Err("STUCK: nothing will ever happen again".into());
-                }
-            }
-            Err("too many steps".into())
+            world.run()
         })?;
         Ok(self.report())
     }

@@ -7,6 +7,7 @@ mod clock;
 mod driver;
 mod network;
 mod nodes;
+mod watch;
 mod wiretap;
 
 use alloc::boxed::Box;
@@ -15,7 +16,6 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 use core::panic::AssertUnwindSafe;
 use core::time::Duration;
 use std::panic::catch_unwind;
@@ -26,6 +26,7 @@ use bytes::Bytes;
 use super::books::Books;
 use super::dice::Dice;
 use super::plan::Plan;
+use super::runs::Report;
 use super::servers::{Gremlin, Mood, Orders, Shared, View};
 use super::violation::{Violation, words_of};
 use crate::cluster::{Cluster, Request, TopicId};
@@ -35,140 +36,10 @@ use crate::{
 use acts::Acts;
 use application::Pending;
 use network::Wire;
+use watch::{Watch, moment};
 use wiretap::{Limits, Wiretap};
 
-/// A whole run, with the application of the plan.
-///
-/// # Errors
-///
-/// A law was broken.
-pub fn run(plan: &Plan) -> Result<Report, Violation> {
-    World::new(plan.clone(), false).run_whole()
-}
-
-/// As [`run`]; every moment is told to `watch` in words: the time in milliseconds, who, and what. What the producer says of its own is
-/// in the logs (crate `log`).
-///
-/// # Errors
-///
-/// A law was broken.
-pub fn run_watched(plan: &Plan, watch: impl FnMut(&str) + 'static) -> Result<Report, Violation> {
-    let mut world = World::new(plan.clone(), false);
-    world.watch.0 = Some(Box::new(watch));
-    world.wiretap.listen();
-    world.run_whole()
-}
-
-/// As [`run`]; what happens, and when, is decided by `choices`, as far as they go: two bytes for each. For fuzzers.
-///
-/// # Errors
-///
-/// A law was broken.
-pub fn run_with_choices(plan: &Plan, choices: &[u8]) -> Result<Report, Violation> {
-    let mut world = World::new(plan.clone(), false);
-    world.dice = Dice::with_choices(plan.seed, choices.into());
-    world.run_whole()
-}
-
-/// What a run led to.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Report {
-    /// Records that the producer took.
-    pub accepted: u64,
-    /// Records that were delivered.
-    pub delivered: u64,
-    /// Records that failed.
-    pub failed: u64,
-    /// How much time went by in the world.
-    pub time: Duration,
-    /// Error codes that were answered, and how often.
-    pub errors: BTreeMap<i16, u64>,
-    /// What of [`REACHED`] happened, and how often.
-    pub reached: BTreeMap<&'static str, u64>,
-    /// A number over everything that happened: the same for the same seed, on every machine.
-    pub fingerprint: u64,
-}
-
-/// Who did something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
-    Application,
-    Producer,
-    Network,
-    Node(i32),
-    World,
-}
-
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Application => f.pad("application"),
-            Self::Producer => f.pad("producer"),
-            Self::Network => f.pad("network"),
-            Self::Node(node) => f.pad(&format!("node {node}")),
-            Self::World => f.pad("world"),
-        }
-    }
-}
-
-/// Who wants to know of every moment.
-#[derive(Default)]
-struct Watch(Option<Box<Watcher>>);
-
-type Watcher = dyn FnMut(&str);
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Watch").field(&self.0.is_some()).finish()
-    }
-}
-
-/// A line of what happens: the time in milliseconds, who, and what.
-fn moment(now: Instant, who: Who, what: &str) -> String {
-    format!("{:>9.3} {who:<11} {what}", now.as_nanos() as f64 / 1e6)
-}
-
-/// What may happen, and does on some seed of a large set.
-pub const REACHED: &[&str] = &[
-    "a record was delivered",
-    "a record failed",
-    "a record failed, possibly written",
-    "a batch was retried",
-    "a batch was split",
-    "a batch was compressed",
-    "a compression job went out",
-    "a value was written as it was handed over",
-    "a compression job was dropped",
-    "an epoch was bumped",
-    "a send found the buffer full",
-    "an answer came too late",
-    "a success without an offset",
-    "several batches of a partition were in flight",
-    "a flush ended",
-    "a connection failed",
-    "a broker throttled",
-    "all was well after an act",
-    "the producer was idle for long",
-    "all nodes were away",
-    "leaders moved in idleness",
-    "brokers forgot the producer",
-    "a leader refused at first",
-    "a topic had no leaders yet",
-    "a user was let in",
-    "a session was renewed",
-    "a topic could not be had",
-    "a server lagged",
-    "a server named no brokers",
-    "a server left topics out",
-    "a server refused topics",
-    "a server did not know topics",
-    "a server had no metadata",
-    "a server throttled for minutes",
-    "a server had no producer ids",
-    "a server said nothing of producer ids",
-    "a server hung up when asked for a producer id",
-];
+pub(super) use watch::Who;
 
 /// Whether a broker may work off bytes of a connection that the client has given up.
 pub(super) fn has_late_copies(plan: &Plan) -> bool {
@@ -404,7 +275,18 @@ impl World {
         }
     }
 
-    fn run_whole(mut self) -> Result<Report, Violation> {
+    /// From now on every moment is told.
+    pub(super) fn watch(&mut self, watch: impl FnMut(&str) + 'static) {
+        self.watch.0 = Some(Box::new(watch));
+        self.wiretap.listen();
+    }
+
+    /// What happens, and when, is decided by these, as far as they go.
+    pub(super) fn choose(&mut self, choices: &[u8]) {
+        self.dice = Dice::with_choices(self.plan.seed, choices.into());
+    }
+
+    pub(super) fn run_whole(mut self) -> Result<Report, Violation> {
         self.lawful(Self::run)?;
         Ok(self.report())
     }
@@ -441,6 +323,9 @@ impl World {
 
     /// What happens at this moment.
     fn step(&mut self) -> Result<(), String> {
+        if let Some(words) = self.broken.take() {
+            return Err(words);
+        }
         self.orders.lock().expect("nobody panics with it").now = self.now;
         self.deliver()?;
         if self.calm.is_none() && self.now >= Instant::from_millis(self.plan.fault_phase) {
