@@ -9,7 +9,7 @@ use kafka_protocol::messages::{ProduceRequest, RequestHeader};
 use kafka_protocol::protocol::Decodable;
 use kafka_protocol::records::{Compression, Record as Theirs, RecordBatchDecoder};
 
-use super::{bytes, stretched, up_to};
+use super::{bytes, stretched, transmit, up_to};
 use crate::batch::decode::for_each_of_batch;
 use crate::batch::header;
 use crate::cluster::codec::unpack_within;
@@ -206,20 +206,17 @@ impl World {
     }
 
     fn transmit(&mut self, conn: ConnId) {
-        loop {
-            let segment = self.producer.transmit(self.now, conn).segments().next().cloned();
-            let Some(segment) = segment else { return };
-            match self.sent.iter_mut().find(|(known, _)| *known == conn) {
-                Some((_, bytes)) => bytes.extend_from_slice(&segment),
-                None => self.sent.push((conn, segment.to_vec())),
+        let Self { producer, cluster, peers, sent, now, .. } = self;
+        let peer = peers.iter().find(|(known, _)| *known == conn).map(|(_, peer)| *peer);
+        transmit(producer, *now, conn, |segment| {
+            match sent.iter_mut().find(|(known, _)| *known == conn) {
+                Some((_, bytes)) => bytes.extend_from_slice(segment),
+                None => sent.push((conn, segment.to_vec())),
             }
-            if let Some((_, peer)) = self.peers.iter().find(|(known, _)| *known == conn) {
-                self.cluster.receive(self.now, *peer, &segment);
+            if let Some(peer) = peer {
+                cluster.receive(*now, peer, segment);
             }
-            let length = segment.len();
-            drop(segment);
-            self.producer.written(self.now, conn, length);
-        }
+        });
     }
 
     /// The batches of all Produce requests, as kafka-protocol finds them there.

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use arbitrary::Unstructured;
 
-use super::{bytes, up_to};
+use super::{ENDLESS, bytes, transmit, up_to};
 use crate::cluster::{Cluster, Peer, SaslSettings, Settings};
 use crate::{
     Cause, Compressor, Config, ConnId, Delivery, Event, Input, Instant, Job, Output, Producer, Record, RecordId, Token,
@@ -22,9 +22,6 @@ const MECHANISMS: [(&str, &str); 4] = [
 
 /// `buffer.memory`.
 const MEMORY: usize = 100_000;
-
-/// Outputs in one drain that nobody reaches who has an end.
-const ENDLESS: usize = 10_000;
 
 struct World {
     producer: Producer,
@@ -184,17 +181,13 @@ impl World {
     }
 
     fn transmit(&mut self, conn: ConnId) {
-        for _ in 0..ENDLESS {
-            let segment = self.producer.transmit(self.now, conn).segments().next().cloned();
-            let Some(segment) = segment else { return };
-            if let Some(peer) = self.peers.get(&conn) {
-                self.cluster.receive(self.now, *peer, &segment);
+        let Self { producer, cluster, peers, now, .. } = self;
+        let peer = peers.get(&conn).copied();
+        transmit(producer, *now, conn, |segment| {
+            if let Some(peer) = peer {
+                cluster.receive(*now, peer, segment);
             }
-            let length = segment.len();
-            drop(segment);
-            self.producer.written(self.now, conn, length);
-        }
-        panic!("bytes without end");
+        });
     }
 
     fn answer(&mut self) {

@@ -17,6 +17,9 @@ mod world;
 use alloc::vec::Vec;
 
 use arbitrary::Unstructured;
+use bytes::Bytes;
+
+use crate::{ConnId, Instant, Producer};
 
 pub use batch::batch;
 pub use codecs::codecs;
@@ -47,6 +50,22 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("tls", tls),
     ("world", world),
 ];
+
+/// Outputs in one drain, and writes in a row, that nobody reaches who has an end.
+pub(crate) const ENDLESS: usize = 10_000;
+
+/// Writes all that a connection has to write, piece by piece.
+fn transmit(producer: &mut Producer, now: Instant, conn: ConnId, mut write: impl FnMut(&Bytes)) {
+    for _ in 0..ENDLESS {
+        let segment = producer.transmit(now, conn).segments().next().cloned();
+        let Some(segment) = segment else { return };
+        write(&segment);
+        let length = segment.len();
+        drop(segment);
+        producer.written(now, conn, length);
+    }
+    panic!("bytes without end");
+}
 
 /// A number from 0 to `most`; 0 where the input is at its end.
 pub(crate) fn up_to(input: &mut Unstructured<'_>, most: usize) -> usize {

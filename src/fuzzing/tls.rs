@@ -20,11 +20,8 @@ use super::setup::Setup;
 use super::tls::client_config;
 use crate::cluster::{Cluster, Peer, Settings};
 use crate::config::TlsOptions;
-use crate::fuzzing::{bytes, up_to};
+use crate::fuzzing::{ENDLESS, bytes, up_to};
 use crate::{Config, ConnId, Event, Input, Output, Record, RecordId};
-
-/// Outputs in one drain that nobody reaches who has an end.
-const ENDLESS: usize = 10_000;
 
 /// The cluster's time of day, in milliseconds since the Unix epoch; the adapter's is the real one.
 const TIME: i64 = 1_700_000_000_000;
