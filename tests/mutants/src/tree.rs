@@ -1,0 +1,193 @@
+//! A copy of the repository with all mutants in it, built until the compiler has nothing to object to.
+
+use crate::list::Mutant;
+use crate::weave::{self, Region};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{fs, io};
+
+/// What became of the mutants, and the tests that have those that can be switched on.
+pub struct Built {
+    /// Mutants that do not compile, with what the compiler says.
+    pub unviable: BTreeMap<usize, String>,
+    /// Mutants that can't be switched on, with the reason: what the compiler says of the switch.
+    pub apart: BTreeMap<usize, String>,
+    /// Test binaries by the names of their targets; the library's is `lib`.
+    pub binaries: Vec<(String, PathBuf)>,
+}
+
+/// Copies the repository (what git has, and what is new), with the mutants woven in, and builds these tests.
+pub fn build(root: &Path, tree: &Path, mutants: &[Mutant], features: &str, tests: &[&str]) -> Result<Built, String> {
+    let mut still_const = HashSet::new();
+    let mut built = Built { unviable: BTreeMap::new(), apart: BTreeMap::new(), binaries: Vec::new() };
+    for round in 1..=30 {
+        let regions = write(root, tree, mutants, &mut built, &still_const)?;
+        eprintln!("build {round}, {} mutants", mutants.len() - built.unviable.len() - built.apart.len());
+        // The library alone until it compiles.
+        let (good, errors, _) = cargo(root, tree, &["build", "--lib", "--features", features])?;
+        if !good {
+            let before = (built.unviable.len(), built.apart.len(), still_const.len());
+            for error in &errors {
+                blame(error, &regions, &mut built, &mut still_const);
+            }
+            if before == (built.unviable.len(), built.apart.len(), still_const.len()) {
+                return Err(format!("the woven library does not compile:\n{}", texts(&errors)));
+            }
+            continue;
+        }
+        let mut arguments = vec!["test", "--no-run", "--features", features, "--lib"];
+        for test in tests {
+            arguments.extend(["--test", *test]);
+        }
+        let (good, errors, binaries) = cargo(root, tree, &arguments)?;
+        if !good {
+            return Err(format!("the tests do not compile:\n{}", texts(&errors)));
+        }
+        built.binaries = binaries;
+        return Ok(built);
+    }
+    Err("thirty builds, and the compiler still objects".into())
+}
+
+fn texts(errors: &[Value]) -> String {
+    errors.iter().filter_map(|error| error["rendered"].as_str()).collect()
+}
+
+/// Who is to blame for what the compiler says.
+fn blame(error: &Value, regions: &HashMap<String, Vec<Region>>, built: &mut Built, still_const: &mut HashSet<String>) {
+    let said = error["message"].as_str().unwrap_or("").to_owned();
+    let code = error["code"]["code"].as_str().unwrap_or("");
+    let spans: Vec<&Value> = error["spans"].as_array().map(|spans| spans.iter().collect()).unwrap_or_default();
+    let innermost = |span: &Value, own: bool| {
+        let mut span = span;
+        while !span["expansion"].is_null() && !regions.contains_key(span["file_name"].as_str().unwrap_or("")) {
+            span = &span["expansion"]["span"];
+        }
+        let (start, end) = (span["byte_start"].as_u64()? as usize, span["byte_end"].as_u64()? as usize);
+        let regions = regions.get(span["file_name"].as_str()?)?;
+        let within = regions.iter().filter(|region| region.start <= start && end <= region.end && region.is_own == own);
+        within.min_by_key(|region| region.end - region.start)
+    };
+    let mut blamed = false;
+    if code != "E0015" {
+        for span in &spans {
+            if let Some(region) = innermost(span, true) {
+                built.unviable.extend(region.mutants.iter().map(|mutant| (*mutant, said.clone())));
+                blamed = true;
+            }
+        }
+    }
+    if blamed {
+        return;
+    }
+    // A function that was `const` is called where it has to be: `non-const method `Name::of`` or so.
+    if code == "E0015" && !said.contains("mutant_is_on") {
+        if let Some(path) = said.split('`').nth(1) {
+            let name = path.rsplit("::").next().unwrap_or(path);
+            still_const.insert(name.split('<').next().unwrap_or(name).to_owned());
+            return;
+        }
+    }
+    let primary = spans.iter().filter(|span| span["is_primary"] == true).chain(&spans);
+    if let Some(region) = primary.filter_map(|span| innermost(span, false).or_else(|| innermost(span, true))).next() {
+        // Without the arm it is not exhaustive either.
+        let to = if code == "E0004" { &mut built.unviable } else { &mut built.apart };
+        to.extend(region.mutants.iter().map(|mutant| (*mutant, said.clone())));
+    }
+}
+
+/// Writes what differs from what is there; so cargo builds no more than it has to.
+fn write(
+    root: &Path,
+    tree: &Path,
+    mutants: &[Mutant],
+    built: &mut Built,
+    still_const: &HashSet<String>,
+) -> Result<HashMap<String, Vec<Region>>, String> {
+    let mut by_file: BTreeMap<&str, Vec<(usize, &Mutant)>> = BTreeMap::new();
+    for (number, mutant) in mutants.iter().enumerate() {
+        if !built.unviable.contains_key(&number) && !built.apart.contains_key(&number) {
+            by_file.entry(&mutant.file).or_default().push((number, mutant));
+        }
+    }
+    let listed = Command::new("git").current_dir(root).args(["ls-files", "-coz", "--exclude-standard"]).output();
+    let listed = listed.map_err(|error| format!("git: {error}"))?;
+    let mut regions = HashMap::new();
+    let mut kept = HashSet::from([PathBuf::from("src/mutants_switch.rs")]);
+    put(&tree.join("src/mutants_switch.rs"), weave::SWITCH.as_bytes())?;
+    for name in String::from_utf8_lossy(&listed.stdout).split('\0').filter(|name| !name.is_empty()) {
+        // Not there: it was removed, and git does not know yet.
+        let Ok(mut content) = fs::read(root.join(name)) else { continue };
+        if let Some(mutants) = by_file.get(name) {
+            let text = String::from_utf8(content).map_err(|error| format!("{name}: {error}"))?;
+            let woven = weave::weave(&text, mutants, still_const).map_err(|error| format!("{name}: {error}"))?;
+            built.apart.extend(woven.lost.iter().map(|number| (*number, "has no place for a switch".to_owned())));
+            regions.insert(name.to_owned(), woven.regions);
+            content = woven.text.into_bytes();
+        } else if name == "src/lib.rs" {
+            content = [b"#![allow(warnings)]\n", &*content, b"\nmod mutants_switch;\n"].concat();
+        }
+        put(&tree.join(name), &content)?;
+        kept.insert(PathBuf::from(name));
+    }
+    sweep(tree, tree, &kept).map_err(|error| format!("{}: {error}", tree.display()))?;
+    Ok(regions)
+}
+
+fn put(path: &Path, content: &[u8]) -> Result<(), String> {
+    if fs::read(path).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
+    let told = |error: io::Error| format!("{}: {error}", path.display());
+    fs::create_dir_all(path.parent().unwrap_or(path)).map_err(told)?;
+    fs::write(path, content).map_err(told)
+}
+
+/// Removes files that are no longer in the repository.
+fn sweep(tree: &Path, folder: &Path, kept: &HashSet<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sweep(tree, &path, kept)?;
+        } else if path.strip_prefix(tree).is_ok_and(|name| !kept.contains(name)) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+type Done = (bool, Vec<Value>, Vec<(String, PathBuf)>);
+
+/// Runs cargo: whether all is well, the compiler's errors, the test binaries.
+fn cargo(root: &Path, tree: &Path, arguments: &[&str]) -> Result<Done, String> {
+    let output = Command::new("cargo")
+        .current_dir(tree)
+        .args(arguments)
+        .args(["--quiet", "--message-format=json", "--target-dir"])
+        .arg(root.join("target"))
+        .env("CARGO_INCREMENTAL", "0")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|error| format!("cargo: {error}"))?;
+    let mut errors = Vec::new();
+    let mut binaries = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
+        if message["reason"] == "compiler-message" && message["message"]["level"] == "error" {
+            errors.push(message["message"].clone());
+        }
+        if let (Some(path), true) = (message["executable"].as_str(), message["profile"]["test"] == true) {
+            let target = &message["target"];
+            let is_library = target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "lib"));
+            let name = if is_library { "lib" } else { target["name"].as_str().unwrap_or("") };
+            binaries.push((name.to_owned(), PathBuf::from(path)));
+        }
+    }
+    if !output.status.success() && errors.is_empty() {
+        return Err(format!("cargo {}:\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)));
+    }
+    Ok((output.status.success(), errors, binaries))
+}
