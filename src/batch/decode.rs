@@ -149,4 +149,34 @@ mod tests {
         assert_eq!(seen, 3);
         assert_eq!(records.len(), records.chunks().map(<[u8]>::len).sum::<usize>());
     }
+
+    /// A record takes another byte where its place or its time is further from the part's first.
+    #[test]
+    fn parts_are_as_large_as_they_say_and_as_large_as_they_may_be() {
+        let mut pool = Pool::new(1 << 20);
+        let mut records = Records::default();
+        for n in 0..400 {
+            let content = Content::new(1000 + n * 9, None, Some(&[7; 20][..n as usize % 20]), &[]);
+            records.append(&content, &mut pool, Class::FIRST, Reserve::Kept).unwrap();
+        }
+        records.close();
+        let section = Section::of(&records);
+        for target in [1, 500, 3000, 5000, 100_000] {
+            let parts = section.parts(target);
+            assert_eq!(parts.iter().map(|part| part.records).sum::<u32>(), 400);
+            let (mut place, mut written) = (0, Records::default());
+            section.for_each(|content| {
+                if written.count() == parts[place].records {
+                    let more = written.len() + written.size_of(content);
+                    assert!(header::SIZE + more > target, "{target}: part {place} could be larger");
+                    (place, written) = (place + 1, Records::default());
+                }
+                written.append(content, &mut pool, Class::FIRST, Reserve::Kept).unwrap();
+                let (part, whole) = (parts[place], header::SIZE + written.len());
+                assert!(written.len() <= part.bytes && (whole <= target || part.records == 1), "{target}: {part:?}");
+                assert!(written.count() < part.records || written.len() == part.bytes, "{target}: {part:?}");
+            });
+            assert_eq!(place + 1, parts.len());
+        }
+    }
 }

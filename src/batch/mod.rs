@@ -317,3 +317,47 @@ impl Across<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(bytes: &[u8]) -> Content<'_> {
+        Content::new(5, None, Some(bytes), &[])
+    }
+
+    /// A busy partition begins with the chunk that it needed before, a small `batch.size` with a small one.
+    #[test]
+    fn the_first_chunk_is_of_the_class_that_is_asked_for() {
+        for class in [256, 1 << 10, 16 << 10].map(Class::holding) {
+            let mut pool = Pool::new(1 << 20);
+            let mut records = Records::default();
+            records.append(&value(b"small"), &mut pool, class, Reserve::Kept).expect("room");
+            assert_eq!(pool.used(), class.size());
+        }
+    }
+
+    /// They are made while the batch that is split is still there, whatever `buffer.memory` is.
+    #[test]
+    fn parts_of_a_split_take_less_than_a_smallest_chunk_more_than_they_need() {
+        for length in [10, 100, 700, 3000, 20_000] {
+            let bytes = alloc::vec![7; length];
+            let mut measure = Records::default();
+            (0..40).for_each(|_| measure.count_only(&value(&bytes)));
+            let all = measure.len();
+            let mut pool = Pool::new(1 << 10);
+            let mut records = Records::default();
+            for _ in 0..40 {
+                records.append(&value(&bytes), &mut pool, Class::FIRST, Reserve::Used { all }).expect("it may");
+            }
+            assert_eq!((records.len(), records.count()), (all, 40));
+            let taken = pool.used();
+            assert!(
+                (all..all + 256.max(Class::FIRST.size())).contains(&taken),
+                "{taken} for {all}, records of {length}"
+            );
+            records.release(&mut pool);
+            assert_eq!(pool.used(), 0);
+        }
+    }
+}

@@ -735,4 +735,36 @@ mod tests {
         connection.written(at(80), 4);
         assert_eq!(connection.deadline(None), Some(at(180)));
     }
+
+    #[test]
+    fn as_many_requests_are_in_flight_as_the_window_has_and_no_more() {
+        let mut connection = connection();
+        let second = Duration::from_secs(1);
+        for _ in 0..5 {
+            assert!(connection.has_window(Instant::ZERO));
+            let correlation = connection.correlation();
+            connection.await_answer(Instant::ZERO, correlation, RequestKind::Produce, 9, second, Vec::new());
+        }
+        assert!(!connection.has_window(Instant::ZERO));
+        connection.take_answered(Instant::ZERO, 0).expect("in order");
+        assert!(connection.has_window(Instant::ZERO));
+    }
+
+    #[test]
+    fn what_a_broker_does_not_speak_is_named_with_the_versions_that_it_does() {
+        let refused = |ranges: &[(i16, i16, i16)]| {
+            let mut body = vec![0, 0];
+            body.extend((ranges.len() as i32).to_be_bytes());
+            ranges.iter().for_each(|(key, min, max)| body.extend([key, min, max].map(|n| n.to_be_bytes()).concat()));
+            let response = api_versions::decode(0, &body).expect("an answer");
+            match connection().negotiated(&response, false) {
+                Err(ConnectionError::UnsupportedVersion { api, min, max }) => Some((api, min, max)),
+                other => other.map(|()| None).expect("only that"),
+            }
+        };
+        let (produce, metadata) = (Api::Produce.key(), Api::Metadata.key());
+        assert_eq!(refused(&[(metadata, 0, 12)]), Some((Api::Produce.name(), -1, -1)));
+        assert_eq!(refused(&[(produce, 0, 2), (metadata, 0, 12)]), Some((Api::Produce.name(), 0, 2)));
+        assert_eq!(refused(&[(produce, 0, 9), (metadata, 0, 12)]), None);
+    }
 }

@@ -41,3 +41,35 @@ impl Random {
         ((u64::from(self.next() as u32) * u64::from(bound)) >> 32) as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reference implementation's first numbers from this state.
+    #[test]
+    fn it_is_xoshiro256_plus_plus() {
+        let mut random = Random { state: [1, 2, 3, 4] };
+        let first = [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386, 9_228_616_714_210_784_205];
+        assert_eq!(first.map(|_| random.next()), first);
+    }
+
+    #[test]
+    fn equal_seeds_draw_the_same_and_no_seed_stands_still() {
+        for seed in [[0; 32], [1; 32], [255; 32]] {
+            let (mut one, mut other) = (Random::new(seed), Random::new(seed));
+            let drawn: [u64; 8] = core::array::from_fn(|_| one.next());
+            assert_eq!(drawn, core::array::from_fn(|_| other.next()));
+            assert!(drawn.windows(2).all(|pair| pair[0] != pair[1]) && !drawn.contains(&0));
+        }
+    }
+
+    #[test]
+    fn each_number_below_the_bound_is_drawn_about_as_often() {
+        let mut random = Random::new([7; 32]);
+        let mut counts = [0; 10];
+        (0..10_000).for_each(|_| counts[random.below(10) as usize] += 1);
+        assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
+        assert_eq!(random.below(1), 0);
+    }
+}

@@ -228,4 +228,28 @@ mod tests {
             assert_eq!(decode(10, &body).is_ok(), good, "{field:?}");
         }
     }
+
+    /// With counts and lengths that take as many bytes as they can.
+    #[test]
+    fn no_version_takes_more_than_is_reckoned_with_nor_does_the_largest_take_less() {
+        const MANY: usize = 1 << 30;
+        let (client, long) = ("c".repeat(100), "t".repeat(20_000));
+        let (mut head, mut by_name, mut by_id) = (0, 0, 0);
+        for version in Api::Produce.supported() {
+            let mut out = BytesMut::new();
+            begin(&mut out, version, 1, Some(&client), None, -1, 30_000, MANY);
+            end(&mut out, version);
+            head = head.max(out.len());
+            out.clear();
+            topic(&mut out, version, &long, &[7; 16], MANY);
+            partition(&mut out, version, 0, MANY);
+            partition_end(&mut out, version);
+            topic_end(&mut out, version);
+            let most = if version < 13 { &mut by_name } else { &mut by_id };
+            *most = out.len().max(*most);
+        }
+        // Two bytes are for an id of a transaction, should there be one.
+        assert!((head..=head + 2).contains(&head_size(client.len())), "{head}");
+        assert_eq!((by_name, by_id), (entry_size(long.len()), entry_size(13)));
+    }
 }

@@ -221,6 +221,11 @@ mod tests {
         assert!((ratio.0 - 0.15).abs() < 1e-6);
         ratio.observe(90, 100);
         assert!((ratio.0 - 0.9).abs() < 1e-6);
+        ratio.reset();
+        assert!((ratio.0 - 1.0).abs() < 1e-6, "a batch was larger than was thought");
+        ratio.observe(120, 100);
+        ratio.reset();
+        assert!((ratio.0 - 1.2).abs() < 1e-6, "it is worse than that");
     }
 
     /// Every codec that is built in, with levels.
@@ -264,6 +269,24 @@ mod tests {
         }
     }
 
+    /// From noise to what compresses well, a byte at a time: at one of them both are as large.
+    #[test]
+    fn what_does_not_get_smaller_is_not_compressed() {
+        let mut compressor = Compressor::default();
+        for codec in codecs() {
+            let mut noise = sample(300, true);
+            let mut done = 0;
+            for _ in 0..200 {
+                noise.push(0);
+                if let Some(compressed) = compressor.compress(codec, core::iter::once(&noise[..])) {
+                    assert!(compressed.len() < noise.len(), "{codec:?}");
+                    done += 1;
+                }
+            }
+            assert!((1..200).contains(&done), "{codec:?}: {done}");
+        }
+    }
+
     #[test]
     fn what_is_broken_is_no_panic() {
         let mut compressor = Compressor::default();
@@ -277,6 +300,20 @@ mod tests {
                 let _ = decompress(codec, &bad, raw.len());
             }
             assert_eq!(decompress(codec, &good, raw.len() - 1), None, "{codec:?}: longer than said");
+        }
+    }
+
+    /// What the libraries' tables are of: 4,096 or 8,192 positions (lz4), up to 16,384 of two bytes and a buffer (snappy), a window with
+    /// its chains (gzip). Where memory is small it is looked for before a batch is compressed.
+    #[test]
+    fn what_is_needed_is_the_batch_its_copy_what_comes_out_and_tables() {
+        let tables = |codec, raw| Compressor::needs(codec, raw) - Compressor::needs(Compression::None, raw);
+        for raw in [0, 1000, 1 << 20] {
+            let plain = Compressor::needs(Compression::None, raw);
+            assert!((3 * raw..=3 * raw + 1024).contains(&plain), "{plain} for {raw}");
+            assert!((16 << 10..64 << 10).contains(&tables(Compression::Lz4, raw)));
+            assert!((32 << 10..128 << 10).contains(&tables(Compression::Snappy, raw)));
+            assert!((260 << 10..600 << 10).contains(&tables(Compression::GZIP, raw)));
         }
     }
 }

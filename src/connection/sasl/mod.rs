@@ -147,3 +147,17 @@ impl Custom {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_is_over_after_an_empty_challenge_and_knows_no_other() {
+        let mut plain = Exchange::plain("user", "password");
+        assert!(matches!(plain.first(), Ok(Reply::Send(message)) if message == b"\0user\0password"));
+        assert!(plain.respond(b"more").is_err());
+        assert!(matches!(plain.respond(b""), Ok(Reply::Done)));
+        assert!(!plain.is_costly());
+    }
+}

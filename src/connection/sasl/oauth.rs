@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn an_unsecured_token_says_who_one_is_and_how_long() {
         let from = UnsecuredToken {
-            claims: [("sub".into(), "a\"b".into())].into(),
+            claims: [("sub".into(), "a\"b".into()), ("s".into(), "\u{1f}\n c".into())].into(),
             numbers: [("n".into(), "1".into())].into(),
             extensions: Vec::new(),
             lifetime_seconds: 60,
@@ -145,7 +145,10 @@ mod tests {
         let parts: Vec<&str> = token.value.expose().split('.').collect();
         let decode = |text: &str| String::from_utf8(Base64UrlUnpadded::decode_vec(text).unwrap()).unwrap();
         assert_eq!(decode(parts[0]), "{\"alg\":\"none\"}");
-        assert_eq!(decode(parts[1]), "{\"sub\":\"a\\\"b\",\"n\":1,\"iat\":1000,\"exp\":1060}");
+        assert_eq!(
+            decode(parts[1]),
+            "{\"sub\":\"a\\\"b\",\"s\":\"\\u001f\\u000a c\",\"n\":1,\"iat\":1000,\"exp\":1060}"
+        );
         assert_eq!((parts.len(), parts[2]), (3, ""));
     }
 

@@ -257,4 +257,20 @@ mod tests {
         client.derived(&derivation.run()).expect("the last message");
         assert!(!client.awaits(&derivation), "they came");
     }
+
+    #[test]
+    fn more_rounds_than_kafka_lets_anybody_set_are_costly() {
+        assert!(!deriving(4096).0.is_costly());
+        assert!(!deriving(USUAL_ITERATIONS).0.is_costly());
+        assert!(deriving(USUAL_ITERATIONS + 1).0.is_costly());
+    }
+
+    #[test]
+    fn extensions_are_a_letter_and_a_value() {
+        let read = |fields: &str| extensions(fields.split(',')).is_some();
+        assert!(read("x=1") && read("x=1,Y=a=b"));
+        for bad in ["", "x", "x=", "=1", "xy=1", "7=1", "x=1,y", "x=\u{e9}", "x=\0"] {
+            assert!(!read(bad), "{bad:?}");
+        }
+    }
 }

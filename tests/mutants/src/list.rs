@@ -35,15 +35,17 @@ impl Mutant {
         self.file.trim_start_matches("src/").split('/').next().unwrap_or("")
     }
 
-    /// Whether it is one of those that stand for all: one of so many, drawn by its name alone. FNV-1a, and the halves of it put
-    /// together, since the low bits by themselves are poor.
+    /// Whether it is one of those that stand for all: one of so many, drawn by its name alone.
     pub fn is_drawn(&self, one_of: u64) -> bool {
-        let hash = self
-            .name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        // Both halves of it: the low bits by themselves are poor.
+        let hash = hash(self.name.as_bytes());
         (hash ^ hash >> 32).is_multiple_of(one_of)
     }
+}
+
+/// FNV-1a: the same with every version of everything.
+pub fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// Reads the list.

@@ -7,13 +7,14 @@ mod tree;
 mod weave;
 
 use list::Mutant;
-use runs::Verdict;
+use runs::{Bench, Budget, Verdict};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// What the tests below need, but for the tool and what it needs.
 const FEATURES: &str = "scram,gzip,snappy,lz4,zstd,threads,tokio,smol,tls,oidc,json,metrics,tracing,simulation";
@@ -43,7 +44,7 @@ const TESTS: &[&str] = &[
 ];
 
 /// One of so many mutants is in the sample.
-const DRAWN: u64 = 27;
+const DRAWN: u64 = 44;
 
 struct Options {
     sample: bool,
@@ -52,6 +53,8 @@ struct Options {
     seeds: String,
     shard: (usize, usize),
     only: Option<String>,
+    tests: Vec<String>,
+    budget: Budget,
     folders: Vec<String>,
 }
 
@@ -63,6 +66,8 @@ fn options() -> Result<Options, String> {
         seeds: "14000..14040".into(),
         shard: (0, 1),
         only: None,
+        budget: Budget { after: Duration::ZERO, most: Duration::from_secs(60) },
+        tests: TESTS.iter().map(|test| (*test).to_owned()).collect(),
         folders: Vec::new(),
     };
     let mut arguments = std::env::args().skip(1);
@@ -72,8 +77,11 @@ fn options() -> Result<Options, String> {
             "--sample" => options.sample = true,
             "--missed" => options.missed = true,
             "--jobs" => options.jobs = value()?.parse().map_err(|_| "--jobs: not a number")?,
+            "--budget" => options.budget.most = seconds(value()?)?,
+            "--after" => options.budget.after = seconds(value()?)?,
             "--seeds" => options.seeds = value()?,
             "--only" => options.only = Some(value()?),
+            "--tests" => options.tests = value()?.split(',').map(str::to_owned).collect(),
             "--shard" => {
                 let text = value()?;
                 let shard = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
@@ -84,6 +92,10 @@ fn options() -> Result<Options, String> {
         }
     }
     Ok(options)
+}
+
+fn seconds(text: String) -> Result<Duration, String> {
+    text.parse().map(Duration::from_secs).map_err(|_| format!("not a number of seconds: {text}"))
 }
 
 fn main() -> ExitCode {
@@ -129,8 +141,9 @@ fn go(options: &Options) -> Result<bool, String> {
     chosen.sort_by_key(|index| options.folders.iter().position(|folder| folder == mutants[*index].folder()));
 
     let tree = folder.join("tree");
-    let built = tree::build(&root, &tree, &mutants, FEATURES, TESTS)?;
-    let (tests, bad) = runs::reach(&tree, &built.binaries, &options.seeds, options.jobs);
+    let built = tree::build(&root, &tree, &mutants, FEATURES, &options.tests)?;
+    let bench = Bench { tree: &tree, binaries: &built.binaries, seeds: &options.seeds, jobs: options.jobs };
+    let (tests, bad) = runs::reach(&bench);
     for name in &bad {
         println!("fails without a mutant, and finds none: {name}");
     }
@@ -165,18 +178,17 @@ fn go(options: &Options) -> Result<bool, String> {
             switched.push(index + 1);
         }
     }
-    let verdicts =
-        runs::verdicts(&tree, &built.binaries, &tests, &switched, &options.seeds, options.jobs, |number, verdict| {
-            let mutant = &mutants[number - 1];
-            match verdict {
-                Verdict::Caught(by) => note(mutant, "caught", by),
-                Verdict::Timeout(by) => note(mutant, "timeout", by),
-                Verdict::Missed(tests) => {
-                    println!("missed ({tests} tests reach it): {}", mutant.name);
-                    note(mutant, "missed", &format!("{tests} tests"));
-                }
+    let verdicts = runs::verdicts(&bench, &tests, &switched, options.budget, |number, verdict| {
+        let mutant = &mutants[number - 1];
+        match verdict {
+            Verdict::Caught(by) => note(mutant, "caught", by),
+            Verdict::Timeout(by) => note(mutant, "timeout", by),
+            Verdict::Missed(tests) => {
+                println!("missed ({tests} tests reach it): {}", mutant.name);
+                note(mutant, "missed", &format!("{tests} tests"));
             }
-        });
+        }
+    });
     let mut unexplained = 0;
     for (number, verdict) in switched.iter().zip(&verdicts) {
         let mutant = &mutants[number - 1];

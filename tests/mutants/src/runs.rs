@@ -1,5 +1,7 @@
 //! Runs tests: each one by itself first, to see which mutants it can notice; then, for each mutant, those that can.
 
+#![allow(clippy::disallowed_methods, reason = "this is no machine that is told the time")]
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,16 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+/// What is run, and how.
+pub struct Bench<'a> {
+    pub tree: &'a Path,
+    pub binaries: &'a [Binary],
+    /// Of the simulation.
+    pub seeds: &'a str,
+    /// So many processes at a time.
+    pub jobs: usize,
+}
 
 /// A test, and what it takes.
 pub struct Test {
@@ -26,6 +38,14 @@ pub enum Verdict {
     Missed(usize),
     /// Tests took so much longer that they were ended.
     Timeout(String),
+}
+
+/// For how long tests are run for one mutant, measured without it: the quickest come first.
+#[derive(Clone, Copy)]
+pub struct Budget {
+    /// An earlier run had those that fit into this.
+    pub after: Duration,
+    pub most: Duration,
 }
 
 /// A test binary, by what it is called.
@@ -96,7 +116,15 @@ fn each<T: Sync, R: Send>(items: &[T], jobs: usize, work: impl Fn(&T) -> R + Syn
 }
 
 /// Runs each test by itself, without a mutant. Returns those that pass, and the names of the others.
-pub fn reach(tree: &Path, binaries: &[Binary], seeds: &str, jobs: usize) -> (Vec<Test>, Vec<String>) {
+pub fn reach(bench: &Bench<'_>) -> (Vec<Test>, Vec<String>) {
+    let Bench { tree, binaries, seeds, .. } = *bench;
+    let folder = tree.with_file_name("reached");
+    let stamp: Vec<_> =
+        binaries.iter().map(|(_, path)| (path, fs::metadata(path).and_then(|data| data.modified()).ok())).collect();
+    let stamp = format!("{stamp:?} {seeds}");
+    if fs::read_to_string(folder.join("stamp")).is_ok_and(|before| before == stamp) {
+        return recall(&folder);
+    }
     let mut names = Vec::new();
     for (index, (_, path)) in binaries.iter().enumerate() {
         let output =
@@ -110,53 +138,82 @@ pub fn reach(tree: &Path, binaries: &[Binary], seeds: &str, jobs: usize) -> (Vec
             }
         }
     }
-    let folder = tree.with_file_name("reached");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder");
     let shown = AtomicUsize::new(0);
-    let tests = each(&names, jobs, |(binary, name)| {
+    let tests = each(&names, bench.jobs, |(binary, name)| {
         let number = shown.fetch_add(1, Relaxed);
         let file = folder.join(number.to_string());
         let began = Instant::now();
         let environment = ("MUTANTS_REACHED", file.to_str().expect("a path of text"));
         let end = run(tree, &binaries[*binary], &[name], Duration::from_secs(180), environment, seeds);
         let time = began.elapsed();
-        let reached =
-            fs::read_to_string(&file).unwrap_or_default().lines().filter_map(|line| line.trim().parse().ok()).collect();
-        (matches!(end, End::Passed), Test { binary: *binary, name: name.clone(), time, reached })
+        let reached = numbers(&fs::read_to_string(&file).unwrap_or_default());
+        (number, (matches!(end, End::Passed), Test { binary: *binary, name: name.clone(), time, reached }))
     });
     let mut bad = Vec::new();
     let mut good = Vec::new();
-    for (passed, test) in tests {
+    let mut lines = String::new();
+    for (number, (passed, test)) in tests {
         if passed {
+            lines += &format!("{number}\t{}\t{}\t{}\n", test.binary, test.time.as_micros(), test.name);
             good.push(test);
         } else {
             bad.push(format!("{}: {}", binaries[test.binary].0, test.name));
         }
     }
+    fs::write(folder.join("tests"), lines).expect("a file");
+    fs::write(folder.join("bad"), bad.join("\n")).expect("a file");
+    fs::write(folder.join("stamp"), stamp).expect("a file");
     good.sort_by_key(|test| test.time);
     (good, bad)
 }
 
+/// What was seen with the same binaries before.
+fn recall(folder: &Path) -> (Vec<Test>, Vec<String>) {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+    let mut good: Vec<Test> = read("tests")
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(4, '\t');
+            let (number, binary) = (fields.next()?, fields.next()?.parse().ok()?);
+            let time = Duration::from_micros(fields.next()?.parse().ok()?);
+            Some(Test { binary, time, name: fields.next()?.to_owned(), reached: numbers(&read(number)) })
+        })
+        .collect();
+    good.sort_by_key(|test| test.time);
+    (good, read("bad").lines().map(str::to_owned).collect())
+}
+
+fn numbers(text: &str) -> HashSet<usize> {
+    text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+}
+
 /// Runs the tests that reach it under each of these mutants (numbers from 1), the quickest first, until one fails.
 pub fn verdicts(
-    tree: &Path,
-    binaries: &[Binary],
+    bench: &Bench<'_>,
     tests: &[Test],
     mutants: &[usize],
-    seeds: &str,
-    jobs: usize,
+    budget: Budget,
     told: impl Fn(usize, &Verdict) + Sync,
 ) -> Vec<Verdict> {
-    each(mutants, jobs, |mutant| {
-        let verdict = verdict(tree, binaries, tests, *mutant, seeds);
+    each(mutants, bench.jobs, |mutant| {
+        let verdict = verdict(bench, tests, *mutant, budget);
         told(*mutant, &verdict);
         verdict
     })
 }
 
-fn verdict(tree: &Path, binaries: &[Binary], tests: &[Test], mutant: usize, seeds: &str) -> Verdict {
-    let able: Vec<&Test> = tests.iter().filter(|test| test.reached.contains(&mutant)).collect();
+fn verdict(bench: &Bench<'_>, tests: &[Test], mutant: usize, budget: Budget) -> Verdict {
+    let Bench { tree, binaries, seeds, .. } = *bench;
+    let mut spent = Duration::ZERO;
+    let able = tests.iter().filter(|test| test.reached.contains(&mutant));
+    let able = able.map(|test| {
+        spent += test.time;
+        (spent, test)
+    });
+    let able = able.skip_while(|(spent, _)| *spent <= budget.after).take_while(|(spent, _)| *spent <= budget.most);
+    let able: Vec<&Test> = able.map(|(_, test)| test).collect();
     let number = mutant.to_string();
     let mut rest = &able[..];
     let mut share = Duration::from_millis(100);

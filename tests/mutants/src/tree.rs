@@ -1,6 +1,6 @@
 //! A copy of the repository with all mutants in it, built until the compiler has nothing to object to.
 
-use crate::list::Mutant;
+use crate::list::{self, Mutant};
 use crate::weave::{self, Region};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,36 +19,70 @@ pub struct Built {
 }
 
 /// Copies the repository (what git has, and what is new), with the mutants woven in, and builds these tests.
-pub fn build(root: &Path, tree: &Path, mutants: &[Mutant], features: &str, tests: &[&str]) -> Result<Built, String> {
-    let mut still_const = HashSet::new();
+pub fn build(root: &Path, tree: &Path, mutants: &[Mutant], features: &str, tests: &[String]) -> Result<Built, String> {
+    // Known before, for it takes a build to find out: a static needs it, in tests alone.
+    let mut still_const = HashSet::from(["tables".to_owned()]);
     let mut built = Built { unviable: BTreeMap::new(), apart: BTreeMap::new(), binaries: Vec::new() };
+    let notes = tree.with_file_name("objections.tsv");
+    recall(&notes, root, mutants, &mut built);
     for round in 1..=30 {
         let regions = write(root, tree, mutants, &mut built, &still_const)?;
         eprintln!("build {round}, {} mutants", mutants.len() - built.unviable.len() - built.apart.len());
-        // The library alone until it compiles.
-        let (good, errors, _) = cargo(root, tree, &["build", "--lib", "--features", features])?;
+        // The library alone until it compiles, then the tests, which have more of it.
+        let mut arguments = vec!["test", "--no-run", "--features", features, "--lib"];
+        for test in tests {
+            arguments.extend(["--test", test]);
+        }
+        let (mut good, mut errors, mut binaries) = cargo(root, tree, &["build", "--lib", "--features", features])?;
+        if good {
+            (good, errors, binaries) = cargo(root, tree, &arguments)?;
+        }
         if !good {
             let before = (built.unviable.len(), built.apart.len(), still_const.len());
             for error in &errors {
                 blame(error, &regions, &mut built, &mut still_const);
             }
+            note(&notes, root, mutants, &built)?;
             if before == (built.unviable.len(), built.apart.len(), still_const.len()) {
-                return Err(format!("the woven library does not compile:\n{}", texts(&errors)));
+                return Err(format!("it does not compile:\n{}", texts(&errors)));
             }
             continue;
-        }
-        let mut arguments = vec!["test", "--no-run", "--features", features, "--lib"];
-        for test in tests {
-            arguments.extend(["--test", *test]);
-        }
-        let (good, errors, binaries) = cargo(root, tree, &arguments)?;
-        if !good {
-            return Err(format!("the tests do not compile:\n{}", texts(&errors)));
         }
         built.binaries = binaries;
         return Ok(built);
     }
     Err("thirty builds, and the compiler still objects".into())
+}
+
+/// What the compiler objected to, for the next time: mutant, text of its file (as a hash), whether it is the switch, why.
+fn note(path: &Path, root: &Path, mutants: &[Mutant], built: &Built) -> Result<(), String> {
+    let mut text = String::new();
+    for (kind, all) in [("unviable", &built.unviable), ("apart", &built.apart)] {
+        for (number, why) in all {
+            let (mutant, why) = (&mutants[*number], why.replace(['\n', '\t'], " "));
+            text += &format!("{}\t{:x}\t{kind}\t{why}\n", mutant.name, hash_of(&root.join(&mutant.file)));
+        }
+    }
+    put(path, text.as_bytes())
+}
+
+fn recall(path: &Path, root: &Path, mutants: &[Mutant], built: &mut Built) {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let known: HashMap<&str, Vec<&str>> = lines.filter(|line| line.len() == 4).map(|line| (line[0], line)).collect();
+    let mut hashes = HashMap::new();
+    for (number, mutant) in mutants.iter().enumerate() {
+        let Some(line) = known.get(&*mutant.name) else { continue };
+        let hash = hashes.entry(&mutant.file).or_insert_with(|| format!("{:x}", hash_of(&root.join(&mutant.file))));
+        if *hash == line[1] {
+            let to = if line[2] == "unviable" { &mut built.unviable } else { &mut built.apart };
+            to.insert(number, line[3].to_owned());
+        }
+    }
+}
+
+fn hash_of(path: &Path) -> u64 {
+    list::hash(&fs::read(path).unwrap_or_default())
 }
 
 fn texts(errors: &[Value]) -> String {
@@ -83,12 +117,13 @@ fn blame(error: &Value, regions: &HashMap<String, Vec<Region>>, built: &mut Buil
         return;
     }
     // A function that was `const` is called where it has to be: `non-const method `Name::of`` or so.
-    if code == "E0015" && !said.contains("mutant_is_on") {
-        if let Some(path) = said.split('`').nth(1) {
-            let name = path.rsplit("::").next().unwrap_or(path);
-            still_const.insert(name.split('<').next().unwrap_or(name).to_owned());
-            return;
-        }
+    if code == "E0015"
+        && !said.contains("mutant_is_on")
+        && let Some(path) = said.split('`').nth(1)
+    {
+        let name = path.rsplit("::").next().unwrap_or(path);
+        still_const.insert(name.split('<').next().unwrap_or(name).to_owned());
+        return;
     }
     let primary = spans.iter().filter(|span| span["is_primary"] == true).chain(&spans);
     if let Some(region) = primary.filter_map(|span| innermost(span, false).or_else(|| innermost(span, true))).next() {
@@ -186,6 +221,8 @@ fn cargo(root: &Path, tree: &Path, arguments: &[&str]) -> Result<Done, String> {
             binaries.push((name.to_owned(), PathBuf::from(path)));
         }
     }
+    // Cargo tells them in the order in which they are ready.
+    binaries.sort();
     if !output.status.success() && errors.is_empty() {
         return Err(format!("cargo {}:\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)));
     }

@@ -78,6 +78,9 @@ pub fn weave(text: &str, mutants: &[(usize, &Mutant)], still_const: &HashSet<Str
     Ok(Woven { text, regions, lost })
 }
 
+/// Where something begins and ends, in bytes.
+type Range = (usize, usize);
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     Body,
@@ -96,7 +99,7 @@ struct Site {
     start: usize,
     end: usize,
     /// The operator; of a field its value (or its name, if that is all), of whose struct the rest of the text is made.
-    inner: (usize, usize),
+    inner: Range,
 }
 
 struct Edit {
@@ -109,8 +112,8 @@ struct Sites<'a> {
     lines: Vec<usize>,
     found: HashMap<(Kind, Place), Site>,
     /// Functions that are `const`: name, the word, the body.
-    consts: Vec<(String, (usize, usize), (usize, usize))>,
-    matches: Vec<(usize, usize)>,
+    consts: Vec<(String, Range, Range)>,
+    matches: Vec<Range>,
 }
 
 /// Where each line begins.
@@ -124,11 +127,11 @@ impl Sites<'_> {
         self.text[line..].char_indices().nth(place.column).map_or(self.text.len(), |(at, _)| line + at)
     }
 
-    fn bytes(&self, span: proc_macro2::Span) -> (usize, usize) {
+    fn bytes(&self, span: proc_macro2::Span) -> Range {
         (self.byte(span.start()), self.byte(span.end()))
     }
 
-    fn add(&mut self, kind: Kind, at: proc_macro2::Span, (start, end): (usize, usize), inner: (usize, usize)) {
+    fn add(&mut self, kind: Kind, at: proc_macro2::Span, (start, end): Range, inner: Range) {
         let place = (at.start().line, at.start().column + 1);
         self.found.insert((kind, place), Site { kind, start, end, inner });
     }
@@ -249,7 +252,8 @@ fn on(number: usize) -> String {
 /// The text with its edits. What is around something else begins before it and ends after it.
 fn render(text: &str, edits: &[Edit]) -> (String, Vec<Region>) {
     // Place, whether something begins, what begins first, and which edit.
-    let mut events: Vec<((usize, u8, u8, isize, isize), usize)> = Vec::new();
+    type Order = (usize, u8, u8, isize, isize);
+    let mut events: Vec<(Order, usize)> = Vec::new();
     for (index, edit) in edits.iter().enumerate() {
         let site = &edit.site;
         let rank = isize::from(site.kind != Kind::Guard && site.kind != Kind::Match);
