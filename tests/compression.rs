@@ -45,8 +45,9 @@ fn records_delivered(desk: &Desk) -> usize {
 #[test]
 fn every_codec_arrives_by_job_and_inline() {
     for codec in CODECS {
-        for jobs in ["0", "2"] {
-            let mut desk = with(codec, jobs, &[]);
+        // Where memory is small it is looked for first, and there is enough.
+        for (jobs, memory) in [("0", "33554432"), ("2", "33554432"), ("0", "600000")] {
+            let mut desk = with(codec, jobs, &[("buffer.memory", memory)]);
             fill(&mut desk, 500, 100);
             let headers = [Header::new("h", b"x"), Header::null("n")];
             desk.send(&Record::new("t").key("k").headers(&headers).partition(1)).unwrap();

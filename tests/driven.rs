@@ -580,6 +580,11 @@ fn a_wake_is_told_once_and_only_if_there_is_something_new() {
     // The batch that is open already has set the time.
     desk.producer.send(desk.now, &Record::new("t").value("1").partition(0)).unwrap();
     assert!(!desk.producer.take_wake());
+    // Whatever was called: as long as there is nothing to do.
+    for conn in desk.peers.keys() {
+        assert!(!desk.producer.transmit(desk.now, *conn).has_remaining());
+        assert!(!desk.producer.take_wake());
+    }
     desk.producer.flush(desk.now);
     assert!(desk.producer.take_wake());
     assert!(!desk.producer.take_wake());

@@ -327,4 +327,22 @@ mod tests {
         pool.give_back(frozen, 0);
         assert_eq!(pool.take(Class::FIRST).unwrap().as_ptr(), address);
     }
+
+    #[test]
+    fn idle_chunks_stay_where_there_is_room_beside_them_and_are_counted() {
+        let mut pool = Pool::new(64 << 10);
+        let small = pool.take(Class::FIRST).unwrap();
+        pool.recycle(small);
+        let large = pool.take(Class::LARGEST).unwrap();
+        assert_eq!((pool.idle, pool.used()), (1 << 10, 16 << 10));
+        let small = pool.take(Class::FIRST).unwrap();
+        assert_eq!((pool.idle, pool.used()), (0, 17 << 10));
+        pool.recycle(small);
+        pool.recycle(large);
+        assert_eq!((pool.idle, pool.used()), (17 << 10, 0));
+        assert!(pool.charge(48 << 10));
+        assert_eq!((pool.idle, pool.used()), (1 << 10, 48 << 10), "the large one went, and no more");
+        assert!(!pool.charge((16 << 10) + 1) && pool.charge(16 << 10));
+        assert_eq!((pool.idle, pool.used()), (0, 64 << 10));
+    }
 }
