@@ -454,6 +454,7 @@ mod tests {
         assert_eq!(raised.len(), 1);
     }
 
+    #[cfg(feature = "cluster")]
     #[test]
     fn without_time_all_go_for_whom_there_is_enough() {
         let mut line = Line::without_time();
