@@ -86,7 +86,9 @@ fn saturated(how: &str, partitions: i32, servers: &str) {
         let record = Record::new("t").value(&value);
         let record = if partitions > 4 { record.key(&key) } else { record };
         if how == "callbacks" {
-            producer.send_with(&record, |outcome| drop(outcome.expect("it is delivered"))).expect("the record is taken");
+            producer
+                .send_with(&record, |outcome| drop(outcome.expect("it is delivered")))
+                .expect("the record is taken");
         } else {
             producer.enqueue(&record).expect("the record is taken");
         }
@@ -99,14 +101,20 @@ fn saturated(how: &str, partitions: i32, servers: &str) {
     let seconds = start.elapsed().as_secs_f64();
     let (stats, wakeups) = (producer.stats(), producer.wakeups());
     producer.close(Duration::from_secs(10)).expect("it closes");
-    let row = |what: &str, value: String, budget: &str| row(&format!("{partitions} partitions, {how}: {what}"), &value, budget);
+    let row = |what: &str, value: String, budget: &str| {
+        row(&format!("{partitions} partitions, {how}: {what}"), &value, budget)
+    };
     row("records a second, 10 ms each way", format!("{:.0}", RECORDS as f64 / seconds), "");
     if partitions == 4 {
         let batch = stats.batch_bytes_sent / stats.batches_sent;
         let in_flight = f64::from(in_flight as u32) / f64::from(samples);
         row("bytes of a batch, on average", batch.to_string(), "above 65,536");
         row("requests in flight, on average (limit 5)", format!("{in_flight:.1}"), "5");
-        row("wake-ups of the I/O thread for 1,000 sends", format!("{:.2}", wakeups as f64 * 1e3 / RECORDS as f64), "below 20");
+        row(
+            "wake-ups of the I/O thread for 1,000 sends",
+            format!("{:.2}", wakeups as f64 * 1e3 / RECORDS as f64),
+            "below 20",
+        );
     }
     let budget = format!("{}, of which {} are the program's alone", mib(buffer + (4 << 20)), mib(before));
     row("memory of the process at most", mib(memory("VmHWM")), &budget);

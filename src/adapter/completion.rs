@@ -10,7 +10,6 @@ use super::error::Error;
 use super::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::error::DeliveryError;
 use crate::event::Written;
-#[cfg(any(feature = "tokio", feature = "smol"))]
 use crate::planted::planted;
 
 /// Where a record stands.
@@ -132,7 +131,7 @@ impl Completion {
             state.outcomes.insert(place, (records, outcome));
         }
         drop(state);
-        if threads {
+        if threads && !planted("threads-wait-on") {
             self.done.notify_all();
         }
         // Many records of one batch are mostly waited for by one task.
