@@ -56,6 +56,8 @@ pub enum Rule {
     RefusedProvesOnlyBehind,
     /// 5: a success proves those before it, but not beyond one that was certainly not written.
     ProofEndsAtRefused,
+    /// 5: nor does it reach what was certainly not written and has left again, and so behind what succeeds.
+    ProofEndsAtWhatLeftAgain,
     /// 6: another partition's epoch is taken when nothing is open.
     NewEpochWhenNothingIsOpen,
     /// 7: a number belongs to the topic id under which it was given.
@@ -570,8 +572,12 @@ impl Partition {
         let Some(identity) = self.sent[place].identity() else { return };
         let of_it = |batch: &Batch| batch.identity() == Some(identity);
         let earlier = &self.sent[..place];
-        let ends = |batch: &Batch| of_it(batch) && batch.is_certainly_not_written();
-        let from = earlier.iter().rposition(ends).filter(|_| rules.hold(Rule::ProofEndsAtRefused));
+        let ends = |batch: &Batch| {
+            let left_again = batch.was_sent_again() && !batch.in_doubt && !batch.proven;
+            batch.is_certainly_not_written() && rules.hold(Rule::ProofEndsAtRefused)
+                || left_again && rules.hold(Rule::ProofEndsAtWhatLeftAgain)
+        };
+        let from = earlier.iter().rposition(|batch| of_it(batch) && ends(batch));
         let from = from.map_or(0, |refused| refused + 1);
         let proven = || earlier[from..].iter().filter(|batch| of_it(batch));
         let records: i64 = proven().map(|batch| i64::from(batch.count)).sum();

@@ -51,6 +51,8 @@ pub struct World {
     /// How many batches of a producer brokers remember.
     pub remembered: usize,
     pub brokers: Brokers,
+    /// Requests name topics by their names.
+    pub by_name: bool,
 }
 
 /// What brokers do differently.
@@ -60,7 +62,9 @@ pub enum Brokers {
     Today,
     /// Before 2.5: 59 for a producer that they don't know, unless it begins at 0.
     Before25,
-    /// 46 for a batch that lies before all that they remember, whether it was replicated or not.
+    /// 46 for a batch that lies before all that they remember.
+    Says46,
+    /// The same, whether it was replicated or not.
     Early46,
     /// A leader may know nothing of the producer, although nothing that the client can see has happened.
     Amnesic,
@@ -134,29 +138,68 @@ struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The client sends the next batch.
-    Send { partition: usize },
+    Send {
+        partition: usize,
+    },
     /// The client sends the batch at this place again.
-    SendAgain { partition: usize, place: usize },
-    GiveUp { partition: usize, place: usize },
+    SendAgain {
+        partition: usize,
+        place: usize,
+    },
+    GiveUp {
+        partition: usize,
+        place: usize,
+    },
     /// The client learns who leads what topic.
-    Learn { partition: usize },
+    Learn {
+        partition: usize,
+    },
     /// The first request is answered as it should be.
-    Serve { conn: usize },
-    Refuse { conn: usize, code: i16 },
-    AnswerAfterAppend { conn: usize, code: i16 },
-    Swallow { conn: usize },
-    Break { conn: usize },
+    Serve {
+        conn: usize,
+    },
+    Refuse {
+        conn: usize,
+        code: i16,
+    },
+    AnswerAfterAppend {
+        conn: usize,
+        code: i16,
+    },
+    Swallow {
+        conn: usize,
+    },
+    Break {
+        conn: usize,
+    },
     /// A request of a connection that is gone is dealt with.
-    ServeLate { conn: usize },
-    Move { partition: usize, keeps_all: bool },
+    ServeLate {
+        conn: usize,
+    },
+    Move {
+        partition: usize,
+        keeps_all: bool,
+    },
     /// The leader has forgotten the producer.
-    Forget { partition: usize },
-    Restart { partition: usize },
-    Shrink { partition: usize },
+    Forget {
+        partition: usize,
+    },
+    Restart {
+        partition: usize,
+    },
+    Shrink {
+        partition: usize,
+    },
     OtherBump,
-    Idle { partition: usize },
-    FreshLeader { partition: usize },
-    Recreate { partition: usize },
+    Idle {
+        partition: usize,
+    },
+    FreshLeader {
+        partition: usize,
+    },
+    Recreate {
+        partition: usize,
+    },
 }
 
 impl Model for World {
@@ -242,13 +285,20 @@ impl Model for World {
         vec![
             Property::always(ONCE, |_: &Self, state: &State| state.partitions.iter().all(Place::is_each_there_once)),
             Property::always(IN_ORDER, |_: &Self, state: &State| state.partitions.iter().all(Place::is_in_order)),
-            Property::always(STORED, |_: &Self, state: &State| state.partitions.iter().all(Place::is_stored_what_was_delivered)),
-            Property::always(NOT_WRITTEN, |_: &Self, state: &State| state.partitions.iter().all(Place::is_nothing_of_what_failed)),
-            Property::always(TOLD_IN_ORDER, |_: &Self, state: &State| state.partitions.iter().all(Place::is_told_in_order)),
+            Property::always(STORED, |_: &Self, state: &State| {
+                state.partitions.iter().all(Place::is_stored_what_was_delivered)
+            }),
+            Property::always(NOT_WRITTEN, |_: &Self, state: &State| {
+                state.partitions.iter().all(Place::is_nothing_of_what_failed)
+            }),
+            Property::always(TOLD_IN_ORDER, |_: &Self, state: &State| {
+                state.partitions.iter().all(Place::is_told_in_order)
+            }),
             Property::always(WELL_IN_THE_END, |world: &Self, state: &State| state.faults > 0 || world.ends_well(state)),
             Property::sometimes(ALL_DELIVERED, |world: &Self, state: &State| {
                 let all = |(place, batches): (&Place, &Vec<u32>)| {
-                    let records: u32 = place.told.iter().filter(|told| told.outcome.is_ok()).map(|told| told.count).sum();
+                    let records: u32 =
+                        place.told.iter().filter(|told| told.outcome.is_ok()).map(|told| told.count).sum();
                     records == batches.iter().sum::<u32>()
                 };
                 state.faults == 0 && state.partitions.iter().zip(&world.batches).all(all)
@@ -263,7 +313,8 @@ pub const IN_ORDER: &str = "records are in the log in the order of their sends";
 pub const STORED: &str = "what is told to be delivered is in the log, where it is told to be";
 pub const NOT_WRITTEN: &str = "what is told not to be written is in no log";
 pub const TOLD_IN_ORDER: &str = "outcomes are told in order";
-/// Where an earlier one has failed in doubt, nobody can know.
+/// Nobody can know of what is in doubt behind one that has failed in doubt (by name: that has failed), nor of one that was written and is
+/// too large when it comes again.
 pub const WELL_IN_THE_END: &str = "after the last fault all that is open is delivered";
 /// And what is reached in some.
 pub const ALL_DELIVERED: &str = "all is delivered, after all faults";
@@ -286,7 +337,7 @@ impl World {
         let is_over = |place: &Place, batches: &Vec<u32>| place.left == batches.len() && place.client.sent.is_empty();
         let mut places = state.partitions.iter().zip(&self.batches).zip(before);
         places.all(|((place, batches), before)| {
-            let in_doubt = place.failed().any(|may_be| may_be);
+            let in_doubt = place.failed().any(|may_be| may_be || self.by_name) || place.log.has_too_large_ones();
             in_doubt || (is_over(place, batches) && place.failed().count() == before)
         })
     }
@@ -317,7 +368,7 @@ impl World {
                 let place = &state.partitions[partition];
                 let count = *self.batches[partition].get(place.left)?;
                 let (first, stamp) = (place.next, place.next_stamp(state.epoch));
-                send(rules, state, partition, (first, count, stamp)).ok()?;
+                self.send(state, partition, (first, count, stamp)).ok()?;
                 let place = &mut state.partitions[partition];
                 (place.left, place.next) = (place.left + 1, place.next + u64::from(count));
             }
@@ -326,7 +377,7 @@ impl World {
                 let batch = &of.client.sent[place];
                 let stamp = batch.stamp.unwrap_or_else(|| of.next_stamp(state.epoch));
                 let what = (batch.first, batch.count, stamp);
-                send(rules, state, partition, what).ok()?;
+                self.send(state, partition, what).ok()?;
             }
             Action::GiveUp { partition, place } => {
                 let client = &mut state.partitions[partition].client;
@@ -444,7 +495,9 @@ impl World {
         let place = &state.partitions[partition];
         (place.client.sent.is_empty() && place.left < self.batches[partition].len()).then_some(())?;
         state.late.clear();
-        while let Some(conn) = state.conns.iter().position(|conn| !conn.requests.is_empty() || !conn.swallowed.is_empty()) {
+        while let Some(conn) =
+            state.conns.iter().position(|conn| !conn.requests.is_empty() || !conn.swallowed.is_empty())
+        {
             self.lose(state, conn);
         }
         Some(())
@@ -474,6 +527,43 @@ impl World {
         }
     }
 
+    /// A batch leaves, if that is allowed: on the connection to the leader that the client knows.
+    fn send(&self, state: &mut State, partition: usize, what: (u64, u32, Stamp)) -> Result<(), Rule> {
+        let (first, count, stamp) = what;
+        let client = &state.partitions[partition].client;
+        let node = client.leader.expect("it is told in the beginning");
+        let asked = state.partitions.iter().filter_map(|place| place.client.asks_on);
+        let used = |id: &u32| {
+            let mut conns = state.conns.iter().chain(&state.late);
+            conns.any(|conn| conn.id == *id) || asked.clone().any(|asked| asked == *id)
+        };
+        let existing = state.conns.iter().position(|conn| conn.node == node);
+        let id = existing.map_or_else(|| (0..).find(|id| !used(id)), |place| Some(state.conns[place].id));
+        let id = id.expect("there are more numbers than connections");
+        let on_their_way = client.sent.iter().flat_map(|batch| {
+            let current = batch.on_wire.map(|attempt| attempt.number);
+            batch.superseded.iter().copied().chain(current)
+        });
+        let unread = state.conns.iter().flat_map(|conn| {
+            let requests = conn.requests.iter().map(|request| (request.partition, request.number));
+            requests.chain(conn.swallowed.iter().copied())
+        });
+        let taken: Vec<u64> =
+            on_their_way.chain(unread.filter(|(of, _)| *of == partition).map(|(_, number)| number)).collect();
+        let number = (0..).find(|number| !taken.contains(number)).expect("there are more numbers than attempts");
+        let topic = client.topic();
+        let attempt = Attempt { number, conn: id, node, topic };
+        let leaving = Leaving { first, count, stamp, by_name: self.by_name, attempt };
+        state.partitions[partition].client.send(self.rules, &leaving)?;
+        state.epoch = state.epoch.max(stamp.identity.epoch);
+        let place = existing.unwrap_or_else(|| {
+            state.conns.push(Conn { id, node, requests: Vec::new(), swallowed: Vec::new() });
+            state.conns.len() - 1
+        });
+        state.conns[place].requests.push(Request { partition, number, first, count, stamp, topic });
+        Ok(())
+    }
+
     /// The connection is gone for the client.
     fn lose(&self, state: &mut State, conn: usize) -> Conn {
         let conn = state.conns.remove(conn);
@@ -494,43 +584,6 @@ fn split(rules: Rules, client: &mut Partition, request: &Request) {
     } else {
         client.give_up(rules, place);
     }
-}
-
-/// A batch leaves, if that is allowed: on the connection to the leader that the client knows.
-fn send(rules: Rules, state: &mut State, partition: usize, what: (u64, u32, Stamp)) -> Result<(), Rule> {
-    let (first, count, stamp) = what;
-    let client = &state.partitions[partition].client;
-    let node = client.leader.expect("it is told in the beginning");
-    let asked = state.partitions.iter().filter_map(|place| place.client.asks_on);
-    let used = |id: &u32| {
-        let mut conns = state.conns.iter().chain(&state.late);
-        conns.any(|conn| conn.id == *id) || asked.clone().any(|asked| asked == *id)
-    };
-    let existing = state.conns.iter().position(|conn| conn.node == node);
-    let id = existing.map_or_else(|| (0..).find(|id| !used(id)), |place| Some(state.conns[place].id));
-    let id = id.expect("there are more numbers than connections");
-    let on_their_way = client.sent.iter().flat_map(|batch| {
-        let current = batch.on_wire.map(|attempt| attempt.number);
-        batch.superseded.iter().copied().chain(current)
-    });
-    let unread = state.conns.iter().flat_map(|conn| {
-        let requests = conn.requests.iter().map(|request| (request.partition, request.number));
-        requests.chain(conn.swallowed.iter().copied())
-    });
-    let taken: Vec<u64> =
-        on_their_way.chain(unread.filter(|(of, _)| *of == partition).map(|(_, number)| number)).collect();
-    let number = (0..).find(|number| !taken.contains(number)).expect("there are more numbers than attempts");
-    let topic = client.topic();
-    let attempt = Attempt { number, conn: id, node, topic };
-    let leaving = Leaving { first, count, stamp, by_name: false, attempt };
-    state.partitions[partition].client.send(rules, &leaving)?;
-    state.epoch = state.epoch.max(stamp.identity.epoch);
-    let place = existing.unwrap_or_else(|| {
-        state.conns.push(Conn { id, node, requests: Vec::new(), swallowed: Vec::new() });
-        state.conns.len() - 1
-    });
-    state.conns[place].requests.push(Request { partition, number, first, count, stamp, topic });
-    Ok(())
 }
 
 impl Place {
@@ -604,6 +657,9 @@ impl Log {
     /// As Kafka's `ProducerAppendInfo`.
     fn append(&mut self, world: &World, request: &Request, replicated: bool) -> (i16, Option<i64>) {
         let Stamp { identity, sequence } = request.stamp;
+        if self.largest.is_some_and(|largest| request.count > largest) {
+            return (10, None); // also if it is there
+        }
         if let Some(last) = self.entries[self.known_from..].last() {
             let newest = last.stamp.identity.epoch;
             if identity.epoch < newest {
@@ -626,16 +682,17 @@ impl Log {
                 }
                 let expected = crate::rules::after(last.stamp.sequence, last.count);
                 if sequence != expected {
-                    let old = sequence < expected && world.brokers == Brokers::Early46;
+                    let says = match world.brokers {
+                        Brokers::Says46 => self.replicated == self.entries.len(),
+                        Brokers::Early46 => true,
+                        Brokers::Today | Brokers::Before25 | Brokers::Amnesic => false,
+                    };
+                    let old = sequence < expected && says;
                     return (if old { 46 } else { 45 }, None);
                 }
             }
         } else if world.brokers == Brokers::Before25 && sequence != 0 {
             return (59, None);
-        }
-        // What was taken is not found too large when it comes again.
-        if self.largest.is_some_and(|largest| request.count > largest) {
-            return (10, None);
         }
         let offset: u32 = self.entries.iter().map(|entry| entry.count).sum();
         let Request { first, count, stamp, .. } = *request;
@@ -644,6 +701,11 @@ impl Log {
             self.replicate();
         }
         (0, Some(i64::from(offset)))
+    }
+
+    /// A batch was written that is too large by now. If its answer was lost, its parts are out of order for ever.
+    fn has_too_large_ones(&self) -> bool {
+        self.largest.is_some_and(|largest| self.entries.iter().any(|entry| entry.count > largest))
     }
 
     fn replicate(&mut self) {
