@@ -43,6 +43,9 @@ struct Line {
 
 type Told = dyn FnMut(&Step);
 
+/// What the producer knows of a partition: topic id, leader, and its epoch.
+type Known = ([u8; 16], Option<i32>, i32);
+
 /// Sees the steps, and tells them.
 pub(super) struct Observer {
     told: Box<Told>,
@@ -50,8 +53,7 @@ pub(super) struct Observer {
     attempts: u64,
     /// Of what is decided and was not polled, so much is known.
     known: usize,
-    /// What the producer knows of each partition: topic id, leader, and its epoch.
-    partitions: BTreeMap<(String, i32), ([u8; 16], Option<i32>, i32)>,
+    partitions: BTreeMap<(String, i32), Known>,
 }
 
 impl fmt::Debug for Observer {

@@ -11,8 +11,18 @@ use crate::world::{
 pub const ALL: Rules = Rules { without: None, window: 5 };
 
 /// The names of the worlds in which all rules have to hold what they promise.
-pub const NAMES: &[&str] =
-    &["answers", "leaders", "doubt", "names", "parts", "idle", "topics", "old brokers", "46", "two partitions"];
+pub const NAMES: &[&str] = &[
+    "answers",
+    "leaders",
+    "doubt",
+    "names",
+    "parts",
+    "idle",
+    "topics",
+    "old brokers",
+    "old duplicates",
+    "two partitions",
+];
 
 impl World {
     /// The world of a name.
@@ -49,7 +59,7 @@ impl World {
                 Self { brokers: Brokers::Before25, ..today }
             }
             "two partitions" => world(&[&[1, 1], &[1, 1]], 2, &[Refuse, Break, Unreplicated, GiveUp]),
-            "46" => {
+            "old duplicates" => {
                 let today = world(&[&[1, 1, 1]], 3, &[Unreplicated, Restart, Move, Swallow]);
                 Self { brokers: Brokers::Says46, ..today }
             }
@@ -150,7 +160,7 @@ pub const NEEDED: &[(Rule, Needed)] = &[
     (Rule::ProofEndsAtWhatLeftAgain, Needed::For("amnesic leaders", STORED)),
     (Rule::NewEpochWhenNothingIsOpen, Needed::For("answers", IN_ORDER)),
     (Rule::NewTopicNewNumbers, Needed::For("topics", WELL_IN_THE_END)),
-    (Rule::DuplicateIsSuccess, Needed::For("46", WELL_IN_THE_END)),
+    (Rule::DuplicateIsSuccess, Needed::For("old duplicates", WELL_IN_THE_END)),
     (Rule::OldEpochProvesNothing, Needed::Not("names")),
     (Rule::OutOfOrderProvesNothing, Needed::For("doubt", STORED)),
     (Rule::AskedOnOneConnection, Needed::Not("doubt")),
