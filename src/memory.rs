@@ -27,9 +27,10 @@ pub(crate) const PRODUCER: usize = 512 + 128 * size_of::<usize>();
 pub(crate) const REQUEST: usize = 2 << 10;
 
 /// Whether the machine has to get along with little, and looks each time: `buffer.memory` is below 1 MiB, or the allocator has not so
-/// much. (WebAssembly's memory grows by being looked for, and never shrinks.)
+/// much. That is not looked for where it tells nothing and stays: an operating system promises more than it has, and glibc's
+/// allocator keeps for itself whatever comes back, once so much in one piece did; WebAssembly's memory never shrinks.
 pub(crate) fn is_small(buffer_memory: usize) -> bool {
-    buffer_memory < 1 << 20 || (!cfg!(target_family = "wasm") && !has(buffer_memory))
+    buffer_memory < 1 << 20 || (!cfg!(any(feature = "std", target_family = "wasm")) && !has(buffer_memory))
 }
 
 /// Whether there is plenty of it.

@@ -24,7 +24,7 @@ use kafka_protocol::messages::produce_response::{
     NodeEndpoint, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 use kafka_protocol::protocol::Encodable;
-use milena::{Input, Output, Record};
+use milena::{Config, Input, Instant, Output, Producer, Record};
 use script::{Ask, Asked, Facts, Reply, Script, id, text};
 
 /// Counts allocations while it is told to.
@@ -70,6 +70,7 @@ fn counted<T>(call: impl FnOnce() -> T) -> (T, u64) {
 /// One test, because the counters are the process's.
 #[test]
 fn memory_is_bounded_and_allocations_are_rare() {
+    a_new_producer_takes_little_whatever_it_may_take_later();
     memory_is_bounded_also_with_one_record_a_batch();
     nothing_is_allocated_for_a_record_and_little_for_a_request();
     answers_take_memory_as_they_are_long();
@@ -83,6 +84,14 @@ fn taken<T>(call: impl FnOnce() -> T) -> (T, usize, usize) {
     let result = call();
     let more = |bytes: usize| bytes.saturating_sub(before);
     (result, more(PEAK.load(Ordering::Relaxed)), more(LIVE.load(Ordering::Relaxed)))
+}
+
+/// Not even for a moment: allocators remember that.
+fn a_new_producer_takes_little_whatever_it_may_take_later() {
+    let options = [("bootstrap.servers", "one:9092"), ("buffer.memory", "33554432")];
+    let config = Config::from_properties(options).expect("valid options");
+    let (_producer, peak, _) = taken(|| Producer::new(Instant::ZERO, None, config, [3; 32]));
+    assert!(peak < 16 << 10, "{peak} bytes");
 }
 
 /// The largest response that is accepted, here.

@@ -352,6 +352,40 @@ fn a_mock_keeps_to_its_memory_if_asked() {
     assert_eq!(producer.try_enqueue(&record).map(drop), Ok(()));
 }
 
+/// In a mock no time goes by for the line that waits for memory, so nobody in it may wait for some.
+#[test]
+fn whoever_waits_for_a_mocks_memory_goes_on_as_soon_as_there_is_enough() {
+    let little = config(&[("buffer.memory", "40000"), ("batch.size", "4000"), ("max.block.ms", "10000")]);
+    let (producer, mock) = Producer::mock(Setup::new(little).limit_mock_memory()).unwrap();
+    mock.auto_complete(false);
+    producer.partitions_for("t").unwrap();
+    let value = [0; 3000];
+    let record = Record::new("t").value(&value);
+    while producer.try_enqueue(&record).is_ok() {}
+    let full = mock.pending();
+    std::thread::scope(|scope| {
+        let senders = [0, 1].map(|_| {
+            scope.spawn(|| {
+                // One record each, and the memory of each one that is answered is enough for one.
+                producer.send_with(&record, drop).map_err(|error| error.to_string())
+            })
+        });
+        let waiting = || producer.metrics().waits.waiting;
+        let until = |done: &dyn Fn() -> bool| {
+            while !done() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        until(&|| waiting() == 2);
+        for left in [1, 0] {
+            assert!(mock.complete_next());
+            until(&|| waiting() <= left);
+        }
+        senders.into_iter().for_each(|sender| assert_eq!(sender.join().unwrap(), Ok(())));
+    });
+    assert_eq!(mock.pending(), full);
+}
+
 /// A value that is handed over is a value like any other to all who look at records, and large ones of typed producers are handed over.
 #[test]
 fn values_that_are_handed_over_are_seen_by_all() {

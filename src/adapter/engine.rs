@@ -19,7 +19,6 @@ use core::num::NonZero;
 use core::ops::{Deref, DerefMut};
 use core::task::Waker;
 use core::time::Duration;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::callbacks::Spares;
 use super::clock::{self, Clock};
@@ -30,6 +29,7 @@ use super::line::{Line, Ticket};
 use super::observer::Observer;
 use super::reports::Batch;
 use super::setup::{Setup, SetupError};
+use super::sync::{Mutex, MutexGuard, PoisonError};
 use super::tokens::Tokens;
 use super::traces;
 use super::waiter::{Asked, Flush, Waiter};
@@ -275,9 +275,10 @@ impl Engine {
         &self.tokens
     }
 
-    /// There are no brokers behind it, so that a runtime's time is as good as the real one.
+    /// There are no brokers behind it, so that a runtime's time is as good as the real one, and no driver that has an eye on time.
     #[cfg(feature = "cluster")]
     pub(super) fn into_mock(self) -> Self {
+        self.lock().memory = Line::without_time();
         Self {
             #[cfg(any(feature = "tokio", feature = "smol"))]
             mock: true,

@@ -1,8 +1,9 @@
 //! How long the machine's lock is held, measured where that is asked for: nobody who sends waits longer for it than that.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+
+use super::sync::{AtomicU64, Ordering};
 
 /// Steps of the histogram from one power of two to the next.
 const STEPS: u32 = 4;

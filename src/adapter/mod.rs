@@ -2,12 +2,14 @@
 //! its waiters), [`reports`] (who is told of a batch: [`callbacks`], and [`completion`] for who waits), [`line`] (who waits for
 //! memory), [`effects`] (what follows, in which order), [`tokens`] (a provider's), [`observer`], [`channel`] (one connection, with
 //! TLS or without), [`workers`] (threads for jobs), [`setup`], [`interceptor`], [`traces`] (spans and events), [`caught`] (panics),
-//! [`typed`] (serializers), [`holds`] (how long the lock is held), `mock` (no sockets at all), `oidc` (tokens from an authorization
-//! server), [`clock`], [`error`]; and, for those that give futures, [`task`].
+//! [`typed`] (serializers), [`sync`] (what threads meet at), [`holds`] (how long the lock is held), `mock` (no sockets at all),
+//! `oidc` (tokens from an authorization server), [`clock`], [`error`]; and, for those that give futures, [`task`].
 
 mod callbacks;
 mod caught;
 mod channel;
+#[cfg(milena_shuttle)]
+mod checks;
 mod clock;
 mod completion;
 mod effects;
@@ -29,6 +31,7 @@ mod setup;
 #[cfg(feature = "smol")]
 pub mod smol;
 mod sockets;
+mod sync;
 #[cfg(any(feature = "tokio", feature = "smol"))]
 pub mod task;
 #[cfg(feature = "threads")]

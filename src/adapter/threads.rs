@@ -20,10 +20,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use smallvec::SmallVec;
 
@@ -34,6 +31,8 @@ use super::line::Sender;
 use super::reports::{ByAck, ByCall, Report};
 use super::setup::{Setup, SetupError};
 use super::sockets::SocketOptions;
+use super::sync::thread::{Builder, JoinHandle};
+use super::sync::{AtomicU64, Mutex, Ordering, PoisonError, thread_local};
 use super::waiter::Wait;
 use crate::event::{PartitionInfo, TopicListing};
 use crate::metrics::{Metrics, Stats};
@@ -41,7 +40,7 @@ use crate::planted::planted;
 use crate::record::{Record, RecordBuf};
 use crate::status::Status;
 
-std::thread_local! {
+thread_local! {
     /// On an I/O thread, the address of the engine that it works for: nothing may wait there for that one. 0 elsewhere.
     static WORKS_FOR: Cell<usize> = const { Cell::new(0) };
 }
@@ -49,6 +48,11 @@ std::thread_local! {
 /// What tells threads apart.
 fn this_thread() -> Sender {
     WORKS_FOR.with(|cell| core::ptr::from_ref(cell).addr())
+}
+
+/// The address of the engine that this thread works for, if it is an I/O thread.
+fn works_for() -> usize {
+    WORKS_FOR.with(Cell::get)
 }
 
 /// What tells engines apart.
@@ -94,9 +98,9 @@ impl Producer {
         let engine = Arc::new(Engine::new(setup)?);
         let wakeups = Arc::new(AtomicU64::new(0));
         let mut thread = io::IoThread::new(Arc::clone(&engine), sockets, Arc::clone(&wakeups))?;
-        let works_for = address(&engine);
-        let handle = std::thread::Builder::new().name("milena-io".into()).spawn(move || {
-            WORKS_FOR.set(works_for);
+        let engine_address = address(&engine);
+        let handle = Builder::new().name("milena-io".into()).spawn(move || {
+            WORKS_FOR.with(|cell| cell.set(engine_address));
             thread.run();
         })?;
         Ok(Self { shared: Arc::new(Shared { engine, thread: Mutex::new(Some(handle)), wakeups }) })
@@ -441,13 +445,13 @@ impl Producer {
 /// Runs what the engine's I/O thread runs: callbacks, which may not wait for it.
 #[cfg(feature = "cluster")]
 pub(super) fn as_io_thread(engine: &Engine, run: impl FnOnce()) {
-    let before = WORKS_FOR.replace(address(engine));
+    let before = WORKS_FOR.with(|cell| cell.replace(address(engine)));
     run();
-    WORKS_FOR.set(before);
+    WORKS_FOR.with(|cell| cell.set(before));
 }
 
 fn not_in_callback(engine: &Engine) -> Result<(), Error> {
-    if WORKS_FOR.get() == address(engine) { Err(Error::InCallback) } else { Ok(()) }
+    if works_for() == address(engine) { Err(Error::InCallback) } else { Ok(()) }
 }
 
 /// The waits of one call: together at most `max.block.ms`. The clock is read only if something has to be waited for. Dropped,
@@ -535,7 +539,7 @@ impl Ack {
 
     #[cold]
     fn wait_for_it(&self, timeout: Option<Duration>) -> Result<Delivered, Error> {
-        if WORKS_FOR.get() == self.engine {
+        if works_for() == self.engine {
             return Err(Error::InCallback);
         }
         self.accepted.completion.wait(self.accepted.index, timeout);

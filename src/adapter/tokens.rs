@@ -4,10 +4,10 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use core::panic::AssertUnwindSafe;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::engine::Engine;
 use super::setup::TokenProvider;
+use super::sync::{Mutex, MutexGuard, PoisonError, thread};
 use crate::connection::sasl::oauth::Token;
 use crate::event::Input;
 
@@ -58,7 +58,7 @@ impl Tokens {
         let generation = state.generation;
         drop(state);
         let call = Call { engine: Arc::clone(engine), generation, provider: Some(provider) };
-        let spawned = std::thread::Builder::new().name("milena-token".into()).spawn(move || call.run());
+        let spawned = thread::Builder::new().name("milena-token".into()).spawn(move || call.run());
         if let Err(error) = spawned {
             log::warn!("no thread for fetching a token: {error}");
         }

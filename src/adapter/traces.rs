@@ -6,7 +6,6 @@
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
-use std::sync::{Mutex, PoisonError};
 
 use ::tracing::field::{Empty, display};
 use ::tracing::{Level, Span, debug, error, info_span, level_enabled, warn};
@@ -14,6 +13,7 @@ use ::tracing::{Level, Span, debug, error, info_span, level_enabled, warn};
 use super::completion::Delivered;
 use super::error::Error;
 use super::observer::{Observation, Observer};
+use super::sync::{Mutex, PoisonError};
 use crate::config::Config;
 use crate::error::{ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, SendError};
 use crate::planted::planted;

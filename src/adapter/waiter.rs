@@ -3,10 +3,11 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::task::Waker;
-use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::line::Ticket;
+use super::sync::{Condvar, Mutex, PoisonError};
 use crate::ids::TopicIndex;
+use crate::planted::planted;
 use crate::time::Instant;
 
 /// A flag that is raised once in a while. Raising it before anyone waits is not lost.
@@ -25,11 +26,16 @@ struct State {
 impl Waiter {
     /// Raises the flag. Not to be called with the machine's lock held, for a waker may do anything.
     pub(super) fn raise(&self) {
+        if planted("notice-before-the-flag") {
+            self.raised.notify_all();
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.raised = true;
         let task = state.task.take();
         drop(state);
-        self.raised.notify_all();
+        if !planted("notice-before-the-flag") {
+            self.raised.notify_all();
+        }
         if let Some(task) = task {
             task.wake();
         }

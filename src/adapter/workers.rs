@@ -2,13 +2,14 @@
 
 use alloc::sync::Arc;
 use core::panic::AssertUnwindSafe;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
 
 use super::engine::Engine;
+use super::sync::mpsc::{Receiver, Sender, channel};
+use super::sync::{Mutex, PoisonError, thread};
 use crate::batch::Compressor;
 use crate::event::Input;
 use crate::job::Job;
+use crate::planted::planted;
 
 /// Belongs to a driver. Dropping it ends the threads, once they have done what they are at.
 #[derive(Debug)]
@@ -33,8 +34,9 @@ impl Workers {
         }
         if self.started < self.engine.jobs() {
             let (engine, queue) = (Arc::clone(&self.engine), Arc::clone(&self.queue));
-            let worker = std::thread::Builder::new().name("milena-compress".into());
-            match worker.spawn(move || work(&engine, &queue)) {
+            let kept = planted("workers-keep-their-queue").then(|| self.jobs.clone());
+            let worker = thread::Builder::new().name("milena-compress".into());
+            match worker.spawn(move || (work(&engine, &queue), kept).0) {
                 Ok(_) => self.started += 1,
                 Err(error) => log::warn!("no thread for compression: {error}"),
             }
@@ -57,7 +59,7 @@ impl Workers {
                 engine.input_from_outside(Input::Done(done));
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("milena-sasl".into()).spawn(step) {
+        if let Err(error) = thread::Builder::new().name("milena-sasl".into()).spawn(step) {
             log::warn!("no thread for authentication: {error}");
             if let Some(job) = take(&job) {
                 self.engine.input_from_outside(Input::Done(job.give_up()));

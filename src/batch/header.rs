@@ -2,6 +2,7 @@
 //! identity and the sequence may change between two, the records never do.
 
 use crate::batch::{Records, crc};
+use crate::planted::planted;
 
 /// The header's size in bytes.
 pub(crate) const SIZE: usize = 61;
@@ -41,7 +42,8 @@ pub(crate) fn encode(records: &Records, stamp: Stamp) -> [u8; SIZE] {
     put(&records.codec().id().to_be_bytes()); // attributes: the codec, create time
     put(&(records.count().wrapping_sub(1) as i32).to_be_bytes());
     put(&records.base_timestamp().to_be_bytes());
-    put(&records.max_timestamp().to_be_bytes());
+    let newest = if planted("newest-is-the-first") { records.base_timestamp() } else { records.max_timestamp() };
+    put(&newest.to_be_bytes());
     put(&stamp.producer_id.to_be_bytes());
     put(&stamp.epoch.to_be_bytes());
     put(&stamp.sequence.to_be_bytes());

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
 use crate::memory;
+use crate::planted::planted;
 
 /// The sizes of chunks, in bytes.
 const SIZES: [usize; 7] = [256, 512, 1 << 10, 2 << 10, 4 << 10, 8 << 10, 16 << 10];
@@ -192,6 +193,7 @@ impl Pool {
                 self.credit(beside);
                 self.recycle(chunk);
             }
+            Err(_) if planted("lent-is-forgotten") => self.credit(beside),
             Err(chunk) => self.lent.push_back((chunk, beside)),
         }
     }

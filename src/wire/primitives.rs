@@ -6,6 +6,7 @@ use core::fmt;
 use bytes::{BufMut, BytesMut};
 
 use crate::memory;
+use crate::planted::planted;
 use crate::wire::Uuid;
 
 /// Bytes that are not what they should be.
@@ -95,7 +96,7 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn uvarint(&mut self) -> Read<u32> {
         let mut value = 0;
-        for shift in [0, 7, 14, 21, 28] {
+        for shift in if planted("lengths-end-at-four-bytes") { [0, 7, 14, 21, 21] } else { [0, 7, 14, 21, 28] } {
             let byte = self.array::<1>("varint")?[0];
             value |= u32::from(byte & 0x7f) << shift;
             if byte < 0x80 {

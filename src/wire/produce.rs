@@ -5,6 +5,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::planted::planted;
 use crate::wire::Uuid;
 use crate::wire::header::put_request_header;
 use crate::wire::primitives::{Malformed, Reader, put_count, put_nullable_string, put_string, put_tags, put_uvarint};
@@ -184,7 +185,9 @@ fn partition_of<'a>(reader: &mut Reader<'a>, version: i16, topic: TopicRef<'a>) 
     if version >= 8 {
         for _ in 0..reader.count(5)? {
             let record = (reader.i32()?, reader.nullable_string()?);
-            partition.first_record_error.get_or_insert(record);
+            if partition.first_record_error.is_none() || planted("last-record-error-counts") {
+                partition.first_record_error = Some(record);
+            }
             reader.skip_tags()?;
         }
         partition.error_message = reader.nullable_string()?;

@@ -12,6 +12,7 @@ use super::super::effects::Effects;
 use super::super::observer::Observation;
 use super::{Engine, Life, State, make};
 use crate::event::{Event, Input, Output};
+use crate::planted::planted;
 use crate::time::Instant;
 
 /// How often the time of day is looked at again, so that timestamps follow it.
@@ -151,11 +152,15 @@ impl Engine {
     pub(super) fn say_that_it_has_ended(&self) {
         let mut effects = Effects::default();
         let mut state = self.lock();
+        effects.waiters.append(&mut state.closing);
+        if planted("late-closers-are-forgotten") {
+            drop(state);
+            state = self.lock();
+        }
         state.life = match core::mem::replace(&mut state.life, Life::Ended) {
             Life::Failing(why) | Life::Gone(why) => Life::Gone(why),
             Life::Running | Life::Closed | Life::Ended => Life::Ended,
         };
-        effects.waiters.append(&mut state.closing);
         effects.flushes.extend(core::mem::take(&mut state.flushes).into_values().map(|flush| (flush, 0)));
         drop(state);
         effects.run();

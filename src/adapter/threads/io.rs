@@ -5,19 +5,18 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, ToSocketAddrs};
-use std::sync::mpsc::{Receiver, Sender, channel};
-
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
 
 use super::super::channel::{Buffers, Channel, Farewell, Flow, Socket};
 use super::super::effects::Effects;
 use super::super::engine::{Drained, Engine};
 use super::super::sockets::SocketOptions;
+use super::super::sync::mio::net::TcpStream;
+use super::super::sync::mio::{Events, Interest, Poll, Token, Waker};
+use super::super::sync::mpsc::{Receiver, Sender, channel};
+use super::super::sync::{AtomicU64, Ordering, thread};
 use super::super::tokens::Tokens;
 use super::super::workers::Workers;
 use crate::event::{Cause, Input, Output};
@@ -70,7 +69,7 @@ enum Stream {
 
 /// Wakes the thread out of its poll, from any other.
 #[derive(Debug)]
-struct Wake(mio::Waker);
+struct Wake(Waker);
 
 impl alloc::task::Wake for Wake {
     fn wake(self: Arc<Self>) {
@@ -95,7 +94,7 @@ impl Drop for End {
 impl IoThread {
     pub(super) fn new(engine: Arc<Engine>, sockets: SocketOptions, wakeups: Arc<AtomicU64>) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = Arc::new(Wake(mio::Waker::new(poll.registry(), WAKE)?));
+        let waker = Arc::new(Wake(Waker::new(poll.registry(), WAKE)?));
         engine.set_driver(&Arc::clone(&waker).into());
         engine.drives_itself();
         let (resolver, resolved) = channel();
@@ -220,7 +219,7 @@ impl IoThread {
             let _ = answer.send((asked, addresses)); // nobody waits any more: as well
             alloc::task::Wake::wake(waker);
         };
-        if let Err(error) = std::thread::Builder::new().name("milena-dns".into()).spawn(look_up) {
+        if let Err(error) = thread::Builder::new().name("milena-dns".into()).spawn(look_up) {
             self.lookups.remove(&name);
             self.fail(conn, Cause::Resolve(&error.to_string()));
         }

@@ -4,6 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::{self, Debug};
 
+use crate::planted::planted;
 use crate::record::Record;
 
 /// What a [`Partitioner`] answers.
@@ -201,7 +202,9 @@ fn fnv1a(key: &[u8]) -> u32 {
 /// The partition of a key among `partitions`, as Java's default partitioner: murmur2, its sign bit masked, modulo.
 #[inline]
 pub fn partition_for_key(key: &[u8], partitions: u32) -> i32 {
-    ((murmur2(key) & 0x7fff_ffff) % partitions.max(1)) as i32
+    let hash = murmur2(key);
+    let hash = if planted("hash-without-its-sign") { (hash as i32).unsigned_abs() } else { hash & 0x7fff_ffff };
+    (hash % partitions.max(1)) as i32
 }
 
 /// Kafka's 32-bit murmur2: little-endian words, seed 0x9747b28c.
