@@ -29,6 +29,8 @@ mod records;
 mod sessions;
 mod steps;
 mod timers;
+#[cfg(feature = "simulation")]
+mod witness;
 
 #[cfg(feature = "std")]
 pub use delivery::transmit::Progress;
@@ -39,3 +41,5 @@ pub use records::partitioner::{
 };
 #[cfg(any(feature = "threads", feature = "tokio", feature = "smol"))]
 pub(crate) use sessions::mechanism::Over;
+#[cfg(feature = "simulation")]
+pub(crate) use witness::Decided;

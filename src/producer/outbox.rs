@@ -58,6 +58,11 @@ impl Outbox {
         self.items.pop_front()
     }
 
+    #[cfg(feature = "simulation")]
+    pub(crate) fn items(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

@@ -4,6 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ use crate::{BatchId, Delivery, DeliveryErrorKind, Instant, Sent};
 pub(crate) struct Accepted {
     pub(crate) topic: String,
     pub(crate) partition: i32,
+    /// Which of its partition's it is.
+    pub(crate) place: u64,
     pub(crate) sent: Instant,
     pub(crate) timestamp: i64,
     pub(crate) key: Option<Vec<u8>>,
@@ -40,6 +43,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Books {
     /// By the number that each record carries as its value.
     pub(crate) records: Vec<Accepted>,
+    /// How many each partition has.
+    counts: BTreeMap<(String, i32), u64>,
     /// Records of live batches: by batch, their numbers in order.
     open: BTreeMap<BatchId, Vec<u64>>,
     /// For each partition, the number of the last record delivered.
@@ -53,8 +58,10 @@ pub(crate) struct Books {
 }
 
 impl Books {
-    pub(crate) fn accepted(&mut self, sent: &Sent, record: Accepted) -> Result<(), String> {
+    pub(crate) fn accepted(&mut self, sent: &Sent, mut record: Accepted) -> Result<(), String> {
         let number = self.records.len() as u64;
+        let count = self.counts.entry((record.topic.clone(), record.partition)).or_default();
+        record.place = core::mem::replace(count, *count + 1);
         self.records.push(record);
         let batch = self.open.entry(sent.id.batch).or_default();
         if batch.len() != sent.id.index as usize {
@@ -62,6 +69,12 @@ impl Books {
         }
         batch.push(number);
         Ok(())
+    }
+
+    /// The first of these records of a batch whose outcome is not told yet.
+    pub(crate) fn first_of(&self, batch: BatchId, records: &Range<u32>) -> Option<&Accepted> {
+        let number = self.open.get(&batch)?.get(records.start as usize)?;
+        self.records.get(*number as usize)
     }
 
     pub(crate) fn open_batches(&self) -> usize {

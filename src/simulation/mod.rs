@@ -47,12 +47,14 @@ mod plan;
 mod runs;
 mod servers;
 mod shrink;
+mod steps;
 mod violation;
 mod world;
 
 pub use hand::Simulation;
 pub use plan::Plan;
-pub use runs::{REACHED, Report, Totals, run, run_watched, run_with_choices};
+pub use runs::{REACHED, Report, Totals, run, run_observed, run_watched, run_with_choices};
 pub use servers::CODES;
 pub use shrink::shrink;
+pub use steps::{Attempt, Step};
 pub use violation::Violation;

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::plan::Plan;
 use super::servers::CODES;
+use super::steps::Step;
 use super::violation::Violation;
 use super::world::World;
 use crate::error::ErrorCode;
@@ -28,6 +29,18 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
 pub fn run_watched(plan: &Plan, watch: impl FnMut(&str) + 'static) -> Result<Report, Violation> {
     let mut world = World::new(plan.clone(), false);
     world.watch(watch);
+    world.run_whole()
+}
+
+/// As [`run`]; each step that concerns the order of batches is told to `observe`, when the producer makes it or learns of it. For checks
+/// against a model. Batches that are compressed are left out: set `compression.type` to `none`.
+///
+/// # Errors
+///
+/// A law was broken. A panic of `observe` counts as one.
+pub fn run_observed(plan: &Plan, observe: impl FnMut(&Step) + 'static) -> Result<Report, Violation> {
+    let mut world = World::new(plan.clone(), false);
+    world.observe(observe);
     world.run_whole()
 }
 

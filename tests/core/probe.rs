@@ -282,6 +282,26 @@ fn a_proof_does_not_reach_beyond_what_was_certainly_refused() {
 }
 
 #[test]
+fn a_proof_does_not_reach_what_left_again_behind_what_proves_it() {
+    let mut line = Line::proven(Speaks::Ids);
+    // The first is refused. Then the broker loses all that it knows, and takes the second; that is answered when the first has left again.
+    let (first, second) = (Cell::new(true), Cell::new(true));
+    line.script.answer(move |facts, asked| match number(asked) {
+        Some(1) if first.replace(false) => facts.refuse(asked, 19),
+        Some(2) if second.replace(false) => {
+            facts.logs.clear();
+            facts.usual(asked).after(Duration::from_millis(300))
+        }
+        _ => facts.usual(asked),
+    });
+    line.put(2);
+    line.run(25_000);
+    assert_eq!(line.outcomes(), [Ok(()); 3]);
+    // Out of order, as it must be where a broker forgets; but what is delivered is there.
+    assert_eq!(line.log(), [2, 1]);
+}
+
+#[test]
 fn other_producers_in_the_log_change_nothing() {
     for speaks in ALL {
         let mut line = Line::proven(speaks);

@@ -165,10 +165,14 @@ impl Batch {
         self.proven &= planted("proof-outlives-its-topic");
     }
 
-    /// Whether every attempt under its stamp was answered with a proof that it was not written.
+    /// Whether every attempt under its stamp was answered with a proof that it was not written; but for one that has left again, and
+    /// so behind all that was on the wire then.
     pub(crate) fn is_certainly_not_written(&self) -> bool {
         match &self.state {
             State::Waiting => !self.tainted && !self.proven,
+            State::InFlight(_) if self.attempt > 1 => {
+                !self.tainted && !self.proven && !planted("proof-reaches-what-left-again")
+            }
             State::Resolved(Err(error)) => !error.possibly_written,
             State::Free
             | State::Open

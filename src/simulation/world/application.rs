@@ -145,6 +145,7 @@ impl World {
         let accepted = Accepted {
             topic: record.topic.into(),
             partition: sent.partition,
+            place: 0,
             sent: self.now,
             timestamp: sent.timestamp,
             key: record.key.map(<[u8]>::to_vec),

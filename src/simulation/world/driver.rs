@@ -41,7 +41,7 @@ impl World {
 
     /// Who was not told to drain has nothing to gain by it.
     fn look_again(&mut self) -> Result<(), String> {
-        match self.producer.poll_output() {
+        match self.poll() {
             Output::Wait(wait) => {
                 let before = self.wait;
                 self.wait = wait;
@@ -58,7 +58,7 @@ impl World {
 
     pub(super) fn drain(&mut self) -> Result<(), String> {
         for _ in 0..100_000 {
-            match self.producer.poll_output() {
+            match self.poll() {
                 Output::Connect { conn, host, port, .. } => self.connect(conn, &host, port)?,
                 Output::Disconnect(conn) => {
                     self.note(Who::Producer, || format!("disconnects {conn}"));

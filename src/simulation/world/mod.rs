@@ -7,6 +7,7 @@ mod clock;
 mod driver;
 mod network;
 mod nodes;
+mod observer;
 mod watch;
 mod wiretap;
 
@@ -36,6 +37,7 @@ use crate::{
 use acts::Acts;
 use application::Pending;
 use network::Wire;
+use observer::Observer;
 use watch::{Watch, moment};
 use wiretap::{Limits, Wiretap};
 
@@ -79,6 +81,7 @@ struct Numbers {
 pub(super) struct World {
     plan: Plan,
     watch: Watch,
+    observer: Option<Observer>,
     /// Somebody's own code sends, and is told what happened.
     by_hand: bool,
     told: Vec<Event>,
@@ -176,6 +179,7 @@ impl World {
             topics: if by_hand { Vec::new() } else { (0..plan.topics).map(|topic| format!("topic-{topic}")).collect() },
             plan,
             watch: Watch::default(),
+            observer: None,
             by_hand,
             told: Vec::new(),
             broken: None,
@@ -357,7 +361,7 @@ impl World {
             return Err(format!("flushes never ended: {:?}", self.flushes));
         }
         self.jobs.clear(); // the latest of all; they held memory
-        self.producer.poll_output();
+        self.poll();
         if self.producer.buffered() > 0 {
             return Err(format!("{} bytes of memory never came back", self.producer.buffered()));
         }

@@ -113,6 +113,7 @@ impl World {
     }
 
     pub(super) fn input(&mut self, conn: ConnId, input: Input<'_>) {
+        self.look();
         match input {
             Input::Data(_, bytes) => {
                 self.wiretap.heard(conn, bytes);
@@ -126,7 +127,7 @@ impl World {
             Input::Connected(conn) => self.note(Who::Network, || format!("{conn} is up")),
             _ => self.note(Who::Network, || format!("{input:?}")),
         }
-        self.producer.handle_input(self.now, input);
+        self.hand_in(input);
     }
 
     pub(super) fn connect(&mut self, conn: ConnId, host: &str, port: u16) -> Result<(), String> {
@@ -159,6 +160,9 @@ impl World {
         };
         self.wires.insert(conn, wire);
         self.wiretap.connected(conn, node);
+        if let Some(observer) = &mut self.observer {
+            observer.connected(conn, node);
+        }
         Ok(())
     }
 
@@ -166,6 +170,7 @@ impl World {
     pub(super) fn write(&mut self, conn: ConnId) -> Result<(), String> {
         let now = self.now;
         loop {
+            self.look_at_what_leaves(conn);
             let Some(wire) = self.wires.get_mut(&conn) else { return Ok(()) };
             let mut transmit = self.producer.transmit(now, conn);
             let length = transmit.remaining();
@@ -182,6 +187,9 @@ impl World {
                 let n = chunk.len().min(takes - bytes.len());
                 bytes.extend_from_slice(&chunk[..n]);
                 transmit.advance(n);
+            }
+            if let Some(observer) = &mut self.observer {
+                observer.left(conn, takes);
             }
             let delay = Duration::from_millis(self.dice.range(0, self.plan.faults.delay));
             let last = wire.to_broker.back().map_or(now, |(at, _)| *at);

@@ -29,22 +29,22 @@ pub(crate) const NOT_WRITTEN: &[i16] = &[2, 10, 17, 18, 19, 21, 29, 31, 32, 35, 
 const WINDOW: usize = 5;
 
 /// Producer id, epoch, first sequence and number of records of a batch.
-type Stamp = (i64, i16, i32, i32);
+pub(super) type Stamp = (i64, i16, i32, i32);
 
 /// A partition, as requests name it.
-type Place = (TopicId, i32);
+pub(super) type Place = (TopicId, i32);
 
 /// A batch on its way.
 #[derive(Clone, Debug)]
-struct Batch {
-    place: Place,
+pub(super) struct Batch {
+    pub(super) place: Place,
     /// The topic's name, where that is what the request says, or where words are wanted.
-    name: String,
+    pub(super) name: String,
     /// Over its records, as they were sent.
     fingerprint: u64,
     /// The number of its first record, where that can be read.
-    first: Option<u64>,
-    stamp: Stamp,
+    pub(super) first: Option<u64>,
+    pub(super) stamp: Stamp,
 }
 
 /// A request that was written whole and is not answered.
@@ -359,7 +359,7 @@ impl Wiretap {
 }
 
 /// A frame without its length, if it is whole.
-fn take_frame(bytes: &mut Vec<u8>) -> Option<Bytes> {
+pub(super) fn take_frame(bytes: &mut Vec<u8>) -> Option<Bytes> {
     let length = i32::from_be_bytes(*bytes.first_chunk::<4>()?);
     let end = 4 + usize::try_from(length).ok()?;
     if bytes.len() < end || length < 4 {
@@ -370,23 +370,23 @@ fn take_frame(bytes: &mut Vec<u8>) -> Option<Bytes> {
 }
 
 /// What a broker says of one batch.
-struct Answer {
+pub(super) struct Answer {
     id: TopicId,
     name: String,
     partition: i32,
-    code: i16,
-    offset: i64,
+    pub(super) code: i16,
+    pub(super) offset: i64,
 }
 
 impl Answer {
-    fn is_for(&self, batch: &Batch, version: i16) -> bool {
+    pub(super) fn is_for(&self, batch: &Batch, version: i16) -> bool {
         let topic = if version < 13 { self.name == batch.name } else { self.id == batch.place.0 };
         topic && self.partition == batch.place.1
     }
 }
 
 /// None, if it can't be read.
-fn answers_of(version: i16, frame: &mut Bytes) -> Vec<Answer> {
+pub(super) fn answers_of(version: i16, frame: &mut Bytes) -> Vec<Answer> {
     let header = ApiKey::Produce.response_header_version(version);
     let response = ResponseHeader::decode(frame, header).and_then(|_| ProduceResponse::decode(frame, version));
     let topic = |topic: TopicProduceResponse| {
@@ -421,7 +421,7 @@ fn answer_in_words(request: &Unanswered, mut frame: Bytes) -> String {
 }
 
 /// Reads the head of a batch, and of its first record if nothing is compressed.
-fn batch_of(place: Place, name: &str, section: &[u8]) -> Option<Batch> {
+pub(super) fn batch_of(place: Place, name: &str, section: &[u8]) -> Option<Batch> {
     let number = |at: usize| Some(u64::from_be_bytes(*section.get(at..)?.first_chunk::<8>()?));
     let producer_id = number(43)? as i64;
     let epoch = i16::from_be_bytes(*section.get(51..)?.first_chunk()?);
