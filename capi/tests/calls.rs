@@ -21,6 +21,9 @@ fn noise(seed: u64) -> Vec<u8> {
 #[test]
 fn any_calls_in_any_order() {
     let mut reached = any_calls::Reached::default();
+    if cfg!(miri) {
+        return drop((0..4).map(|seed| any_calls::run(&noise(seed))).collect::<Vec<_>>()); // it takes a thousand times as long
+    }
     for seed in 0..600 {
         reached.add(&any_calls::run(&noise(seed)));
     }
@@ -38,7 +41,8 @@ fn any_calls_in_any_order() {
 fn calls_that_were_found() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/capi");
     let mut found = 0;
-    for file in std::fs::read_dir(folder).expect("a folder") {
+    let most = if cfg!(miri) { 10 } else { usize::MAX };
+    for file in std::fs::read_dir(folder).expect("a folder").take(most) {
         any_calls::run(&std::fs::read(file.expect("an entry").path()).expect("a file"));
         found += 1;
     }

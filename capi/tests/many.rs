@@ -101,7 +101,8 @@ impl World {
 
     /// Goes on until nothing is to be done before a time that lies ahead.
     fn settle(&mut self) {
-        for _ in 0..1_000 {
+        // Milliseconds; Miri takes a thousand times as long for each.
+        for _ in 0..if cfg!(miri) { 100 } else { 1_000 } {
             self.drain();
             self.now += 1_000_000;
             self.cluster.advance(Instant::from_nanos(self.now));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milena::{Event, Record};
+use milena::{Event, Input, Output, Record};
 
 use crate::script::{Facts, Script};
 
@@ -115,5 +115,45 @@ fn what_somebody_waits_for_leaves_at_once() {
             waited += Duration::from_micros(10);
             assert!(waited < Duration::from_millis(1), "round {round}");
         }
+    }
+}
+
+/// While a socket takes a request piece by piece, what comes for the next one is not forgotten: nothing else may happen for long. With
+/// `acks=0` no answer comes, either.
+#[test]
+fn what_becomes_due_while_a_request_is_written_leaves_after_its_time() {
+    for (acks, idempotence) in [("0", "false"), ("all", "true")] {
+        let options = [("linger.ms", "5"), ("batch.size", "1000"), ("acks", acks), ("enable.idempotence", idempotence)];
+        let mut script = script(&options);
+        let value = [b'v'; 1000];
+        let now = script.now;
+        script.producer.send(now, &Record::new("t").value(&value).partition(0)).expect("it is taken");
+        let conn = loop {
+            match script.producer.poll_output() {
+                Output::Transmit(conn) => break conn,
+                Output::Event(_) => {}
+                other => panic!("it is due by its size: {other:?}"),
+            }
+        };
+        let length = script.producer.transmit(now, conn).segments().map(|segment| segment.len()).sum::<usize>();
+        script.producer.written(now, conn, 100);
+        script.producer.send(now, &Record::new("t").value(&value).partition(1)).expect("it is taken");
+        // The socket takes the rest, and the host looks for more at once. The server says nothing for long.
+        script.producer.written(now, conn, length - 100);
+        assert_eq!(script.producer.transmit(now, conn).segments().count(), 0, "it waits for more");
+        let until = loop {
+            match script.producer.poll_output() {
+                Output::Wait(until) => break until.expect("there is something to do"),
+                Output::Event(_) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(until <= now + Duration::from_millis(2), "acks={acks}: {until:?}");
+        script.producer.handle_input(until, Input::Timeout);
+        let next = core::iter::from_fn(|| match script.producer.poll_output() {
+            Output::Wait(_) => None,
+            other => Some(other),
+        });
+        assert!(next.into_iter().any(|output| matches!(output, Output::Transmit(it) if it == conn)), "acks={acks}");
     }
 }

@@ -315,6 +315,12 @@ impl Producer {
         let connection = self.sessions.connections.get_mut(&conn).expect("forming a request closes no connection");
         if connection.segments().is_empty() {
             connection.armed = planted("lost-edge") && self.stats.produce_requests % 7 == 3;
+            // What came while the host was writing may have to wait for a time, of which nobody else knows.
+            if let (Role::Broker(broker), false) = (connection.role, planted("put-down-and-forgotten")) {
+                if !self.control.brokers[broker].ready.is_empty() {
+                    self.look_when_over(broker, conn);
+                }
+            }
         }
     }
 
