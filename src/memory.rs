@@ -27,10 +27,12 @@ pub(crate) const PRODUCER: usize = 512 + 128 * size_of::<usize>();
 pub(crate) const REQUEST: usize = 2 << 10;
 
 /// Whether the machine has to get along with little, and looks each time: `buffer.memory` is below 1 MiB, or the allocator has not so
-/// much. That is not looked for where it tells nothing and stays: an operating system promises more than it has, and glibc's
-/// allocator keeps for itself whatever comes back, once so much in one piece did; WebAssembly's memory never shrinks.
+/// much. Where an operating system is, [`PLENTY`] stands for that: it promises more than it has, and glibc's allocator keeps for itself
+/// whatever comes back, once as much as `buffer.memory` did in one piece. (WebAssembly's memory grows by being looked for, and never
+/// shrinks.)
 pub(crate) fn is_small(buffer_memory: usize) -> bool {
-    buffer_memory < 1 << 20 || (!cfg!(any(feature = "std", target_family = "wasm")) && !has(buffer_memory))
+    let looked_for = if cfg!(feature = "std") { PLENTY } else { buffer_memory };
+    buffer_memory < 1 << 20 || (!cfg!(target_family = "wasm") && !has(looked_for))
 }
 
 /// Whether there is plenty of it.
