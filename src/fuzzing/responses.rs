@@ -79,8 +79,9 @@ pub fn responses(input: &[u8]) {
 /// of tags of more than five bytes).
 fn header(api: Api, version: i16, frame: &[u8]) -> Option<&[u8]> {
     let ours = response_header(api, version, frame);
-    let mut rest = Bytes::copy_from_slice(frame);
-    let theirs = ResponseHeader::decode(&mut rest, i16::from(api.has_tagged_response_header(version)));
+    let (mut rest, header_version) =
+        (Bytes::copy_from_slice(frame), i16::from(api.has_tagged_response_header(version)));
+    let theirs = ResponseHeader::decode(&mut rest, header_version);
     match (&ours, &theirs) {
         (Ok((correlation, length)), Ok(theirs)) => {
             assert_eq!(
@@ -90,12 +91,10 @@ fn header(api: Api, version: i16, frame: &[u8]) -> Option<&[u8]> {
             );
         }
         (Ok(_), Err(_)) | (Err(_), Err(_)) => {}
-        (Err(malformed), Ok(theirs)) => {
-            let mut written = BytesMut::new();
-            let usual = theirs.encode(&mut written, i16::from(api.has_tagged_response_header(version))).is_ok()
-                && frame.starts_with(&written);
-            assert!(!usual, "a header of {api:?} {version} that is refused: {malformed}");
-        }
+        (Err(malformed), Ok(theirs)) => assert!(
+            !is_as_written(theirs, header_version, frame),
+            "a header of {api:?} {version} that is refused: {malformed}"
+        ),
     }
     ours.ok().map(|(_, length)| &frame[length..])
 }
@@ -115,13 +114,16 @@ fn compare<T: Decodable + Encodable + Debug>(
     match ours {
         Ok(ours) => assert_eq!(ours, view(version, &theirs), "version {version}"),
         Err(malformed) => {
-            let mut written = BytesMut::new();
-            let usual = !is_no_answer(version, &theirs)
-                && theirs.encode(&mut written, version).is_ok()
-                && body.starts_with(&written);
+            let usual = !is_no_answer(version, &theirs) && is_as_written(&theirs, version, body);
             assert!(!usual, "version {version}: {malformed}, but there is {theirs:?}");
         }
     }
+}
+
+/// Whether these bytes begin with what kafka-protocol writes for it.
+fn is_as_written<T: Encodable>(theirs: &T, version: i16, bytes: &[u8]) -> bool {
+    let mut written = BytesMut::new();
+    theirs.encode(&mut written, version).is_ok() && bytes.starts_with(&written)
 }
 
 fn never<T>(_version: i16, _response: &T) -> bool {
