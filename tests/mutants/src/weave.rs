@@ -39,9 +39,12 @@ pub fn weave(text: &str, mutants: &[(usize, &Mutant)], still_const: &HashSet<Str
             Genre::Binary | Genre::Unary => Kind::Operator,
             Genre::MatchArm => Kind::Arm,
             Genre::Guard => Kind::Guard,
-            Genre::Field => Kind::Field,
+            // What the rest of the struct is of has no name here. They are few.
+            Genre::Field => {
+                lost.push(number);
+                continue;
+            }
         };
-        // Fields have none: what the rest of the struct is of has no name here. They are few.
         let Some(site) = sites.found.get(&(kind, mutant.start)) else {
             lost.push(number);
             continue;
@@ -87,7 +90,6 @@ enum Kind {
     Operator,
     Arm,
     Guard,
-    Field,
     Const,
     Match,
 }
@@ -98,7 +100,7 @@ struct Site {
     kind: Kind,
     start: usize,
     end: usize,
-    /// The operator; of a field its value (or its name, if that is all), of whose struct the rest of the text is made.
+    /// The operator, if it is an expression with one.
     inner: Range,
 }
 
@@ -136,6 +138,11 @@ impl Sites<'_> {
         self.found.insert((kind, place), Site { kind, start, end, inner });
     }
 
+    fn operator(&mut self, whole: proc_macro2::Span, operator: proc_macro2::Span) {
+        let (whole, inner) = (self.bytes(whole), self.bytes(operator));
+        self.add(Kind::Operator, operator, whole, inner);
+    }
+
     fn function(&mut self, signature: &syn::Signature, block: &syn::Block) {
         let Some(first) = block.stmts.first() else { return };
         let body = (self.bytes(block.brace_token.span.open()).1, self.bytes(block.brace_token.span.close()).0);
@@ -165,14 +172,12 @@ impl<'ast> Visit<'ast> for Sites<'_> {
     }
 
     fn visit_expr_binary(&mut self, expr: &'ast syn::ExprBinary) {
-        let (whole, operator) = (self.bytes(expr.span()), self.bytes(expr.op.span()));
-        self.add(Kind::Operator, expr.op.span(), whole, operator);
+        self.operator(expr.span(), expr.op.span());
         visit::visit_expr_binary(self, expr);
     }
 
     fn visit_expr_unary(&mut self, expr: &'ast syn::ExprUnary) {
-        let (whole, operator) = (self.bytes(expr.span()), self.bytes(expr.op.span()));
-        self.add(Kind::Operator, expr.op.span(), whole, operator);
+        self.operator(expr.span(), expr.op.span());
         visit::visit_expr_unary(self, expr);
     }
 
@@ -240,7 +245,7 @@ impl Edit {
                 open.push(Part::Text("(".into()));
                 (open, ")")
             }
-            Kind::Field | Kind::Const | Kind::Match => (open, ""),
+            Kind::Const | Kind::Match => (open, ""),
         }
     }
 }
