@@ -118,6 +118,16 @@ fn what_somebody_waits_for_leaves_at_once() {
     }
 }
 
+/// What the producer says next that is no event.
+fn beyond_events(script: &mut Script) -> Output {
+    loop {
+        match script.producer.poll_output() {
+            Output::Event(_) => {}
+            other => return other,
+        }
+    }
+}
+
 /// While a socket takes a request piece by piece, what comes for the next one is not forgotten: nothing else may happen for long. With
 /// `acks=0` no answer comes, either.
 #[test]
@@ -128,26 +138,14 @@ fn what_becomes_due_while_a_request_is_written_leaves_after_its_time() {
         let value = [b'v'; 1000];
         let now = script.now;
         script.producer.send(now, &Record::new("t").value(&value).partition(0)).expect("it is taken");
-        let conn = loop {
-            match script.producer.poll_output() {
-                Output::Transmit(conn) => break conn,
-                Output::Event(_) => {}
-                other => panic!("it is due by its size: {other:?}"),
-            }
-        };
+        let Output::Transmit(conn) = beyond_events(&mut script) else { panic!("it is due by its size") };
         let length = script.producer.transmit(now, conn).segments().map(|segment| segment.len()).sum::<usize>();
         script.producer.written(now, conn, 100);
         script.producer.send(now, &Record::new("t").value(&value).partition(1)).expect("it is taken");
         // The socket takes the rest, and the host looks for more at once. The server says nothing for long.
         script.producer.written(now, conn, length - 100);
         assert_eq!(script.producer.transmit(now, conn).segments().count(), 0, "it waits for more");
-        let until = loop {
-            match script.producer.poll_output() {
-                Output::Wait(until) => break until.expect("there is something to do"),
-                Output::Event(_) => {}
-                other => panic!("{other:?}"),
-            }
-        };
+        let Output::Wait(Some(until)) = beyond_events(&mut script) else { panic!("there is something to do") };
         assert!(until <= now + Duration::from_millis(2), "acks={acks}: {until:?}");
         script.producer.handle_input(until, Input::Timeout);
         let next = core::iter::from_fn(|| match script.producer.poll_output() {
