@@ -9,11 +9,11 @@ use core::fmt;
 use core::ops::Range;
 
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiKey, ProduceRequest, RequestHeader};
+use kafka_protocol::messages::{ApiKey, ProduceRequest};
 use kafka_protocol::protocol::Decodable;
 
 use super::World;
-use super::wiretap::{Batch, answers_of, batch_of, take_frame};
+use super::wiretap::{Batch, answers_of, batch_of, head_of, take_frame};
 use crate::error::DeliveryError;
 use crate::event::{Event, Input, Output, Written};
 use crate::ids::{BatchId, ConnId};
@@ -214,9 +214,7 @@ impl Observer {
     }
 
     fn request(&mut self, world: &World, conn: ConnId, mut frame: Bytes) -> Option<()> {
-        let (api, version) = (i16::from_be_bytes([frame[0], frame[1]]), i16::from_be_bytes([frame[2], frame[3]]));
-        let key = ApiKey::try_from(api).ok()?;
-        let header = RequestHeader::decode(&mut frame, key.request_header_version(version)).ok()?;
+        let (key, version, header) = head_of(&mut frame).ok()?;
         let mut batches = Vec::new();
         if key == ApiKey::Produce {
             for topic in ProduceRequest::decode(&mut frame, version).ok()?.topic_data {

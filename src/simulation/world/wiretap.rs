@@ -162,13 +162,9 @@ impl Wiretap {
     }
 
     fn request(&mut self, now: Instant, conn: ConnId, mut frame: Bytes, cluster: &Cluster) -> Result<(), String> {
-        const UNREADABLE: &str = "a request that can't be read";
-        let (api, version) = (i16::from_be_bytes([frame[0], frame[1]]), i16::from_be_bytes([frame[2], frame[3]]));
-        let key = ApiKey::try_from(api).map_err(|()| "a request that there is not")?;
-        let header = key.request_header_version(version);
-        let header = RequestHeader::decode(&mut frame, header).map_err(|_| UNREADABLE)?;
+        let (key, version, header) = head_of(&mut frame)?;
         let node = self.lines.get(&conn).map_or(-1, |line| line.node);
-        *self.counts.entry((node, api)).or_default() += 1;
+        *self.counts.entry((node, key as i16)).or_default() += 1;
         let mut batches = Vec::new();
         match key {
             ApiKey::Produce => {
@@ -217,12 +213,12 @@ impl Wiretap {
             }
             overheard.push((Who::Producer, words));
         }
-        if api == 0 && self.limits.acks == 0 {
+        if key == ApiKey::Produce && self.limits.acks == 0 {
             return Ok(()); // no answer will come
         }
         let correlation = header.correlation_id;
         let Some(line) = self.lines.get_mut(&conn) else { return Ok(()) };
-        line.unanswered.push_back(Unanswered { correlation, api, version, batches });
+        line.unanswered.push_back(Unanswered { correlation, api: key as i16, version, batches });
         let in_flight = line.unanswered.iter().filter(|request| request.api == 0).count();
         if in_flight > self.limits.in_flight {
             return Err(format!("{in_flight} requests in flight on {conn}, of {}", self.limits.in_flight));
@@ -367,6 +363,16 @@ pub(super) fn take_frame(bytes: &mut Vec<u8>) -> Option<Bytes> {
     }
     let rest = bytes.split_off(end);
     Some(Bytes::from(core::mem::replace(bytes, rest)).slice(4..))
+}
+
+const UNREADABLE: &str = "a request that can't be read";
+
+/// What a request is, its version, and its header, which is taken off; or why that can't be read.
+pub(super) fn head_of(frame: &mut Bytes) -> Result<(ApiKey, i16, RequestHeader), &'static str> {
+    let (api, version) = (i16::from_be_bytes([frame[0], frame[1]]), i16::from_be_bytes([frame[2], frame[3]]));
+    let key = ApiKey::try_from(api).map_err(|()| "a request that there is not")?;
+    let header = RequestHeader::decode(frame, key.request_header_version(version)).map_err(|_| UNREADABLE)?;
+    Ok((key, version, header))
 }
 
 /// What a broker says of one batch.
