@@ -160,11 +160,17 @@ impl Books {
         Ok(named)
     }
 
-    /// Since when a record of the topic is open, if one is.
-    pub(crate) fn open_since(&mut self, topic: &str) -> Option<Instant> {
+    /// The number of the oldest record that is open, and when it was sent.
+    pub(crate) fn oldest_open(&mut self) -> Option<(usize, Instant)> {
         while self.records.get(self.closed).is_some_and(|record| record.outcome.is_some()) {
             self.closed += 1;
         }
+        self.records.get(self.closed).map(|record| (self.closed, record.sent))
+    }
+
+    /// Since when a record of the topic is open, if one is.
+    pub(crate) fn open_since(&mut self, topic: &str) -> Option<Instant> {
+        self.oldest_open()?;
         let open = self.records[self.closed..].iter().filter(|record| record.outcome.is_none());
         open.filter(|record| record.topic == topic).map(|record| record.sent).next()
     }
