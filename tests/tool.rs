@@ -161,10 +161,12 @@ fn simulate_says_what_happened_on_many_seeds() {
 /// Nobody sees a bar in a file.
 #[test]
 fn simulate_says_how_far_it_is() {
-    let (status, _, errors) = run(&["simulate", "--seeds", "110", "--faults", "none"], "");
+    let (status, _, errors) = run(&["simulate", "--seeds", "50", "--faults", "none"], "");
     let told: Vec<&str> = errors.lines().collect();
     assert_eq!((status, told.len()), (0, 10), "{errors}");
-    assert!(told[0].contains("11 of 110 worlds") && told[9].contains("110 of 110 worlds"), "{errors}");
+    for words in ["5 of 50 worlds", "50 of 50 worlds"] {
+        assert!(told.iter().any(|line| line.ends_with(words)), "{errors}");
+    }
 }
 
 #[test]

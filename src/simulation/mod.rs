@@ -44,7 +44,7 @@
 //! use milena::simulation::{Plan, Simulation, Violation, shrink_with};
 //!
 //! fn my_service(plan: Plan) -> Result<(), Violation> {
-//!     let world = Simulation::new(plan); // .watch(|moment| println!("{moment}"))
+//!     let world = Simulation::new(plan);
 //!     let is_so = true; // what came of it, beside `world.log(..)`
 //!     if is_so { Ok(()) } else { Err(world.violation("LOST: row 7 is done, and not in the log")) }
 //! }

@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
 }
 
 /// Where no bar is shown and there are so many worlds, each tenth of them is told.
-const MANY: u64 = 100;
+const MANY: u64 = 50;
 
 pub(crate) fn run_worlds(arguments: &Arguments) -> Result<(), Failure> {
     let plan = chosen(arguments.faults.as_deref())?;
