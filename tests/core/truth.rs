@@ -8,7 +8,10 @@ use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::init_producer_id_response::InitProducerIdResponse;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use milena::cluster::Request;
-use milena::{Cause, ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, Event, Input, Record, SendError};
+use milena::{
+    Cause, Config, ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, Event, Input, Instant, Output,
+    Producer, Record, SendError,
+};
 
 use crate::script::{Ask, Asked, Door, Facts, Reply, Script, text};
 
@@ -527,4 +530,29 @@ fn a_flush_counts_what_was_not_told_yet_when_it_was_asked_for() {
         _ => None,
     });
     assert_eq!(failures.collect::<Vec<_>>(), [1]);
+}
+
+/// Both may give a connection up at the same moment.
+#[test]
+fn a_host_that_has_said_that_a_connection_is_gone_is_not_told_to_close_it() {
+    let closed = |said: bool| {
+        let config = Config::from_properties([("bootstrap.servers", "h:1")]).expect("valid options");
+        let mut producer = Producer::new(Instant::ZERO, None, config, [0; 32]);
+        let _ = producer.send(Instant::ZERO, &Record::new("t").value("v"));
+        let Output::Connect { conn, .. } = producer.poll_output() else { panic!("it has to connect first") };
+        let late = Instant::ZERO + seconds(60);
+        producer.handle_input(late, Input::Timeout); // socket.connection.setup.timeout.ms
+        if said {
+            producer.handle_input(late, Input::Disconnected(conn, Cause::Connect("refused")));
+        }
+        loop {
+            match producer.poll_output() {
+                Output::Disconnect(which) if which == conn => return true,
+                Output::Wait(_) => return false,
+                _ => {}
+            }
+        }
+    };
+    assert!(closed(false));
+    assert!(!closed(true));
 }

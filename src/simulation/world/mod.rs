@@ -181,7 +181,7 @@ impl World {
             producer: Producer::new(Instant::ZERO, Some(unix), config, seed),
             dice: Dice::new(plan.seed ^ 0xabcd),
             odd: Dice::new(plan.seed ^ 0x0dd),
-            later: Dice::new(plan.seed ^ 0x1a7e_0dd),
+            later: Dice::new(plan.seed ^ 0x01a7_e0dd),
             large: Dice::new(plan.seed ^ 0x1a59e),
             topics: if by_hand { Vec::new() } else { (0..plan.topics).map(|topic| format!("topic-{topic}")).collect() },
             plan,
