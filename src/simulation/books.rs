@@ -111,6 +111,10 @@ impl Books {
             let place = place as i64;
             record.outcome = Some(match &delivery.outcome {
                 Ok(written) => {
+                    // The topics keep the times that records have.
+                    if written.log_append_time.is_some_and(|time| time != record.timestamp) {
+                        return Err(format!("TIME: record {number} has {}, told is {written:?}", record.timestamp));
+                    }
                     self.delivered += 1;
                     Outcome::Written { offset: written.base_offset.map(|base| base + place) }
                 }

@@ -556,3 +556,37 @@ fn a_host_that_has_said_that_a_connection_is_gone_is_not_told_to_close_it() {
     assert!(closed(false));
     assert!(!closed(true));
 }
+
+/// Kafka answers a copy of a batch that it has with the batch's largest timestamp as its log append time, whoever's times the topic has.
+#[test]
+fn a_batch_that_was_there_already_keeps_its_own_times() {
+    let base = 1_700_000_000_000;
+    let newest = base + 5000;
+    for (answered, told) in [(newest, None), (newest + 1000, Some(newest + 1000))] {
+        let mut script = Script::new(1, &[("linger.ms", "50")], Facts::usual);
+        script.facts.topic("t", 1, 1);
+        script.send(&Record::new("t").value("v").timestamp(base));
+        script.run(seconds(1));
+        let before = script.events.len();
+        let mut lost = false;
+        script.answer(move |facts, asked| match facts.usual(asked) {
+            Reply::Produce(_) if !core::mem::replace(&mut lost, true) => Reply::Drop,
+            Reply::Produce(mut answer) => {
+                answer.responses[0].partition_responses[0].log_append_time_ms = answered;
+                Reply::Produce(answer)
+            }
+            reply => reply,
+        });
+        for time in [base, newest, base + 1000] {
+            script.send(&Record::new("t").value("v").timestamp(time));
+        }
+        script.run(seconds(60));
+        let deliveries = script.events[before..].iter().filter_map(|event| match event {
+            Event::Delivered(delivery) => {
+                Some((delivery.records.clone(), delivery.outcome.clone().unwrap().log_append_time))
+            }
+            _ => None,
+        });
+        assert_eq!(deliveries.collect::<Vec<_>>(), [(0..3, told)]);
+    }
+}
