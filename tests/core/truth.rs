@@ -487,6 +487,25 @@ fn sasl_is_not_guessed_where_the_address_has_worked() {
 }
 
 #[test]
+fn a_server_that_closes_early_twice_may_have_been_restarted_and_then_it_refuses() {
+    let mut script = Script::new(1, &[], |facts, asked| match &asked.ask {
+        Ask::ApiVersions(_) => facts.usual(asked),
+        _ => Reply::Drop,
+    });
+    script.try_send(&Record::new("t").value("v")).unwrap_err();
+    let mut seen = Vec::new();
+    while failures(&script).len() < 5 {
+        script.run(Duration::from_millis(1));
+        let denied = script.producer.status(script.now).denied.is_some();
+        if seen.last() != Some(&(failures(&script).len(), denied)) {
+            seen.push((failures(&script).len(), denied));
+        }
+    }
+    let denied: Vec<usize> = seen.iter().filter(|(_, denied)| *denied).map(|(closed, _)| *closed).collect();
+    assert_eq!(denied[..2], [3, 4], "{seen:?}");
+}
+
+#[test]
 fn who_drops_api_versions_in_silence_is_asked_with_a_lower_version_next() {
     for understood in [3, 0] {
         let mut script = Script::new(1, &[], move |facts, asked| match &asked.ask {
