@@ -32,6 +32,8 @@ pub(crate) enum Subject {
     Answers(u32, i16),
     /// Records of a topic that failed.
     Failures(u32),
+    /// Records of a topic that were refused for what they are: others get through meanwhile, so that is never over.
+    Refused(u32),
     /// Records of a topic that are sent again without an answer, and so old that a broker may not know that it has them.
     Aged(u32),
     /// No broker gives a producer id.
@@ -42,7 +44,7 @@ pub(crate) enum Subject {
 
 impl Subject {
     const fn is_of_topic(self) -> bool {
-        matches!(self, Self::Topic(..) | Self::Answers(..) | Self::Failures(_) | Self::Aged(_))
+        matches!(self, Self::Topic(..) | Self::Answers(..) | Self::Failures(_) | Self::Refused(_) | Self::Aged(_))
     }
 }
 

@@ -206,7 +206,8 @@ impl Producer {
         }
         let place = batch.partition;
         let topic = self.records.partitions[place].topic;
-        if let Some(tally) = self.alarms.raise_at(self.now, Subject::Failures(topic), place) {
+        let subject = if error.is_callers_fault() { Subject::Refused(topic) } else { Subject::Failures(topic) };
+        if let Some(tally) = self.alarms.raise_at(self.now, subject, place) {
             log::warn!("{records} records failed: {error}{tally}");
         }
     }

@@ -73,3 +73,17 @@ macro_rules! switches {
 pub(crate) const SWITCHES: &[Switch] = switches! {
     delay cut_reads short_writes reset half_open blackhole refuse_connect crash lose_tail pause move_leader untold stale_metadata refuse_code apply_then leave_out twice hang hang_up hang_up_after garbage control_error throttle recreate grow stall clock_step odd_versions job_dropped job_failed job_late moods
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_told_to_who_reads_the_documentation() {
+        let page = include_str!("mod.rs");
+        for (name, ..) in SWITCHES {
+            assert!(page.contains(&alloc::format!("//! | `{name}` | ")), "{name}");
+        }
+        assert_eq!(page.matches("//! | `").count(), SWITCHES.len());
+    }
+}

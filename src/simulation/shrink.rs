@@ -12,12 +12,21 @@ use super::violation::Violation;
 /// Looks for a smaller world of the same seed that breaks the same law: fewer faults, fewer records, a shorter time, one topic, options at
 /// their defaults. At most `runs` worlds are tried. Returns the smallest, or `violation` if none is smaller.
 pub fn shrink(violation: Violation, runs: usize) -> Violation {
+    shrink_with(violation, runs, |plan| run(&plan))
+}
+
+/// The same for a world that somebody's own code runs in: `test` runs it once more, in the world of another plan.
+pub fn shrink_with<T>(
+    violation: Violation,
+    runs: usize,
+    mut test: impl FnMut(Plan) -> Result<T, Violation>,
+) -> Violation {
     let law = violation.law();
     smallest(
         violation,
         runs,
         |violation| violation.plan().clone(),
-        |plan| run(plan).err().filter(|violation| violation.law() == law),
+        |plan| test(plan.clone()).err().filter(|violation| violation.law() == law),
     )
 }
 

@@ -239,7 +239,7 @@ impl World {
         }
     }
 
-    fn violation(&self, words: String) -> Violation {
+    pub(super) fn violation(&self, words: String) -> Violation {
         Violation { plan: Box::new(self.plan.clone()), words, last: self.events.iter().cloned().collect() }
     }
 
