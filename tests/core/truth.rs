@@ -441,6 +441,18 @@ fn other_closings_say_nothing_of_sizes() {
     script.send(&Record::new("t").value(&"x".repeat(200_000)));
     script.run(seconds(1));
     assert!(!failures(&script).is_empty() && !failures(&script).iter().any(large), "{:?}", failures(&script));
+    // A larger one was not answered, for none is, but the connection has stood for long after it.
+    let unanswered = [("max.request.size", "10000000"), ("batch.size", "1000000"), ("acks", "0")];
+    let mut script = Script::new(1, &unanswered, Facts::usual);
+    script.facts.topic("t", 1, 1);
+    for length in [300_000, 10] {
+        script.send(&Record::new("t").value(&"x".repeat(length)));
+        script.run(seconds(5));
+    }
+    script.answer(picky(100_000));
+    script.send(&Record::new("t").value(&"x".repeat(200_000)));
+    script.run(seconds(1));
+    assert!(!failures(&script).is_empty() && !failures(&script).iter().any(large), "{:?}", failures(&script));
     // A small one.
     let mut script = Script::new(1, &options, picky(1000));
     script.facts.topic("t", 1, 1);
