@@ -744,6 +744,28 @@ fn one_answer_with_fewer_partitions_is_not_believed_without_topic_ids() {
 }
 
 #[test]
+fn answers_with_fewer_partitions_are_believed_only_in_a_row_without_topic_ids() {
+    let mut script = Script::new(2, &[], usual);
+    script.facts.limit(7, 7, 1);
+    script.facts.topic("t", 1, 4);
+    script.send(&Record::new("t").value("v").partition(3));
+    script.run(S(2));
+    let partitions = |script: &Script| script.producer.partitions("t").map_or(0, |partitions| partitions.len());
+    for round in 0..8 {
+        script.facts.topic("t", 1, 1);
+        script.tell(|producer, now| producer.want_topic(now, "t")).expect("a name");
+        script.run(MS(20));
+        assert_eq!(partitions(&script), 4, "round {round}: it was one answer, and others came between");
+        script.facts.topic("t", 1, 4);
+        script.run(S(2));
+    }
+    script.facts.topic("t", 1, 1);
+    script.tell(|producer, now| producer.want_topic(now, "t")).expect("a name");
+    script.run(S(20));
+    assert_eq!(partitions(&script), 1, "nothing else is told any more");
+}
+
+#[test]
 fn new_topics_are_asked_about_alone() {
     let mut script = Script::new(1, &[], usual);
     for n in 0..100 {

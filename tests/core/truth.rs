@@ -444,6 +444,18 @@ fn other_closings_say_nothing_of_sizes() {
     script.send(&Record::new("t").value(&"x".repeat(200_000)));
     script.run(seconds(1));
     assert!(!failures(&script).is_empty() && !failures(&script).iter().any(large), "{:?}", failures(&script));
+    // A larger one was not answered, for none is, but the connection has stood for long after it.
+    let unanswered = [("max.request.size", "10000000"), ("batch.size", "1000000"), ("acks", "0")];
+    let mut script = Script::new(1, &unanswered, Facts::usual);
+    script.facts.topic("t", 1, 1);
+    for length in [300_000, 10] {
+        script.send(&Record::new("t").value(&"x".repeat(length)));
+        script.run(seconds(5));
+    }
+    script.answer(picky(100_000));
+    script.send(&Record::new("t").value(&"x".repeat(200_000)));
+    script.run(seconds(1));
+    assert!(!failures(&script).is_empty() && !failures(&script).iter().any(large), "{:?}", failures(&script));
     // A small one.
     let mut script = Script::new(1, &options, picky(1000));
     script.facts.topic("t", 1, 1);
@@ -487,6 +499,25 @@ fn sasl_is_not_guessed_where_the_address_has_worked() {
     script.try_send(&Record::new("t").value("v")).unwrap_err();
     script.run(seconds(30));
     assert!(self::failures(&script).contains(&ConnectionError::ClosedEarly));
+}
+
+#[test]
+fn a_server_that_closes_early_twice_may_have_been_restarted_and_then_it_refuses() {
+    let mut script = Script::new(1, &[], |facts, asked| match &asked.ask {
+        Ask::ApiVersions(_) => facts.usual(asked),
+        _ => Reply::Drop,
+    });
+    script.try_send(&Record::new("t").value("v")).unwrap_err();
+    let mut seen = Vec::new();
+    while failures(&script).len() < 5 {
+        script.run(Duration::from_millis(1));
+        let denied = script.producer.status(script.now).denied.is_some();
+        if seen.last() != Some(&(failures(&script).len(), denied)) {
+            seen.push((failures(&script).len(), denied));
+        }
+    }
+    let denied: Vec<usize> = seen.iter().filter(|(_, denied)| *denied).map(|(closed, _)| *closed).collect();
+    assert_eq!(denied[..2], [3, 4], "{seen:?}");
 }
 
 #[test]
