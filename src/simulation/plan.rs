@@ -9,6 +9,7 @@ use core::time::Duration;
 use super::dice::Dice;
 use super::faults::{Faults, SWITCHES};
 use super::servers::{MOODS, Mood, View};
+use crate::Config;
 use crate::cluster::{Request, SaslSettings, Settings, Versions};
 
 /// What happens after the faults, before a few records are sent that have to be delivered soon. Times are milliseconds.
@@ -133,6 +134,12 @@ impl Plan {
     pub fn faults_for(mut self, time: Duration) -> Self {
         self.fault_phase = time.as_millis() as u64;
         self
+    }
+
+    /// Whether its options go together.
+    pub(crate) fn is_possible(&self) -> bool {
+        let servers = ("bootstrap.servers", "node1:9092".to_string());
+        Config::from_properties(self.options.iter().cloned().chain([servers])).is_ok()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
