@@ -17,17 +17,17 @@ use milena::{
 /// How long a socket is listened to before it is the next one's turn. A better adapter polls all of them at once.
 const TURN: Duration = Duration::from_millis(1);
 
-struct Adapter {
-    producer: Producer,
+pub(crate) struct Adapter {
+    pub(crate) producer: Producer,
     clock: std::time::Instant,
     sockets: BTreeMap<ConnId, TcpStream>,
     /// Who waits for which record: here, the number that is in it.
-    open: Completions<u64>,
+    pub(crate) open: Completions<u64>,
     delivered: u64,
 }
 
 impl Adapter {
-    fn new(config: Config) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn new(config: Config) -> Result<Self, Box<dyn Error>> {
         let mut seed = [0; 32]; // fresh for every producer, from the system
         std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
@@ -41,7 +41,7 @@ impl Adapter {
         })
     }
 
-    fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         Instant::from_nanos(self.clock.elapsed().as_nanos() as u64)
     }
 
@@ -50,18 +50,20 @@ impl Adapter {
     }
 
     /// Works for a turn: does what the machine says until it says `Wait`, then hands in what came, then the time.
-    fn work(&mut self) {
+    pub(crate) fn work(&mut self) {
         loop {
             match self.producer.poll_output() {
                 Output::Connect { conn, host, port, .. } => match TcpStream::connect((&*host, port)) {
                     Ok(socket) => {
+                        // Or who reads nothing stops all others, and the clock.
+                        let _ = socket.set_write_timeout(Some(TURN));
                         self.sockets.insert(conn, socket);
                         self.tell(Input::Connected(conn));
                     }
                     Err(error) => self.tell(Input::Disconnected(conn, Cause::Connect(&error.to_string()))),
                 },
                 Output::Disconnect(conn) => drop(self.sockets.remove(&conn)),
-                Output::Transmit(conn) => self.write(conn),
+                Output::Transmit(_) => {} // below, with those that took no more last time
                 Output::Event(Event::Delivered(delivery)) => {
                     for (n, outcome) in self.open.take(&delivery) {
                         match outcome {
@@ -76,6 +78,7 @@ impl Adapter {
             }
         }
         for conn in self.sockets.keys().copied().collect::<Vec<_>>() {
+            self.write(conn);
             self.read(conn);
         }
         if self.sockets.is_empty() {
@@ -96,7 +99,7 @@ impl Adapter {
         }
     }
 
-    /// Until there is nothing more to write. These sockets block until all is taken.
+    /// Until there is nothing more to write, or the socket takes no more.
     fn write(&mut self, conn: ConnId) {
         let now = self.now();
         let Some(socket) = self.sockets.get_mut(&conn) else { return };

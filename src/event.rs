@@ -95,7 +95,8 @@ pub enum Output {
         /// How many attempts for this node failed before.
         attempt: u32,
     },
-    /// Close the connection, whatever its state. The machine has already forgotten it. With `acks=0`, first end only the writing
+    /// Close the connection, whatever its state. The machine has already forgotten it. Never one that the host has said to be gone
+    /// ([`Input::Disconnected`]). With `acks=0`, first end only the writing
     /// side and read on until the other side has ended too, for a second or so at most: a socket that is closed while something
     /// in it is unread takes along what it has not sent yet.
     Disconnect(ConnId),

@@ -4,6 +4,9 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a program with std")]
 #![allow(clippy::unwrap_used, reason = "tests look at what they are about")]
 
+#[allow(dead_code, reason = "an example's own main")]
+#[path = "../examples/adapter.rs"]
+mod adapter_example;
 mod hosts;
 mod proxy;
 
@@ -564,4 +567,36 @@ fn a_flood_does_not_drown_other_connections() {
             assert!(drowned.outcome().await.is_err());
         });
     });
+}
+
+/// The example is copied: a server that reads nothing any more holds up neither the clock nor what is told of records.
+#[test]
+fn an_adapter_as_the_example_goes_on_where_a_server_reads_nothing() {
+    let cluster = TestCluster::start().unwrap();
+    cluster.with(|cluster, _| cluster.create_topic("t", 4));
+    let proxy = Proxy::new(&cluster, Room::default(), None, |_| Link::FREE.with(100_000, Event::Stall));
+    let mut properties = proxy.properties(&cluster);
+    for (name, value) in [("request.timeout.ms", "500"), ("delivery.timeout.ms", "2000"), ("linger.ms", "0")] {
+        properties.push((name.into(), value.into()));
+    }
+    let config = Config::from_properties(properties).unwrap();
+    guarded(PATIENCE, String::new, move || {
+        let mut adapter = adapter_example::Adapter::new(config).unwrap();
+        let value = vec![7; 20_000];
+        let mut taken = 0;
+        while taken < 1000 {
+            match adapter.producer.send(adapter.now(), &Record::new("t").value(&value)) {
+                Ok(sent) => {
+                    adapter.open.insert(sent.id, taken);
+                    taken += 1;
+                }
+                Err(error) if error.is_retriable() => adapter.work(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        while !adapter.open.is_empty() {
+            adapter.work();
+        }
+    });
+    drop(proxy);
 }

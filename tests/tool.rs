@@ -153,9 +153,38 @@ fn simulate_says_what_happened_on_many_seeds() {
     let (_, alone, _) = run(&["simulate", "--seeds", "40", "--json", "--threads", "1"], "");
     let alone: serde_json::Value = serde_json::from_str(&alone).expect("one object");
     assert_eq!((&alone["records"], &alone["reached"]), (records, &result["reached"]));
-    let (status, out, _) = run(&["simulate", "--seeds", "3"], "");
-    assert_eq!(status, 0);
+    let (status, out, errors) = run(&["simulate", "--seeds", "3"], "");
+    assert_eq!((status, &*errors), (0, ""));
     assert!(out.contains("3 worlds") && out.contains("a record was delivered"), "{out}");
+}
+
+/// Nobody sees a bar in a file.
+#[test]
+fn simulate_says_how_far_it_is() {
+    let (status, _, errors) = run(&["simulate", "--seeds", "50", "--faults", "none"], "");
+    let told: Vec<&str> = errors.lines().collect();
+    assert_eq!((status, told.len()), (0, 10), "{errors}");
+    for words in ["5 of 50 worlds", "50 of 50 worlds"] {
+        assert!(told.iter().any(|line| line.ends_with(words)), "{errors}");
+    }
+}
+
+#[test]
+fn simulate_keeps_what_it_tells_apart_from_its_result() {
+    let (status, out, errors) = run(&["simulate", "--seed", "7", "--trace", "--json"], "");
+    let result: serde_json::Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!((status, &result["worlds"]), (0, &1.into()));
+    assert!(errors.contains("application sends number 0"), "{errors}");
+}
+
+#[test]
+fn simulate_refuses_what_means_nothing() {
+    let none = run(&["simulate", "--seeds", "0"], "");
+    let one = run(&["simulate", "--seed", "1", "--threads", "2"], "");
+    for ((status, out, errors), told) in [(none, "--seeds"), (one, "--threads")] {
+        assert_eq!((status, &*out), (2, ""));
+        assert!(errors.contains(told), "{errors}");
+    }
 }
 
 #[test]

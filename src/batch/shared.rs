@@ -89,9 +89,10 @@ impl Records {
         })
     }
 
-    /// Calls `each` with these, as quickly as can be where nothing is shared.
+    /// Calls `each` with these, of a closed batch, as quickly as can be where nothing is shared.
     #[inline]
     pub(crate) fn for_each_chunk(&self, mut each: impl FnMut(&[u8])) {
+        debug_assert!(self.open.is_empty(), "only a closed batch is sent");
         if !self.shared.is_empty() {
             return self.chunks().for_each(each);
         }
@@ -100,9 +101,6 @@ impl Records {
             let written = &chunk[..chunk.len().min(left)];
             left -= written.len();
             each(written);
-        }
-        if left > 0 {
-            each(&self.open[..left]);
         }
     }
 
@@ -173,7 +171,7 @@ impl Records {
         let Some(bytes) = content.owner.filter(|bytes| is_shared(bytes, content.value)) else { return false };
         if pool.is_small() {
             let room = memory::to_grow(&self.shared.pieces, 1);
-            if self.shared.pieces.len() >= FEW || (room > 0 && !pool.make_room_for_records(room)) {
+            if self.shared.pieces.len() >= FEW || !pool.make_room_for_records(room) {
                 return false;
             }
         }

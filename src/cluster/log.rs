@@ -34,8 +34,17 @@ impl Appended {
 #[derive(Clone, Debug)]
 struct Producer {
     epoch: i16,
-    /// First and last sequence, and base offset.
-    batches: VecDeque<(i32, i32, i64)>,
+    batches: VecDeque<Remembered>,
+}
+
+/// A batch by which its next copies are known.
+#[derive(Clone, Copy, Debug)]
+struct Remembered {
+    first: i32,
+    last: i32,
+    base_offset: i64,
+    /// Its largest.
+    timestamp: i64,
 }
 
 /// What became of an append.
@@ -43,8 +52,12 @@ struct Producer {
 pub(super) enum Append {
     /// It stands at this offset.
     At(i64),
-    /// It stood at this offset already.
-    AgainAt(i64),
+    /// It stood there already.
+    Again {
+        offset: i64,
+        /// Its largest.
+        timestamp: i64,
+    },
     /// It is refused with this code.
     Refused(i16),
 }
@@ -95,7 +108,7 @@ impl Log {
     /// Whether the last batches of a producer include this one.
     pub(super) fn knows(&self, producer_id: i64, epoch: i16, first: i32, last: i32) -> bool {
         let producer = self.producers.get(&producer_id).filter(|producer| producer.epoch == epoch);
-        producer.is_some_and(|producer| producer.batches.iter().any(|known| (known.0, known.1) == (first, last)))
+        producer.is_some_and(|producer| producer.batches.iter().any(|known| (known.first, known.last) == (first, last)))
     }
 
     /// Only counts: there is nothing to read, as if it had been deleted at once.
@@ -218,11 +231,10 @@ impl Log {
         if batch.epoch > producer.epoch {
             return (first != 0).then_some(Append::Refused(45));
         }
-        if let Some((_, _, offset)) = producer.batches.iter().find(|known| (known.0, known.1) == (first, last)) {
-            return Some(Append::AgainAt(*offset));
+        if let Some(known) = producer.batches.iter().find(|known| (known.first, known.last) == (first, last)) {
+            return Some(Append::Again { offset: known.base_offset, timestamp: known.timestamp });
         }
-        let (_, newest, _) = producer.batches.back()?;
-        let expected = newest.wrapping_add(1) & i32::MAX;
+        let expected = producer.batches.back()?.last.wrapping_add(1) & i32::MAX;
         if first == expected {
             return None;
         }
@@ -240,7 +252,12 @@ impl Log {
                 producer.epoch = batch.epoch;
                 producer.batches.clear();
             }
-            producer.batches.push_back((batch.first_sequence, batch.last_sequence(), appended.base_offset));
+            producer.batches.push_back(Remembered {
+                first: batch.first_sequence,
+                last: batch.last_sequence(),
+                base_offset: appended.base_offset,
+                timestamp: batch.records.iter().map(|record| record.timestamp).max().unwrap_or(-1),
+            });
             if producer.batches.len() > REMEMBERED {
                 producer.batches.pop_front();
             }

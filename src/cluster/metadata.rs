@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::answer::Unreadable;
 use super::api::Request;
 use super::connection::Call;
-use super::mischief::Treatment;
+use super::mischief::{Naming, Treatment};
 use super::topics::is_legal;
 use super::{Cluster, Node, NodeState};
 
@@ -88,7 +88,8 @@ impl Cluster {
                 }
             }
         }
-        for topic in &response.topics {
+        for topic in &mut response.topics {
+            self.misname(topic);
             self.count_error(topic.error_code);
         }
         self.answer(&call, &response);
@@ -138,6 +139,18 @@ impl Cluster {
             return answer.with_error_code(5); // elections take a moment
         }
         self.true_answer(name, stale)
+    }
+
+    fn misname(&mut self, topic: &mut MetadataResponseTopic) {
+        let Some(name) = topic.name.clone() else { return };
+        topic.partitions.retain_mut(|partition| match self.mischief.partition(&name, partition.partition_index) {
+            Naming::AsItIs => true,
+            Naming::Leaderless => {
+                (partition.error_code, partition.leader_id) = (5, BrokerId(-1));
+                true
+            }
+            Naming::LeftOut => false,
+        });
     }
 
     /// What is so of a topic that there is; `stale`: with the leaders before the last change.

@@ -63,6 +63,19 @@ pub enum Treatment {
     Error(i16),
 }
 
+/// What a metadata answer says of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Naming {
+    /// What is so.
+    #[default]
+    AsItIs,
+    /// That it has no leader (`LEADER_NOT_AVAILABLE`).
+    Leaderless,
+    /// Nothing.
+    LeftOut,
+}
+
 /// Decides what goes wrong. Every method has a default that lets all go well.
 pub trait Mischief: Debug + Send {
     /// A whole request arrived at `node`.
@@ -81,6 +94,12 @@ pub trait Mischief: Debug + Send {
     fn topic(&mut self, topic: &str) -> Option<i16> {
         let _ = topic;
         None
+    }
+
+    /// What a metadata answer says of a partition.
+    fn partition(&mut self, topic: &str, partition: i32) -> Naming {
+        let _ = (topic, partition);
+        Naming::AsItIs
     }
 
     /// How long a client is asked to pause with the next answer, in milliseconds (KIP-219).

@@ -72,7 +72,7 @@ pub use batch::StoredRecord;
 #[cfg(test)]
 pub(crate) use batch::records_of;
 pub use connection::Peer;
-pub use mischief::{Mischief, ProduceAttempt, Treatment, Verdict};
+pub use mischief::{Mischief, Naming, ProduceAttempt, Treatment, Verdict};
 #[cfg(not(target_family = "wasm"))]
 pub use server::{Server, ServerSettings};
 pub use settings::{SaslSettings, Settings, TopicSettings};

@@ -161,17 +161,14 @@ impl Cluster {
         };
         let appended = log.append(read, epoch, old_duplicate, settings.log_append_time.then_some(time));
         let log_start = log.start();
-        let mut answered = match appended {
-            Append::At(offset) => Answered { waits: Some((offset + count - 1, epoch)), ..Answered::at(number, offset) },
-            Append::AgainAt(offset) => {
-                Answered { waits: Some((offset + count - 1, epoch)), ..Answered::at(number, offset) }
-            }
+        let (offset, log_append_time) = match appended {
+            Append::At(offset) => (offset, if settings.log_append_time { time } else { -1 }),
+            // As Kafka does, whoever's time that is.
+            Append::Again { offset, timestamp } => (offset, timestamp),
             Append::Refused(code) => return Answered::refused(number, code, None),
         };
-        answered.log_start = log_start;
-        if settings.log_append_time {
-            answered.log_append_time = time;
-        }
+        let waits = Some((offset + count - 1, epoch));
+        let mut answered = Answered { waits, log_start, log_append_time, ..Answered::at(number, offset) };
         if acks != -1 {
             answered.waits = None;
         }

@@ -221,6 +221,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_in_place_of_a_name_is_a_name_that_nobody_asks_for() {
+        for number in ["5", ".5", "-5", "-.5", "1.5"] {
+            let text = alloc::format!("M required {number}=x a=b;");
+            assert_eq!(options(&text), [pair("a", "b")], "{number}");
+        }
+        assert!(parse("M required 1.5.5=x a=b;").is_err(), "that is two numbers");
+        assert!(parse("M required -a=x;").is_err(), "that is a sign and a word");
+    }
+
+    #[test]
     fn what_is_missing_is_said() {
         for (text, words) in [
             ("", "class of a login module"),

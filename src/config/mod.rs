@@ -313,3 +313,41 @@ impl Config {
         self.receive_buffer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_what_was_given() {
+        let given = Config::from_properties([
+            ("bootstrap.servers", "a:1,b:2"),
+            ("client.id", "me"),
+            ("acks", "1"),
+            ("max.block.ms", "11"),
+            ("linger.ms", "12"),
+            ("batch.size", "1300"),
+            ("buffer.memory", "14000"),
+            ("max.request.size", "15000"),
+            ("request.timeout.ms", "17"),
+            ("delivery.timeout.ms", "160"),
+            ("max.in.flight.requests.per.connection", "18"),
+            ("send.buffer.bytes", "19000"),
+            ("receive.buffer.bytes", "20000"),
+        ])
+        .expect("valid options");
+        let servers: Vec<(&str, u16)> = given.bootstrap_servers().iter().map(|(host, port)| (&**host, *port)).collect();
+        assert_eq!((servers, given.client_id()), (alloc::vec![("a", 1), ("b", 2)], "me"));
+        assert_eq!((given.acks(), given.idempotence()), (Acks::Leader, false));
+        let spans = [given.max_block(), given.linger(), given.request_timeout(), given.delivery_timeout()];
+        assert_eq!(spans.map(|span| span.as_millis()), [11, 12, 17, 160]);
+        let sizes = [given.batch_size(), given.buffer_memory(), given.max_request_size(), given.max_in_flight()];
+        assert_eq!(sizes, [1300, 14_000, 15_000, 18]);
+        assert_eq!((given.send_buffer(), given.receive_buffer()), (Some(19_000), Some(20_000)));
+        // A size of 0 would be one of the system's, and a small one.
+        let options = [("bootstrap.servers", "h:1"), ("send.buffer.bytes", "-1"), ("receive.buffer.bytes", "-1")];
+        let usual = Config::from_properties(options).expect("valid options");
+        assert_eq!((usual.send_buffer(), usual.receive_buffer(), usual.idempotence()), (None, None, true));
+        assert_eq!((usual.sasl().is_none(), usual.security_protocol()), (true, SecurityProtocol::Plaintext));
+    }
+}

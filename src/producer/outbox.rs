@@ -46,6 +46,11 @@ impl Outbox {
         self.items.push_back(Item::Output(output));
     }
 
+    /// The host has said that the connection is gone, so there is nothing to close.
+    pub(crate) fn withdraw(&mut self, conn: ConnId) {
+        self.items.retain(|item| !matches!(item, Item::Output(Output::Disconnect(other)) if *other == conn));
+    }
+
     pub(crate) fn transmit(&mut self, conn: ConnId) {
         self.items.push_back(Item::Output(Output::Transmit(conn)));
     }

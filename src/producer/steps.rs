@@ -21,7 +21,8 @@ impl Producer {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let lingering = self.records.batches.oldest_lingering().map(|slot| self.linger_ends(slot));
         let oldest = self.records.batches.oldest().map(|slot| self.expires(slot));
-        [lingering, oldest, self.timers.first(), self.control_deadline()].into_iter().flatten().min()
+        let in_vain = (oldest.is_some() && planted("rings-in-vain")).then(|| self.now + Duration::from_micros(10));
+        [lingering, oldest, self.timers.first(), self.control_deadline(), in_vain].into_iter().flatten().min()
     }
 
     fn linger_ends(&self, slot: u32) -> Instant {
@@ -31,6 +32,7 @@ impl Producer {
     fn expires(&self, slot: u32) -> Instant {
         let patience = self.config.delivery_timeout;
         let patience = if planted("expires-early") { patience * 4 / 5 } else { patience };
+        let patience = if planted("expires-late") { patience * 5 / 4 } else { patience };
         self.records.batches[slot].created + patience
     }
 

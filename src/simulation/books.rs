@@ -111,6 +111,10 @@ impl Books {
             let place = place as i64;
             record.outcome = Some(match &delivery.outcome {
                 Ok(written) => {
+                    // The topics keep the times that records have.
+                    if written.log_append_time.is_some_and(|time| time != record.timestamp) {
+                        return Err(format!("TIME: record {number} has {}, told is {written:?}", record.timestamp));
+                    }
                     self.delivered += 1;
                     Outcome::Written { offset: written.base_offset.map(|base| base + place) }
                 }
@@ -160,11 +164,17 @@ impl Books {
         Ok(named)
     }
 
-    /// Since when a record of the topic is open, if one is.
-    pub(crate) fn open_since(&mut self, topic: &str) -> Option<Instant> {
+    /// The number of the oldest record that is open, and when it was sent.
+    pub(crate) fn oldest_open(&mut self) -> Option<(usize, Instant)> {
         while self.records.get(self.closed).is_some_and(|record| record.outcome.is_some()) {
             self.closed += 1;
         }
+        self.records.get(self.closed).map(|record| (self.closed, record.sent))
+    }
+
+    /// Since when a record of the topic is open, if one is.
+    pub(crate) fn open_since(&mut self, topic: &str) -> Option<Instant> {
+        self.oldest_open()?;
         let open = self.records[self.closed..].iter().filter(|record| record.outcome.is_none());
         open.filter(|record| record.topic == topic).map(|record| record.sent).next()
     }

@@ -20,6 +20,8 @@ pub(crate) struct Faults {
     /// A node crashes and comes back.
     pub(crate) crash: u64,
     pub(crate) lose_tail: bool,
+    /// Two nodes start again, each at the other's address.
+    pub(crate) swap: u64,
     /// A node stops for a while.
     pub(crate) pause: u64,
     /// A leader moves; the old one may not know.
@@ -41,8 +43,12 @@ pub(crate) struct Faults {
     /// Metadata and producer ids are answered errors.
     pub(crate) control_error: u64,
     pub(crate) throttle: u64,
+    /// Leaders ask for pauses of so many milliseconds at most.
+    pub(crate) long_pauses: u64,
     /// A topic is deleted and created again.
     pub(crate) recreate: u64,
+    /// It is not there for a while, of so many milliseconds at most.
+    pub(crate) vanish: u64,
     pub(crate) grow: u64,
     /// The host does nothing for a while.
     pub(crate) stall: u64,
@@ -71,5 +77,19 @@ macro_rules! switches {
 
 /// All faults, by the names of their fields.
 pub(crate) const SWITCHES: &[Switch] = switches! {
-    delay cut_reads short_writes reset half_open blackhole refuse_connect crash lose_tail pause move_leader untold stale_metadata refuse_code apply_then leave_out twice hang hang_up hang_up_after garbage control_error throttle recreate grow stall clock_step odd_versions job_dropped job_failed job_late moods
+    delay cut_reads short_writes reset half_open blackhole refuse_connect crash lose_tail swap pause move_leader untold stale_metadata refuse_code apply_then leave_out twice hang hang_up hang_up_after garbage control_error throttle long_pauses recreate vanish grow stall clock_step odd_versions job_dropped job_failed job_late moods
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_told_to_who_reads_the_documentation() {
+        let page = include_str!("mod.rs");
+        for (name, ..) in SWITCHES {
+            assert!(page.contains(&alloc::format!("//! | `{name}` | ")), "{name}");
+        }
+        assert_eq!(page.matches("//! | `").count(), SWITCHES.len());
+    }
+}

@@ -1,5 +1,6 @@
 //! The world for code of one's own.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -88,6 +89,17 @@ impl Simulation {
         let until = self.world.now() + time;
         self.world.run_until(until)?;
         Ok(self.world.take_events())
+    }
+
+    /// A law of your own is broken, in these words: with the seed, what the world was like, and what happened last. What stands before a
+    /// colon is the law's name, by which [`shrink_with`](super::shrink_with) knows it again.
+    pub fn violation(&self, words: impl Into<String>) -> Violation {
+        self.world.violation(words.into())
+    }
+
+    /// From now on every moment is told, in words: the time in milliseconds, who, and what.
+    pub fn watch(&mut self, watch: impl FnMut(&str) + 'static) {
+        self.world.watch(watch);
     }
 
     /// The faults end now, if they have not yet.

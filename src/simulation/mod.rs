@@ -36,6 +36,67 @@
 //! }
 //! # for seed in 0..20 { all_are_stored(seed).unwrap(); }
 //! ```
+//!
+//! Where a law of your own is broken, [`Simulation::violation`] says so with the seed and with what happened last, [`shrink_with`] looks for
+//! a smaller world in which it is, and [`Simulation::watch`] tells all that happens:
+//!
+//! ```
+//! use milena::simulation::{Plan, Simulation, Violation, shrink_with};
+//!
+//! fn my_service(plan: Plan) -> Result<(), Violation> {
+//!     let world = Simulation::new(plan);
+//!     let is_so = true; // what came of it, beside `world.log(..)`
+//!     if is_so { Ok(()) } else { Err(world.violation("LOST: row 7 is done, and not in the log")) }
+//! }
+//!
+//! for seed in 0..20 {
+//!     if let Err(violation) = my_service(Plan::draw(seed)) {
+//!         panic!("{:?}", shrink_with(violation, 300, my_service));
+//!     }
+//! }
+//! ```
+//!
+//! # Faults
+//!
+//! What is delivered with `acks=all` stays in the log of the topic that has the name, unless that is `recreate`d.
+//!
+//! | name | what happens |
+//! | --- | --- |
+//! | `delay` | bytes are on their way for some time |
+//! | `cut_reads` | reads end at any byte |
+//! | `short_writes` | writes take any number of bytes, and sockets block |
+//! | `reset` | a connection breaks, at both ends |
+//! | `half_open` | it breaks at the client's end; the broker still works off what is on its way |
+//! | `blackhole` | a connection swallows everything |
+//! | `refuse_connect` | a connection can't be made |
+//! | `crash` | a node is gone, and comes back |
+//! | `lose_tail` | it comes back without what was not replicated |
+//! | `swap` | two nodes come back, each at the other's address |
+//! | `pause` | a node does nothing for a while |
+//! | `move_leader` | a partition has another leader |
+//! | `untold` | the old one does not know that yet |
+//! | `stale_metadata` | metadata are those before the last move |
+//! | `refuse_code` | a batch is answered with an error, and not stored |
+//! | `apply_then` | a batch is answered with an error, and stored |
+//! | `leave_out` | a batch is stored, and left out of the answer |
+//! | `twice` | a batch is answered twice |
+//! | `hang` | a connection is not answered any more |
+//! | `hang_up` | a request is answered by the end of the connection |
+//! | `hang_up_after` | the same, and done |
+//! | `garbage` | an answer can't be read, or is for another request |
+//! | `control_error` | metadata and producer ids are answered with errors |
+//! | `throttle` | a server asks for a pause |
+//! | `long_pauses` | leaders ask for longer ones |
+//! | `recreate` | a topic is deleted, and created again |
+//! | `vanish` | it is not there for a while |
+//! | `grow` | a topic has more partitions |
+//! | `stall` | the host does nothing for up to a second |
+//! | `clock_step` | the time of day jumps |
+//! | `odd_versions` | ApiVersions is answered as some fakes do |
+//! | `job_dropped` | a compression job is dropped |
+//! | `job_failed` | it comes back undone |
+//! | `job_late` | it takes very long |
+//! | `moods` | a server answers in a way of its own for a while: old metadata, none, other errors |
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "the world looks at what its laws are about")]
 
@@ -55,6 +116,6 @@ pub use hand::Simulation;
 pub use plan::Plan;
 pub use runs::{REACHED, Report, Totals, run, run_observed, run_watched, run_with_choices};
 pub use servers::CODES;
-pub use shrink::shrink;
+pub use shrink::{shrink, shrink_with};
 pub use steps::{Attempt, Step};
 pub use violation::Violation;

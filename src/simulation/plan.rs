@@ -8,7 +8,8 @@ use core::time::Duration;
 
 use super::dice::Dice;
 use super::faults::{Faults, SWITCHES};
-use super::servers::{MOODS, Mood};
+use super::servers::{MOODS, Mood, View};
+use crate::Config;
 use crate::cluster::{Request, SaslSettings, Settings, Versions};
 
 /// What happens after the faults, before a few records are sent that have to be delivered soon. Times are milliseconds.
@@ -22,6 +23,8 @@ pub(crate) enum Act {
     Move,
     /// Retention takes all records, and what brokers know of producers with them.
     Forget,
+    /// The host does nothing, as one that is suspended, while records are open.
+    Suspend(u64),
 }
 
 /// What a world is like: everything that is drawn from a seed before it begins.
@@ -131,6 +134,12 @@ impl Plan {
     pub fn faults_for(mut self, time: Duration) -> Self {
         self.fault_phase = time.as_millis() as u64;
         self
+    }
+
+    /// Whether its options go together.
+    pub(crate) fn is_possible(&self) -> bool {
+        let servers = ("bootstrap.servers", "node1:9092".to_string());
+        Config::from_properties(self.options.iter().cloned().chain([servers])).is_ok()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -304,7 +313,7 @@ impl Plan {
         }
         let own = &mut Dice::new(seed ^ 0x5e7e);
         // Two at most a seed, so that each is met by itself.
-        let moods = Vec::from([own.pick(MOODS), own.pick(MOODS)]);
+        let mut moods = Vec::from([own.pick(MOODS), own.pick(MOODS)]);
         f.moods = chance(own, &[200, 1000]);
         let lasting = nodes > 1 && own.once_in(4);
         let lasting = lasting.then(|| (own.range(0, 190), own.range(1, nodes as u64) as i32, own.pick(&moods)));
@@ -324,6 +333,24 @@ impl Plan {
                     3 => Act::Move,
                     _ => Act::Forget,
                 });
+            }
+        }
+        let own = &mut Dice::new(seed ^ 0x1a7e);
+        f.swap = if nodes > 1 && own.once_in(6) { own.pick(&[500, 2000]) } else { 0 };
+        f.vanish = if f.recreate > 0 && own.once_in(2) { own.pick(&[300, 3000]) } else { 0 };
+        f.long_pauses = if f.throttle > 0 && own.once_in(4) { own.pick(&[3000, 30_000]) } else { 0 };
+        if own.once_in(10) {
+            acts.insert(0, Act::Suspend(own.pick(&[1500, 20_000, 100_000, 4_000_000])));
+        }
+        let mut lasting = lasting;
+        if own.once_in(6) {
+            let views = [Mood::View(View::Leaderless), Mood::View(View::Half)];
+            // Without ids a topic of which less is told may be another one.
+            let by_id = cluster.versions.range(Request::Metadata).is_some_and(|(_, newest)| newest >= 10);
+            let mood = own.pick(if by_id { &views } else { &views[..1] });
+            moods[1] = mood;
+            if let (Some((.., lasts)), true) = (&mut lasting, own.once_in(2)) {
+                *lasts = mood;
             }
         }
         if lasting.is_some() {

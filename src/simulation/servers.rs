@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use super::dice::Dice;
 use super::faults::Faults;
-use crate::cluster::{Mischief, ProduceAttempt, Request, Treatment, Verdict};
+use crate::cluster::{Mischief, Naming, ProduceAttempt, Request, Treatment, Verdict};
 use crate::time::Instant;
 
 /// Codes of the Produce table that concern a producer without transactions, as a broker may refuse a batch with them.
@@ -49,6 +49,10 @@ pub(crate) enum View {
     Fails(i16),
     /// With a pause of so many milliseconds for whoever asks.
     Throttles(i32),
+    /// Every other partition without a leader.
+    Leaderless,
+    /// Every other partition alone.
+    Half,
 }
 
 /// How a server answers InitProducerId.
@@ -98,6 +102,8 @@ pub(crate) struct Orders {
     pub(crate) young: BTreeMap<String, (Instant, Instant)>,
     /// Until when servers have asked for pauses of minutes.
     pub(crate) throttled: BTreeMap<i32, Instant>,
+    /// Until when leaders have.
+    pub(crate) long_pause: Instant,
     /// What became of all that, for the table.
     pub(crate) met: BTreeMap<&'static str, u64>,
 }
@@ -110,6 +116,8 @@ pub(crate) type Shared = Arc<Mutex<Orders>>;
 pub(crate) struct Gremlin {
     pub(crate) faults: Faults,
     pub(crate) dice: Dice,
+    /// For what came later, so that seeds still mean what they meant.
+    pub(crate) later: Dice,
     pub(crate) orders: Shared,
     /// Who was asked last.
     pub(crate) node: i32,
@@ -152,6 +160,8 @@ impl Gremlin {
                 View::Topics(_) => (Treatment::Serve, "a server did not know topics"),
                 View::Fails(code) => (Treatment::Error(*code), "a server had no metadata"),
                 View::Throttles(_) => (Treatment::Serve, "a server throttled for minutes"),
+                View::Leaderless => (Treatment::Serve, "a server knew no leaders"),
+                View::Half => (Treatment::Serve, "a server left partitions out"),
             }),
             (Request::InitProducerId, Mood::Ids(ids)) => Some(match ids {
                 Ids::Fails(code) => (Treatment::Error(*code), "a server had no producer ids"),
@@ -235,6 +245,14 @@ impl Mischief for Gremlin {
         (self.is_on() && self.dice.once_in(self.faults.control_error)).then(|| self.dice.pick(OF_TOPICS))
     }
 
+    fn partition(&mut self, _topic: &str, partition: i32) -> Naming {
+        match self.view() {
+            Some(View::Leaderless) if partition % 2 == 0 => Naming::Leaderless,
+            Some(View::Half) if partition % 2 == 0 => Naming::LeftOut,
+            _ => Naming::AsItIs,
+        }
+    }
+
     fn throttle(&mut self, request: Request) -> i32 {
         if let (Request::Metadata | Request::InitProducerId, Some(View::Throttles(millis))) = (request, self.view()) {
             let mut orders = self.orders.lock().expect("nobody panics with it");
@@ -243,6 +261,14 @@ impl Mischief for Gremlin {
             return millis;
         }
         let throttled = self.is_on() && self.dice.once_in(self.faults.throttle);
+        let long = self.faults.long_pauses;
+        if throttled && request == Request::Produce && long > 0 && self.later.once_in(4) {
+            let millis = self.later.range(1, long);
+            let mut orders = self.orders.lock().expect("nobody panics with it");
+            orders.long_pause = orders.long_pause.max(orders.now + Duration::from_millis(millis));
+            *orders.met.entry("a leader asked for a long pause").or_default() += 1;
+            return millis as i32;
+        }
         if throttled { self.dice.range(1, 200) as i32 } else { 0 }
     }
 }

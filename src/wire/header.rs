@@ -49,3 +49,19 @@ pub(crate) fn response_header(api: Api, version: i16, frame: &[u8]) -> Result<(i
     reader.skip_tags()?;
     Ok((correlation, frame.len() - reader.left()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_behind_another_one_has_its_own_length() {
+        let put = |out: &mut BytesMut| frame(out, Api::Metadata, 12, 7, Some("me"), |out| out.put_u32(9));
+        let mut one = BytesMut::new();
+        put(&mut one);
+        let mut two = one.clone();
+        put(&mut two);
+        assert_eq!((&two[..one.len()], &two[one.len()..]), (&one[..], &one[..]));
+        assert_eq!(one[..4], (one.len() as u32 - 4).to_be_bytes());
+    }
+}

@@ -305,6 +305,25 @@ fn log_append_time_replaces_timestamps() {
     assert_eq!(bench.cluster.log(id, 0)[0].timestamp, 1_700_000_001_000);
 }
 
+/// As Kafka answers: with the largest timestamp of the batch that is there, whoever's time that is.
+#[test]
+fn a_copy_is_answered_with_the_time_of_what_is_there() {
+    for (brokers_time, first, again) in [(false, -1, 1_700_000_000_000), (true, 1_700_000_001_000, 1_700_000_001_000)] {
+        let mut bench = Bench::new();
+        bench.cluster.create_topic_with("t", 1, TopicSettings::default().log_append_time(brokers_time));
+        let mut told = || {
+            let data = PartitionProduceData::default().with_records(Some(batch(7, 0, 0, &["a"])));
+            let name = TopicName(StrBytes::from_static_str("t"));
+            let topic = TopicProduceData::default().with_name(name).with_partition_data(vec![data]);
+            let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![topic]);
+            let response: ProduceResponse = bench.call(ApiKey::Produce, 9, &request).expect("an answer");
+            let partition = &response.responses[0].partition_responses[0];
+            (partition.error_code, partition.base_offset, partition.log_append_time_ms)
+        };
+        assert_eq!([told(), told()], [(0, 0, first), (0, 0, again)]);
+    }
+}
+
 #[test]
 fn bytes_may_be_cut_anywhere() {
     let mut bench = Bench::new();

@@ -420,6 +420,37 @@ fn what_a_hint_says_against_metadata_is_not_dialled() {
 }
 
 #[test]
+fn a_broker_that_moves_while_another_is_dialled_where_it_was_is_dialled_where_it_is() {
+    let mut script = Script::new(3, &[], usual);
+    let mut shared = crate::script::Server::new(99, "shared", 1);
+    shared.door = Door::Refuses;
+    script.servers.push(shared);
+    for node in [2, 3] {
+        script.facts.brokers[node - 1] = (node as i32, "shared".into(), 1);
+    }
+    script.facts.topic("t", 1, 3);
+    for (partition, leader) in [1, 2, 3].into_iter().enumerate() {
+        script.facts.lead("t", partition, leader);
+    }
+    script.send(&record("t").partition(1));
+    script.send(&record("t").partition(2));
+    script.run(S(1));
+    // After failures one connection goes first, and the other waits for how that goes.
+    script.servers.iter_mut().filter(|server| server.host == "shared").for_each(|server| server.door = Door::Mute);
+    let dialled = |script: &Script| script.dialled.iter().filter(|dialled| dialled.host == "shared").count();
+    let before = dialled(&script);
+    script.run(S(3));
+    assert_eq!(dialled(&script), before + 1);
+    // The second is somewhere else now, which comes with metadata for another topic.
+    script.facts.brokers[2] = (3, "server3".into(), 9093);
+    script.facts.topic("u", 2, 1);
+    script.facts.lead("u", 0, 1);
+    script.send(&record("u"));
+    script.run(S(2));
+    assert_eq!(script.delivered(), 2);
+}
+
+#[test]
 fn a_broker_that_has_really_moved_is_found_by_metadata() {
     let mut script = Script::new(2, &[], usual);
     script.facts.topic("t", 1, 1);
@@ -741,6 +772,28 @@ fn one_answer_with_fewer_partitions_is_not_believed_without_topic_ids() {
     script.send(&Record::new("t").value("v").partition(3));
     script.run(S(2));
     assert_eq!((script.delivered(), script.failed()), (2, 0));
+}
+
+#[test]
+fn answers_with_fewer_partitions_are_believed_only_in_a_row_without_topic_ids() {
+    let mut script = Script::new(2, &[], usual);
+    script.facts.limit(7, 7, 1);
+    script.facts.topic("t", 1, 4);
+    script.send(&Record::new("t").value("v").partition(3));
+    script.run(S(2));
+    let partitions = |script: &Script| script.producer.partitions("t").map_or(0, |partitions| partitions.len());
+    for round in 0..8 {
+        script.facts.topic("t", 1, 1);
+        script.tell(|producer, now| producer.want_topic(now, "t")).expect("a name");
+        script.run(MS(20));
+        assert_eq!(partitions(&script), 4, "round {round}: it was one answer, and others came between");
+        script.facts.topic("t", 1, 4);
+        script.run(S(2));
+    }
+    script.facts.topic("t", 1, 1);
+    script.tell(|producer, now| producer.want_topic(now, "t")).expect("a name");
+    script.run(S(20));
+    assert_eq!(partitions(&script), 1, "nothing else is told any more");
 }
 
 #[test]

@@ -155,10 +155,13 @@ fn who_gives_no_producer_id_is_named() {
         }
         _ => facts.usual(asked),
     });
+    lines();
     script.facts.topic("t", 1, 1);
     send(&mut script, 0);
     script.run(seconds(3));
     assert_eq!(status(&script).why, Some(Why::NoProducerId { code: ErrorCode::new(15) }));
+    let told = lines();
+    assert!(told.iter().any(|line| line.starts_with("WARN server1:9091 gives no producer id: ")), "{told:#?}");
 }
 
 #[test]
@@ -189,6 +192,18 @@ fn a_trouble_of_yesterday_is_not_told() {
     let now = status(&script);
     assert_eq!(now.why, None, "an hour ago a connection broke");
     assert!(now.servers.iter().all(|server| !matches!(server.state, ServerState::Down { .. })), "{now:?}");
+}
+
+#[test]
+fn a_broker_that_is_down_keeps_nobody_from_asking_another_one() {
+    let mut script = warm(&[("delivery.timeout.ms", "5000"), ("request.timeout.ms", "4000")]);
+    script.take_down(2);
+    send(&mut script, 1);
+    script.run(seconds(6));
+    assert_eq!(script.failed(), 1);
+    let now = status(&script);
+    assert!(matches!(server(&now, 2).state, ServerState::Down { .. }) && now.open_records == 0, "{now:?}");
+    assert_eq!(now.why, None, "the cluster can be asked");
 }
 
 #[test]
@@ -569,6 +584,43 @@ fn a_trouble_with_each_of_many_topics_is_told_in_a_bounded_number_of_lines() {
     script.run(seconds(5));
     let told = lines();
     assert!(told.iter().any(|line| line.starts_with("WARN server1:9091: ")), "{told:#?}");
+}
+
+#[test]
+fn a_pause_is_in_the_status_while_it_lasts() {
+    let mut script = warm(&[]);
+    script.answer(|facts, asked| match (&asked.ask, facts.usual(asked)) {
+        (Ask::Produce(_), Reply::Produce(response)) if asked.node == 1 => {
+            Reply::Produce(response.with_throttle_time_ms(500))
+        }
+        (_, reply) => reply,
+    });
+    send(&mut script, 0);
+    send(&mut script, 1);
+    script.run(millis(100));
+    let now = status(&script);
+    let left = server(&now, 1).throttled_for.expect("a pause");
+    assert!(left > millis(350) && left < millis(450), "{left:?}");
+    assert_eq!(server(&now, 2).throttled_for, None);
+    script.run(millis(500));
+    assert_eq!(server(&status(&script), 1).throttled_for, None, "it is over");
+}
+
+#[test]
+fn where_nobody_is_left_the_trouble_of_records_is_told_without_any() {
+    let options = [("retries", "0"), ("enable.idempotence", "false")];
+    let mut script = Script::new(1, &options, |facts, asked| match &asked.ask {
+        Ask::Produce(_) => Reply::Hold,
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1);
+    send(&mut script, 0);
+    script.run(millis(50));
+    script.break_connections(1);
+    let now = status(&script);
+    assert_eq!((script.failed(), now.open_records), (1, 0));
+    let Some(Why::Unreachable { server, error, .. }) = &now.why else { panic!("{now:?}") };
+    assert_eq!((server.node, error), (Some(1), &ConnectionError::Io("reset".to_string())));
 }
 
 #[test]

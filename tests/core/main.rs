@@ -13,6 +13,7 @@ mod measures;
 mod pace;
 mod pace_eyes;
 mod renewal;
+mod requests;
 mod rules;
 mod script;
 mod shared;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use kafka_protocol::messages::metadata_response::{MetadataResponse, MetadataResponseBroker};
 use kafka_protocol::messages::produce_response::NodeEndpoint;
 use kafka_protocol::messages::{ApiKey, InitProducerIdResponse};
-use milena::{Instant, Record};
+use milena::{Event, Instant, Record, SendError};
 
-use crate::script::{Ask, Asked, Door, Reply, Script, Server, text};
+use crate::script::{Ask, Asked, Door, Facts, Reply, Script, Server, text};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -306,4 +306,63 @@ fn a_producer_id_that_nobody_answers_for_is_not_asked_for_faster_the_more_server
     script.run(MS(60_000));
     let asked: usize = (1..=30).map(|node| script.count(node, ApiKey::InitProducerId, since)).sum();
     assert!((30..100).contains(&asked), "{asked} times in a minute");
+}
+
+#[test]
+fn a_hint_is_followed_at_once_and_without_metadata() {
+    let mut script = Script::new(2, &[("retry.backoff.ms", "2000"), ("retry.backoff.max.ms", "2000")], Facts::usual);
+    script.facts.topic("t", 1, 1);
+    script.send(&record());
+    script.run(MS(1000));
+    script.facts.lead("t", 0, 2);
+    script.answer(|facts, asked| match &asked.ask {
+        Ask::Metadata(_) => Reply::Hold,
+        _ => facts.usual(asked),
+    });
+    script.send(&record());
+    script.run(MS(100));
+    assert_eq!(script.delivered(), 2);
+    assert_eq!(script.asks().filter(|asked| asked.api == ApiKey::Produce && asked.node == 2).count(), 1);
+}
+
+#[test]
+fn a_connection_that_is_not_needed_is_closed_without_a_question() {
+    let mut script = Script::new(1, &[("connections.max.idle.ms", "5000")], Facts::usual);
+    script.facts.topic("t", 1, 1);
+    script.send(&record());
+    script.run(MS(1000));
+    assert!(script.connections() > 0);
+    let since = script.now;
+    script.run(MS(60_000));
+    assert_eq!((script.connections(), script.count(1, ApiKey::Metadata, since)), (0, 0));
+}
+
+#[test]
+fn a_pause_that_a_server_asks_for_which_is_asked_for_metadata_is_nobodys() {
+    let mut script = Script::new(1, &[], |facts, asked| match facts.usual(asked) {
+        Reply::Metadata(told) => Reply::Metadata(told.with_throttle_time_ms(300)),
+        reply => reply,
+    });
+    script.facts.topic("t", 1, 1);
+    script.send(&record());
+    script.run(MS(1000));
+    let pauses = script.events.iter().filter_map(|event| match event {
+        Event::Throttled { node, pause } => Some((*node, pause.as_millis())),
+        _ => None,
+    });
+    assert!(pauses.collect::<Vec<_>>().contains(&(-1, 300)));
+    assert_eq!(script.delivered(), 1);
+}
+
+#[test]
+fn a_name_that_a_broker_found_illegal_is_asked_about_again() {
+    let mut script = Script::new(1, &[], Facts::usual);
+    script.facts.topic("t", 1, 1).error = 17;
+    script.try_send(&record()).expect_err("it is not known");
+    script.run(MS(1000));
+    assert!(matches!(script.try_send(&record()), Err(SendError::TopicFailed(code)) if code.code() == 17));
+    script.facts.topics.get_mut("t").expect("it is there").error = 0;
+    script.send(&record());
+    script.run(MS(1000));
+    assert_eq!(script.delivered(), 1);
 }

@@ -8,7 +8,10 @@ use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::init_producer_id_response::InitProducerIdResponse;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use milena::cluster::Request;
-use milena::{Cause, ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, Event, Input, Record, SendError};
+use milena::{
+    Cause, Config, ConnectionError, DeliveryError, DeliveryErrorKind, ErrorCode, Event, Input, Instant, Output,
+    Producer, Record, SendError,
+};
 
 use crate::script::{Ask, Asked, Door, Facts, Reply, Script, text};
 
@@ -441,6 +444,18 @@ fn other_closings_say_nothing_of_sizes() {
     script.send(&Record::new("t").value(&"x".repeat(200_000)));
     script.run(seconds(1));
     assert!(!failures(&script).is_empty() && !failures(&script).iter().any(large), "{:?}", failures(&script));
+    // A larger one was not answered, for none is, but the connection has stood for long after it.
+    let unanswered = [("max.request.size", "10000000"), ("batch.size", "1000000"), ("acks", "0")];
+    let mut script = Script::new(1, &unanswered, Facts::usual);
+    script.facts.topic("t", 1, 1);
+    for length in [300_000, 10] {
+        script.send(&Record::new("t").value(&"x".repeat(length)));
+        script.run(seconds(5));
+    }
+    script.answer(picky(100_000));
+    script.send(&Record::new("t").value(&"x".repeat(200_000)));
+    script.run(seconds(1));
+    assert!(!failures(&script).is_empty() && !failures(&script).iter().any(large), "{:?}", failures(&script));
     // A small one.
     let mut script = Script::new(1, &options, picky(1000));
     script.facts.topic("t", 1, 1);
@@ -487,6 +502,25 @@ fn sasl_is_not_guessed_where_the_address_has_worked() {
 }
 
 #[test]
+fn a_server_that_closes_early_twice_may_have_been_restarted_and_then_it_refuses() {
+    let mut script = Script::new(1, &[], |facts, asked| match &asked.ask {
+        Ask::ApiVersions(_) => facts.usual(asked),
+        _ => Reply::Drop,
+    });
+    script.try_send(&Record::new("t").value("v")).unwrap_err();
+    let mut seen = Vec::new();
+    while failures(&script).len() < 5 {
+        script.run(Duration::from_millis(1));
+        let denied = script.producer.status(script.now).denied.is_some();
+        if seen.last() != Some(&(failures(&script).len(), denied)) {
+            seen.push((failures(&script).len(), denied));
+        }
+    }
+    let denied: Vec<usize> = seen.iter().filter(|(_, denied)| *denied).map(|(closed, _)| *closed).collect();
+    assert_eq!(denied[..2], [3, 4], "{seen:?}");
+}
+
+#[test]
 fn who_drops_api_versions_in_silence_is_asked_with_a_lower_version_next() {
     for understood in [3, 0] {
         let mut script = Script::new(1, &[], move |facts, asked| match &asked.ask {
@@ -527,4 +561,63 @@ fn a_flush_counts_what_was_not_told_yet_when_it_was_asked_for() {
         _ => None,
     });
     assert_eq!(failures.collect::<Vec<_>>(), [1]);
+}
+
+/// Both may give a connection up at the same moment.
+#[test]
+fn a_host_that_has_said_that_a_connection_is_gone_is_not_told_to_close_it() {
+    let closed = |said: bool| {
+        let config = Config::from_properties([("bootstrap.servers", "h:1")]).expect("valid options");
+        let mut producer = Producer::new(Instant::ZERO, None, config, [0; 32]);
+        let _ = producer.send(Instant::ZERO, &Record::new("t").value("v"));
+        let Output::Connect { conn, .. } = producer.poll_output() else { panic!("it has to connect first") };
+        let late = Instant::ZERO + seconds(60);
+        producer.handle_input(late, Input::Timeout); // socket.connection.setup.timeout.ms
+        if said {
+            producer.handle_input(late, Input::Disconnected(conn, Cause::Connect("refused")));
+        }
+        loop {
+            match producer.poll_output() {
+                Output::Disconnect(which) if which == conn => return true,
+                Output::Wait(_) => return false,
+                _ => {}
+            }
+        }
+    };
+    assert!(closed(false));
+    assert!(!closed(true));
+}
+
+/// Kafka answers a copy of a batch that it has with the batch's largest timestamp as its log append time, whoever's times the topic has.
+#[test]
+fn a_batch_that_was_there_already_keeps_its_own_times() {
+    let base = 1_700_000_000_000;
+    let newest = base + 5000;
+    for (answered, told) in [(newest, None), (newest + 1000, Some(newest + 1000))] {
+        let mut script = Script::new(1, &[("linger.ms", "50")], Facts::usual);
+        script.facts.topic("t", 1, 1);
+        script.send(&Record::new("t").value("v").timestamp(base));
+        script.run(seconds(1));
+        let before = script.events.len();
+        let mut lost = false;
+        script.answer(move |facts, asked| match facts.usual(asked) {
+            Reply::Produce(_) if !core::mem::replace(&mut lost, true) => Reply::Drop,
+            Reply::Produce(mut answer) => {
+                answer.responses[0].partition_responses[0].log_append_time_ms = answered;
+                Reply::Produce(answer)
+            }
+            reply => reply,
+        });
+        for time in [base, newest, base + 1000] {
+            script.send(&Record::new("t").value("v").timestamp(time));
+        }
+        script.run(seconds(60));
+        let deliveries = script.events[before..].iter().filter_map(|event| match event {
+            Event::Delivered(delivery) => {
+                Some((delivery.records.clone(), delivery.outcome.clone().unwrap().log_append_time))
+            }
+            _ => None,
+        });
+        assert_eq!(deliveries.collect::<Vec<_>>(), [(0..3, told)]);
+    }
 }

@@ -19,24 +19,26 @@ fn run(servers: &str, now: impl Fn() -> Instant, unix: UnixTime, seed: [u8; 32])
                 Output::Connect { conn, host, port, .. } => match TcpStream::connect((&*host, port)) {
                     Ok(socket) => {
                         socket.set_read_timeout(Some(Duration::from_millis(10)))?;
+                        socket.set_write_timeout(Some(Duration::from_millis(10)))?; // or who reads nothing stops all others
                         sockets.insert(conn, socket);
                         producer.handle_input(now(), Input::Connected(conn));
                     }
                     Err(error) => producer.handle_input(now(), Input::Disconnected(conn, Cause::Connect(&error.to_string()))),
                 },
                 Output::Disconnect(conn) => drop(sockets.remove(&conn)),
-                Output::Transmit(conn) => {
-                    let written = sockets.get_mut(&conn).map(|socket| producer.transmit(now(), conn).write_to(socket));
-                    if let Some(Err(error)) = written {
-                        sockets.remove(&conn);
-                        producer.handle_input(now(), Input::Disconnected(conn, Cause::Io(&error.to_string())));
-                    }
-                }
+                Output::Transmit(_conn) => {} // below, with those that took no more last time
                 Output::Event(event) => println!("{event:?}"),
                 Output::Job(_) | Output::Token { .. } => unreachable!("neither jobs nor OAUTHBEARER were asked for"),
                 Output::Wait(_until) => break,
             }
         }
+        sockets.retain(|conn, socket| match producer.transmit(now(), *conn).write_to(socket) {
+            Ok(_) => true,
+            Err(error) => {
+                producer.handle_input(now(), Input::Disconnected(*conn, Cause::Io(&error.to_string())));
+                false
+            }
+        });
         let mut buffer = [0; 4096];
         sockets.retain(|conn, socket| match socket.read(&mut buffer) {
             Ok(0) => {

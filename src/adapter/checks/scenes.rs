@@ -40,6 +40,7 @@ macro_rules! scenes {
 scenes! {
     what_is_told_comes_in_order: 2,
     records_are_waited_for: 2,
+    links_that_take_little: 1,
     all_get_memory: 2,
     places_are_kept: 1,
     a_close_while_others_send: 2,
@@ -139,6 +140,26 @@ fn records_are_waited_for<H: Handle>() {
         assert_eq!(producer.close(PATIENCE), Ok(0));
     });
     assert_eq!(elapsed(), Duration::ZERO, "somebody was not woken");
+}
+
+/// Links that take a few bytes at a time hold nobody up for longer than it takes to read those.
+fn links_that_take_little<H: Handle>() {
+    with::<H>(&LITTLE, |world, producer, _| {
+        world.narrow(700);
+        let sender = || {
+            let producer = producer.clone();
+            move || {
+                let value = [7; 1500];
+                let acks: Vec<_> =
+                    (0..3).map(|_| producer.enqueue(&Record::new("t").value(&value)).expect("it is taken")).collect();
+                acks.into_iter().for_each(|ack| assert!(ack().is_ok()));
+            }
+        };
+        let (first, second) = (sender(), sender());
+        at_once![first, second];
+        assert_eq!(producer.close(PATIENCE), Ok(0));
+    });
+    assert!(elapsed() < Duration::from_millis(500), "somebody was not woken: {:?}", elapsed());
 }
 
 /// Memory for a handful of records of 3,000 bytes.

@@ -39,6 +39,8 @@ struct State {
     /// Nobody answers.
     deaf: bool,
     over: bool,
+    /// Bytes that a link takes before they are read.
+    room: usize,
     poll: Option<Registry>,
 }
 
@@ -48,6 +50,10 @@ struct Link {
     answered: Vec<u8>,
     closed: bool,
     listener: Listener,
+    /// Whoever writes was told that there is no room.
+    blocked: bool,
+    /// Whom to tell when there is.
+    writer: Option<Waker>,
 }
 
 /// Who is told that there is something to read.
@@ -58,11 +64,12 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    fn tell(self) {
+    /// `writable`: that there is room again, too.
+    fn tell(self, writable: bool) {
         match self {
             Self::Nobody => {}
             Self::Task(waker) => waker.wake(),
-            Self::Poll(registry, token) => registry.ready(token, false),
+            Self::Poll(registry, token) => registry.ready(token, writable),
         }
     }
 }
@@ -72,8 +79,8 @@ impl World {
     pub(super) fn start() -> Arc<Self> {
         let mut cluster = Cluster::new(Settings::default().instant_elections(true));
         cluster.create_topic("t", 1);
-        let state =
-            State { cluster, links: BTreeMap::new(), last: 0, wanted: false, deaf: false, over: false, poll: None };
+        let (links, room) = (BTreeMap::new(), usize::MAX);
+        let state = State { cluster, links, last: 0, wanted: false, deaf: false, over: false, room, poll: None };
         let world = Arc::new(Self { state: Mutex::new(state), wanted: Condvar::new() });
         CURRENT.replace(Some(Arc::clone(&world)));
         world
@@ -92,13 +99,13 @@ impl World {
         let world = Arc::clone(self);
         thread::spawn(move || {
             while let Some(listeners) = world.answer() {
-                listeners.into_iter().for_each(Listener::tell);
+                listeners.into_iter().for_each(|(listener, writable)| listener.tell(writable));
             }
         })
     }
 
     /// Waits for requests, and answers them. `None` at the end.
-    fn answer(&self) -> Option<Vec<Listener>> {
+    fn answer(&self) -> Option<Vec<(Listener, bool)>> {
         let idle = |state: &mut State| (!state.wanted || state.deaf) && !state.over;
         let mut state = self.wanted.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
         if state.over {
@@ -111,11 +118,13 @@ impl World {
             cluster.receive(now(), link.peer, &core::mem::take(&mut link.sent));
             link.answered.append(&mut cluster.take_output(link.peer));
             link.closed |= cluster.is_closed(link.peer);
-            listeners.push(match &link.listener {
+            let listener = match &link.listener {
                 Listener::Nobody => Listener::Nobody,
                 Listener::Task(waker) => Listener::Task(waker.clone()),
                 Listener::Poll(registry, token) => Listener::Poll(registry.clone(), *token),
-            });
+            };
+            listeners.push((listener, core::mem::take(&mut link.blocked)));
+            listeners.extend(link.writer.take().map(|writer| (Listener::Task(writer), true)));
         }
         Some(listeners)
     }
@@ -123,6 +132,11 @@ impl World {
     pub(super) fn stop(&self) {
         self.lock().over = true;
         self.wanted.notify_all();
+    }
+
+    /// From now on a link takes so many bytes until they are read.
+    pub(super) fn narrow(&self, room: usize) {
+        self.lock().room = room;
     }
 
     /// From now on nobody answers.
@@ -148,7 +162,9 @@ impl World {
         state.last += 1;
         let number = state.last;
         let (sent, answered) = (Vec::new(), Vec::new());
-        state.links.insert(number, Link { peer, sent, answered, closed: false, listener: Listener::Nobody });
+        let (listener, writer) = (Listener::Nobody, None);
+        let link = Link { peer, sent, answered, closed: false, listener, blocked: false, writer };
+        state.links.insert(number, link);
         Ok(Line { world: Arc::clone(self), number })
     }
 }
@@ -191,12 +207,22 @@ impl Line {
 
     pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = self.world.lock();
+        let room = state.room;
         let link = state.links.get_mut(&self.number).expect("it is there as long as its end");
-        slices.iter().for_each(|slice| link.sent.extend_from_slice(slice));
+        let before = link.sent.len();
+        if before >= room {
+            link.blocked = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        for slice in slices {
+            let fits = slice.len().min(room - link.sent.len());
+            link.sent.extend_from_slice(&slice[..fits]);
+        }
+        let taken = link.sent.len() - before;
         state.wanted = true;
         drop(state);
         self.world.wanted.notify_all();
-        Ok(slices.iter().map(|slice| slice.len()).sum())
+        Ok(taken)
     }
 
     fn poll_readable(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
@@ -254,7 +280,14 @@ impl Stream for Line {
         Self::poll_readable(self, context)
     }
 
-    fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.world.lock();
+        let room = state.room;
+        let link = state.links.get_mut(&self.number).expect("it is there as long as its end");
+        if link.sent.len() < room {
+            return Poll::Ready(Ok(()));
+        }
+        link.writer = Some(context.waker().clone());
+        Poll::Pending
     }
 }

@@ -1,7 +1,7 @@
 //! `milena simulate`: the producer in a virtual world, on many seeds or on one.
 
 use std::collections::BTreeMap;
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +17,7 @@ use crate::{Failure, progress, say};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// How many worlds
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The seed of the first
     #[arg(long, default_value_t = 0, value_name = "SEED")]
@@ -25,14 +25,14 @@ pub(crate) struct Arguments {
     /// The world of this seed alone
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// Tell everything that happens in that world: time in milliseconds, who, what
+    /// Tell everything that happens in that world: time in milliseconds, who, what. With --json, on the standard error
     #[arg(long, requires = "seed")]
     trace: bool,
     /// Of what may go wrong, these things alone, with commas between; "none" for nothing. A wrong name shows all
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     faults: Option<Vec<String>>,
     /// Threads; as many as there are cores, if it is not said
-    #[arg(long)]
+    #[arg(long, conflicts_with = "seed")]
     threads: Option<NonZero<usize>>,
     /// Worlds that are tried at most to find a smaller one in which the same law is broken
     #[arg(long, default_value_t = 2000, value_name = "WORLDS")]
@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
 }
+
+/// Where no bar is shown and there are so many worlds, each tenth of them is told.
+const MANY: u64 = 50;
 
 pub(crate) fn run_worlds(arguments: &Arguments) -> Result<(), Failure> {
     let plan = chosen(arguments.faults.as_deref())?;
@@ -51,8 +54,9 @@ pub(crate) fn run_worlds(arguments: &Arguments) -> Result<(), Failure> {
     let threads = arguments.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
     // A panic is told as what it is here: a broken law.
     std::panic::set_hook(Box::new(|_| ()));
+    let worlds = arguments.seeds;
     let bar = progress::bar(Some(arguments.seeds), "{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left");
-    let (next, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (next, done, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let (sum, broken) = (Mutex::new(Totals::default()), Mutex::new(None::<Violation>));
     let began = now();
     let work = || {
@@ -67,6 +71,10 @@ pub(crate) fn run_worlds(arguments: &Arguments) -> Result<(), Failure> {
                 }
             }
             bar.inc(1);
+            let all = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if bar.is_hidden() && worlds >= MANY && all % (worlds / 10) == 0 {
+                say(format_args!("{all} of {worlds} worlds"));
+            }
         }
     };
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
@@ -98,10 +106,12 @@ fn one(arguments: &Arguments, plan: &Plan) -> Result<(), Failure> {
     }
     let began = now();
     let outcome = if arguments.trace {
-        crate::warnings::show_all();
+        let json = arguments.json;
+        crate::warnings::show_all(json);
         // Whoever has read enough of it has had enough.
-        run_watched(plan, |moment| {
-            if writeln!(stdout(), "{moment}").is_err() {
+        run_watched(plan, move |moment| {
+            let told = if json { writeln!(stderr(), "{moment}") } else { writeln!(stdout(), "{moment}") };
+            if told.is_err() {
                 std::process::exit(1)
             }
         })
@@ -125,16 +135,23 @@ fn conclude(
 ) -> Result<(), Failure> {
     let told = if arguments.json { tell_json(sum, seconds, broken.as_ref()) } else { tell(sum, seconds, threads) };
     told.map_err(|error| Failure::output(&error))?;
-    broken.map_or(Ok(()), |violation| Err(show(violation, arguments.shrink)))
+    broken.map_or(Ok(()), |violation| Err(show(arguments, violation)))
 }
 
 /// A violation, as small as it gets.
-fn show(violation: Violation, runs: usize) -> Failure {
+fn show(arguments: &Arguments, violation: Violation) -> Failure {
     say(format_args!("{violation}"));
-    say(format_args!("this world again, with all that happens: milena simulate --seed {} --trace", violation.seed()));
+    let again = again(violation.seed(), arguments.faults.as_deref());
+    say(format_args!("this world again, with all that happens: {again}"));
     say("looking for a smaller one ..");
-    let smaller = shrink(violation, runs);
+    let smaller = shrink(violation, arguments.shrink);
     Failure::run(format_args!("as small as it gets: {smaller:?}"))
+}
+
+/// The command that runs a world again.
+fn again(seed: u64, faults: Option<&[String]>) -> String {
+    let faults = faults.map(|faults| format!(" --faults {}", faults.join(","))).unwrap_or_default();
+    format!("milena simulate --seed {seed}{faults} --trace")
 }
 
 fn tell(sum: &Totals, seconds: f64, threads: usize) -> std::io::Result<()> {
@@ -161,4 +178,16 @@ fn tell_json(sum: &Totals, seconds: f64, broken: Option<&Violation>) -> std::io:
         "violation": violation,
     });
     writeln!(stdout(), "{result}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_world_with_few_faults_is_run_again_with_those() {
+        let faults = ["reset".to_string(), "crash".to_string()];
+        assert_eq!(again(7, None), "milena simulate --seed 7 --trace");
+        assert_eq!(again(7, Some(&faults)), "milena simulate --seed 7 --faults reset,crash --trace");
+    }
 }

@@ -1,7 +1,7 @@
 //! What the producer warns of, on the standard error: each thing once, for a server that is away is tried again and again.
 
 use std::collections::BTreeSet;
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 use std::sync::{Mutex, PoisonError};
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -33,9 +33,12 @@ impl Log for Warnings {
     fn flush(&self) {}
 }
 
-/// Everything, on the standard output.
+/// Everything.
 #[derive(Debug)]
-struct All;
+struct All {
+    /// On the standard error, in place of the standard output.
+    on_errors: bool,
+}
 
 impl Log for All {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -44,15 +47,19 @@ impl Log for All {
 
     fn log(&self, record: &Record<'_>) {
         // Whether anybody reads it is seen where the rest is written.
-        let _ = writeln!(stdout(), "          . {}", record.args());
+        let words = record.args();
+        let _ = match self.on_errors {
+            true => writeln!(stderr(), "          . {words}"),
+            false => writeln!(stdout(), "          . {words}"),
+        };
     }
 
     fn flush(&self) {}
 }
 
-/// Shows all that is logged from now on, indented, on the standard output.
-pub(crate) fn show_all() {
-    if log::set_logger(&All).is_ok() {
+/// Shows all that is logged from now on, indented, on the standard output or the standard error.
+pub(crate) fn show_all(on_errors: bool) {
+    if log::set_boxed_logger(Box::new(All { on_errors })).is_ok() {
         log::set_max_level(LevelFilter::Trace);
     }
 }

@@ -220,7 +220,7 @@ fn server_final(text: &str) -> Result<Vec<u8>, String> {
     let mut fields = text.split(',');
     let signature = fields.next().and_then(|field| field.strip_prefix("v=")).map(Base64::decode_vec);
     match (signature, extensions(fields)) {
-        (Some(Ok(signature)), Some(())) if !signature.is_empty() => Ok(signature),
+        (Some(Ok(signature)), Some(())) => Ok(signature),
         _ => Err("the server's last SCRAM message is not v=…".to_string()),
     }
 }

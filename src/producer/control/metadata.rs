@@ -205,6 +205,10 @@ impl Producer {
             self.drop_connection(now, stale);
         }
         self.leave_server(now, before);
+        // It may have waited for how another connection to the old address goes.
+        if !planted("moved-and-forgotten") {
+            self.attend(index);
+        }
     }
 
     /// Brokers that the newest metadata does not name leave the table, once no partition is led by them.

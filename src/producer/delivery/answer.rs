@@ -267,8 +267,13 @@ impl Producer {
                 topic.trust_partition(entry.number);
             }
             let known = |value: i64| (value >= 0).then_some(value);
-            let (base_offset, log_append_time) = (known(answer.base_offset), known(answer.log_append_time));
-            if base_offset.is_some() {
+            let (base_offset, mut log_append_time) = (known(answer.base_offset), known(answer.log_append_time));
+            let batch = &self.records.batches[slot];
+            // A batch that was there already is answered with its largest timestamp, whoever's times the topic has: that says nothing.
+            let newest = Some(batch.records.max_timestamp());
+            if batch.attempt > 1 && log_append_time == newest && !planted("duplicates-tell-times") {
+                log_append_time = None;
+            } else if base_offset.is_some() {
                 topic.has_brokers_time = log_append_time.is_some();
             }
             self.succeed(now, slot, Written { base_offset, log_append_time });

@@ -110,22 +110,22 @@ impl Producer {
     }
 
     pub(in crate::producer) fn disconnected(&mut self, now: Instant, conn: ConnId, cause: Cause<'_>) {
-        let at_large = self.sessions.connections.get(&conn).and_then(|connection| match connection.role {
+        let Some(connection) = self.sessions.connections.get(&conn) else {
+            if !planted("closes-what-is-gone") {
+                self.outbox.withdraw(conn);
+            }
+            return;
+        };
+        let at_large = match connection.role {
             Role::Broker(index) => connection.closed_at(now, self.control.brokers[index].largest_answered),
             Role::Control => None,
-        });
+        };
+        let is_early =
+            connection.is_unproven() && self.config.sasl.is_none() && !self.control.servers[connection.server].proven;
         let error = match (cause, at_large) {
             (Cause::Closed | Cause::Io(_), Some(bytes)) => ConnectionError::ClosedAtLargeRequest { bytes },
-            (Cause::Closed, None) => match self.sessions.connections.get(&conn) {
-                Some(connection)
-                    if connection.is_unproven()
-                        && self.config.sasl.is_none()
-                        && !self.control.servers[connection.server].proven =>
-                {
-                    ConnectionError::ClosedEarly
-                }
-                _ => ConnectionError::Closed,
-            },
+            (Cause::Closed, None) if is_early => ConnectionError::ClosedEarly,
+            (Cause::Closed, None) => ConnectionError::Closed,
             (Cause::Resolve(words), _) => ConnectionError::Resolve(words.to_string()),
             (Cause::Connect(words), _) => ConnectionError::Connect(words.to_string()),
             (Cause::Io(words), _) => ConnectionError::Io(words.to_string()),

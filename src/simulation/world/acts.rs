@@ -146,6 +146,15 @@ impl World {
                 }
                 self.acts.stage = Stage::Rest(calm);
             }
+            Act::Suspend(millis) => {
+                self.sometimes("the host was suspended");
+                for topic in 0..self.plan.topics {
+                    let _ = self.send_to(&format!("topic-{topic}"), None, None, false);
+                }
+                let until = self.now + Duration::from_millis(millis);
+                (self.stalled_until, self.trouble_until) = (until, until);
+                self.acts.stage = Stage::Rest(until + self.plan.delivery_timeout() + SOON);
+            }
             Act::Forget => {
                 self.sometimes("brokers forgot the producer");
                 for topic in 0..self.plan.topics {

@@ -18,14 +18,16 @@ impl World {
             self.now = tick.min(most);
             return true;
         }
+        let awake = |at: Instant| at.max(self.stalled_until);
         let wires = self.wires.values().flat_map(|wire| {
-            let queues = [wire.to_broker.front(), wire.to_client.front()].into_iter().flatten().map(|(at, _)| *at);
-            queues.chain((!wire.announced).then_some(wire.up_at)).chain(wire.blocked_until)
+            let to_host = wire.to_client.front().map(|(at, _)| *at).into_iter();
+            let to_host = to_host.chain((!wire.announced).then_some(wire.up_at)).chain(wire.blocked_until);
+            to_host.map(awake).chain(wire.to_broker.front().map(|(at, _)| *at))
         });
-        let waits = [self.wait, self.cluster.next_deadline()].into_iter().flatten();
+        let waits = [self.wait.map(awake), self.cluster.next_deadline()].into_iter().flatten();
         let sends = (!self.ending && !self.is_over()).then_some(self.next_send);
         let acts = (!self.ending && !self.by_hand).then(|| self.act_deadline()).flatten();
-        let jobs = self.jobs.iter().map(|(at, _)| *at);
+        let jobs = self.jobs.iter().map(|(at, _)| awake(*at));
         let next = wires.chain(waits).chain(sends).chain(acts).chain(jobs).min();
         match next {
             Some(at) => {

@@ -9,6 +9,9 @@ use super::{Who, World};
 use crate::metrics::TopicCounts;
 use crate::{ConnId, Delivery, Event, Input, Job, Output, Written};
 
+/// So many drains in a row may have nothing to do but to wait for less than a millisecond.
+const MOST_IN_VAIN: u32 = 100;
+
 impl World {
     /// The driver: hands in what came, says when time is over, drains when it is told to, writes when it is told to.
     pub(super) fn drive(&mut self) -> Result<(), String> {
@@ -57,7 +60,7 @@ impl World {
     }
 
     pub(super) fn drain(&mut self) -> Result<(), String> {
-        for _ in 0..100_000 {
+        for outputs in 0..100_000 {
             match self.poll() {
                 Output::Connect { conn, host, port, .. } => self.connect(conn, &host, port)?,
                 Output::Disconnect(conn) => {
@@ -90,6 +93,14 @@ impl World {
                         }
                     } else {
                         self.idle_drains = 0;
+                    }
+                    let soon = wait.is_some_and(|at| at < self.now + Duration::from_millis(1));
+                    self.in_vain = if outputs == 0 && soon { self.in_vain + 1 } else { 0 };
+                    if self.in_vain > MOST_IN_VAIN {
+                        return Err(format!(
+                            "BUSY: {} drains in a row had nothing to do but to wait for less than 1 ms",
+                            self.in_vain
+                        ));
                     }
                     return Ok(());
                 }

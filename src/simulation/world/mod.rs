@@ -105,6 +105,8 @@ pub(super) struct World {
     wait: Option<Instant>,
     /// How many drains in a row ended in a wait that was over already.
     idle_drains: u32,
+    /// How many had nothing to do, and ended in a wait of less than a millisecond.
+    in_vain: u32,
     flushes: Vec<Pending>,
     names: BTreeMap<usize, String>,
     /// Every id that each topic had.
@@ -116,6 +118,8 @@ pub(super) struct World {
     stalled_until: Instant,
     back_at: BTreeMap<i32, Instant>,
     tell_at: Option<Instant>,
+    /// Topics that are not there, and when they are created again.
+    vanished: Vec<(Instant, String, i32)>,
     calm: Option<Instant>,
     /// When the last fault ended.
     trouble_until: Instant,
@@ -124,6 +128,7 @@ pub(super) struct World {
     settled: Option<(u64, u64)>,
     /// Dice for what came later, so that seeds still mean what they meant.
     odd: Dice,
+    later: Dice,
     large: Dice,
     ending: bool,
     closed: bool,
@@ -152,7 +157,8 @@ impl World {
         }
         let orders: Shared = Arc::new(Mutex::new(Orders::default()));
         let (faults, dice) = (plan.faults.clone(), Dice::new(plan.seed ^ 77));
-        let gremlin = Gremlin { faults, dice, orders: Arc::clone(&orders), node: 0 };
+        let later = Dice::new(plan.seed ^ 0x1a7e_5e17);
+        let gremlin = Gremlin { faults, dice, later, orders: Arc::clone(&orders), node: 0 };
         cluster.set_mischief(Box::new(gremlin));
         let numbers = Numbers {
             memory: plan.millis("buffer.memory", 33_554_432) as usize,
@@ -175,6 +181,7 @@ impl World {
             producer: Producer::new(Instant::ZERO, Some(unix), config, seed),
             dice: Dice::new(plan.seed ^ 0xabcd),
             odd: Dice::new(plan.seed ^ 0x0dd),
+            later: Dice::new(plan.seed ^ 0x01a7_e0dd),
             large: Dice::new(plan.seed ^ 0x1a59e),
             topics: if by_hand { Vec::new() } else { (0..plan.topics).map(|topic| format!("topic-{topic}")).collect() },
             plan,
@@ -194,6 +201,7 @@ impl World {
             compressor: Compressor::default(),
             wait: Some(Instant::ZERO),
             idle_drains: 0,
+            in_vain: 0,
             flushes: Vec::new(),
             names: BTreeMap::new(),
             ids: BTreeMap::new(),
@@ -203,6 +211,7 @@ impl World {
             stalled_until: Instant::ZERO,
             back_at: BTreeMap::new(),
             tell_at: None,
+            vanished: Vec::new(),
             calm: None,
             trouble_until: Instant::ZERO,
             acts: Acts::new(),
@@ -239,7 +248,7 @@ impl World {
         }
     }
 
-    fn violation(&self, words: String) -> Violation {
+    pub(super) fn violation(&self, words: String) -> Violation {
         Violation { plan: Box::new(self.plan.clone()), words, last: self.events.iter().cloned().collect() }
     }
 
@@ -341,6 +350,7 @@ impl World {
         if self.now >= self.stalled_until {
             self.work()?;
             self.drive()?;
+            self.check_in_time()?;
         }
         self.cluster.advance(self.now);
         self.deliver()?; // what it answers now is on its way before time goes on
@@ -417,6 +427,16 @@ impl World {
             return Err(format!("{} bytes buffered, of {memory}", self.producer.buffered()));
         }
         Ok(())
+    }
+
+    /// What became of a record is told within `delivery.timeout.ms`, whatever happens, to a host that does what it is told.
+    fn check_in_time(&mut self) -> Result<(), String> {
+        match self.books.oldest_open() {
+            Some((number, sent)) if sent + self.plan.delivery_timeout() <= self.now => {
+                Err(format!("OVERDUE: nothing is told of record {number}, which was sent at {sent:?}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What holds some time after the last fault.

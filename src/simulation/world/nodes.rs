@@ -57,6 +57,7 @@ impl World {
             self.cluster.pause(node);
             self.back_at.insert(node, now + Duration::from_millis(self.dice.range(10, 3000)));
         }
+        self.swap();
         self.change_moods();
         if self.plan.young.is_some_and(|(at, _)| Instant::from_millis(at) <= self.now) {
             self.create_topics();
@@ -80,6 +81,30 @@ impl World {
         }
     }
 
+    /// Two nodes end, and will be back at each other's addresses, as containers are that share a pool of them.
+    fn swap(&mut self) {
+        if !self.later.once_in(self.plan.faults.swap) {
+            return;
+        }
+        let up: Vec<i32> = self.cluster.nodes().into_iter().filter(|node| self.cluster.is_up(*node)).collect();
+        if up.len() < 2 || (up.len() == 2 && self.plan.faults.lose_tail) {
+            return;
+        }
+        let at = self.later.range(0, up.len() as u64 - 1) as usize;
+        let (one, other) = (up[at], up[(at + 1) % up.len()]);
+        for node in [one, other] {
+            self.crash(node);
+            self.back_at.insert(node, self.now + Duration::from_millis(self.later.range(10, 3000)));
+        }
+        let address = |node| self.cluster.address(node).map(|(host, port)| (host.to_string(), port));
+        if let (Some((host, port)), Some((others_host, others_port))) = (address(one), address(other)) {
+            self.cluster.set_address(one, &others_host, others_port);
+            self.cluster.set_address(other, &host, port);
+            self.note(Who::World, || format!("nodes {one} and {other} have each other's address"));
+            self.sometimes("two nodes had each other's address");
+        }
+    }
+
     /// Leaders move, topics are created again and grow.
     fn misbehave_with_topics(&mut self, node: i32) {
         let (f, now) = (self.plan.faults.clone(), self.now);
@@ -100,8 +125,25 @@ impl World {
             self.note_ids();
             let partitions = self.cluster.partitions(&topic).max(1);
             let fewer = if self.dice.once_in(4) { (partitions - 1).max(1) } else { partitions };
-            self.note(Who::World, || format!("{topic} is deleted, and created again with {fewer} partitions"));
-            self.create_topic(&topic, fewer);
+            if f.vanish > 0 && self.later.once_in(2) {
+                self.note(Who::World, || format!("{topic} is deleted"));
+                self.cluster.delete_topic(&topic);
+                let back = now + Duration::from_millis(self.later.range(1, f.vanish));
+                self.vanished.push((back, topic.clone(), fewer));
+                self.sometimes("a topic was not there for a while");
+            } else {
+                self.note(Who::World, || format!("{topic} is deleted, and created again with {fewer} partitions"));
+                self.create_topic(&topic, fewer);
+            }
+        }
+        let (back, away): (Vec<_>, Vec<_>) =
+            core::mem::take(&mut self.vanished).into_iter().partition(|(at, ..)| *at <= now);
+        self.vanished = away;
+        for (_, name, partitions) in back {
+            // Unless somebody has asked for it, and so created it.
+            if self.cluster.topic_id(&name).is_none() {
+                self.create_topic(&name, partitions);
+            }
         }
         if self.dice.once_in(f.grow) {
             let partitions = (self.cluster.partitions(&topic) + 1).min(8);
@@ -233,7 +275,9 @@ impl World {
         let well = self.cluster.nodes().into_iter().filter(|node| Some(*node) != moody);
         let throttled = self.orders.lock().expect("nobody panics with it").throttled.clone();
         let pause = well.map(|node| throttled.get(&node).copied().unwrap_or_default()).min();
-        self.trouble_until = self.trouble_until.max(self.now).max(pause.unwrap_or_default());
+        let long_pause = self.orders.lock().expect("nobody panics with it").long_pause;
+        self.trouble_until = self.trouble_until.max(self.now).max(pause.unwrap_or_default()).max(long_pause);
+        self.vanished.clear();
         self.create_topics();
         self.orders.lock().expect("nobody panics with it").calm = true;
         self.end_moods();

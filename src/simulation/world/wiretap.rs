@@ -173,7 +173,7 @@ impl Wiretap {
                     let id = if version >= 13 {
                         *topic.topic_id.as_bytes()
                     } else {
-                        cluster.topic_id(&topic.name).unwrap_or_default()
+                        cluster.topic_id(&topic.name).unwrap_or_else(|| absent(&topic.name))
                     };
                     let known = || cluster.topics().into_iter().find(|name| cluster.topic_id(name) == Some(id));
                     let by_name = version < 13 || self.overheard.is_none();
@@ -424,6 +424,13 @@ fn answer_in_words(request: &Unanswered, mut frame: Bytes) -> String {
         };
     }
     words
+}
+
+/// What stands for the id of a topic that is not there: no other topic's.
+fn absent(name: &str) -> TopicId {
+    let mut id = [0xff; 16];
+    id[1..].iter_mut().zip(name.bytes()).for_each(|(byte, letter)| *byte = letter);
+    id
 }
 
 /// Reads the head of a batch, and of its first record if nothing is compressed.

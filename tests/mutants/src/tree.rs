@@ -25,15 +25,20 @@ pub fn build(root: &Path, tree: &Path, mutants: &[Mutant], features: &str, tests
     let mut built = Built { unviable: BTreeMap::new(), apart: BTreeMap::new(), binaries: Vec::new() };
     let notes = tree.with_file_name("objections.tsv");
     recall(&notes, root, mutants, &mut built);
+    let is_known = !built.unviable.is_empty();
     for round in 1..=30 {
         let regions = write(root, tree, mutants, &mut built, &still_const)?;
         eprintln!("build {round}, {} mutants", mutants.len() - built.unviable.len() - built.apart.len());
-        // The library alone until it compiles, then the tests, which have more of it.
+        // The library alone until it compiles, then the tests, which have more of it. Not where most objections are known from before:
+        // tests need other features of what the library needs, so it would be built twice.
         let mut arguments = vec!["test", "--no-run", "--features", features, "--lib"];
         for test in tests {
             arguments.extend(["--test", test]);
         }
-        let (mut good, mut errors, mut binaries) = cargo(root, tree, &["build", "--lib", "--features", features])?;
+        let (mut good, mut errors, mut binaries) = match is_known {
+            true => (true, Vec::new(), Vec::new()),
+            false => cargo(root, tree, &["build", "--lib", "--features", features])?,
+        };
         if good {
             (good, errors, binaries) = cargo(root, tree, &arguments)?;
         }
