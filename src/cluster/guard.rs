@@ -2,6 +2,8 @@
 //! nonsense would be answered by running out of memory. So a request is read twice, first with numbers that can't ask for
 //! more than the request is long.
 
+use alloc::collections::VecDeque;
+
 use bytes::{Buf, Bytes, TryGetError};
 use kafka_protocol::protocol::Decodable;
 use kafka_protocol::protocol::buf::ByteBuf;
@@ -10,23 +12,27 @@ use super::answer::Unreadable;
 
 /// Reads a request's body; what stands behind it is ignored, as in Kafka.
 pub(crate) fn decode<T: Decodable>(body: &Bytes, version: i16) -> Result<T, Unreadable> {
-    T::decode(&mut Guard { bytes: body.clone(), varint: 0, shift: 0 }, version).map_err(|_| Unreadable)?;
+    T::decode(&mut Guard::new(body.clone()), version).map_err(|_| Unreadable)?;
     T::decode(&mut body.clone(), version).map_err(|_| Unreadable)
 }
 
-/// Bits of the longest number of variable length, which is cut off there.
-const LONGEST: u32 = 35;
+/// Bytes of the longest number of variable length, but for its last.
+const LONGEST: usize = 4;
 
 /// Bytes whose numbers are at most as large as what is left of them. Numbers that don't count anything are spoiled by that, so
 /// what is read here is good for nothing but to see that all arrays and strings end within the bytes.
 struct Guard {
     bytes: Bytes,
-    /// The number of variable length that is being read, as far as it is.
-    varint: u64,
-    shift: u32,
+    /// Bytes just read that say that their number goes on, so many at most as one has. Where it began nobody tells: a byte may be a number
+    /// by itself.
+    begun: VecDeque<u8>,
 }
 
 impl Guard {
+    fn new(bytes: Bytes) -> Self {
+        Self { bytes, begun: VecDeque::with_capacity(LONGEST) }
+    }
+
     /// What no count exceeds: each element takes a byte at least. A compact array's count is one more.
     fn largest(&self) -> usize {
         self.bytes.len() + 1
@@ -43,11 +49,13 @@ impl Buf for Guard {
     }
 
     fn advance(&mut self, count: usize) {
+        self.begun.clear();
         self.bytes.advance(count);
     }
 
     /// The count of an array, or any other number.
     fn try_get_i32(&mut self) -> Result<i32, TryGetError> {
+        self.begun.clear();
         let number = self.bytes.try_get_i32()?;
         Ok(number.min(i32::try_from(self.largest()).unwrap_or(i32::MAX)))
     }
@@ -55,14 +63,20 @@ impl Buf for Guard {
     /// A byte of a number of variable length, or a small number by itself: none of those is larger than 127.
     fn try_get_u8(&mut self) -> Result<u8, TryGetError> {
         let byte = self.bytes.try_get_u8()?;
-        self.varint |= u64::from(byte & 0x7f) << self.shift;
-        self.shift += 7;
+        let bits = |byte: u8| u64::from(byte & 0x7f);
+        // The largest that it may be the end of.
+        let number = self.begun.iter().rev().fold(bits(byte), |number, before| number << 7 | bits(*before));
         // Small numbers may be tags, which count nothing.
-        if self.varint > self.largest().max(127) as u64 {
-            return Err(TryGetError { requested: self.varint as usize, available: self.bytes.len() });
+        if number > self.largest().max(127) as u64 {
+            return Err(TryGetError { requested: number as usize, available: self.bytes.len() });
         }
-        if byte < 0x80 || self.shift == LONGEST {
-            (self.varint, self.shift) = (0, 0);
+        if byte < 0x80 {
+            self.begun.clear();
+        } else {
+            if self.begun.len() == LONGEST {
+                self.begun.pop_front();
+            }
+            self.begun.push_back(byte);
         }
         Ok(byte)
     }
@@ -74,6 +88,7 @@ impl ByteBuf for Guard {
     }
 
     fn get_bytes(&mut self, size: usize) -> Bytes {
+        self.begun.clear();
         self.bytes.split_to(size)
     }
 }
@@ -92,6 +107,17 @@ mod tests {
         for (version, count) in [(1, &i32::MAX.to_be_bytes()[..]), (12, &[0xff, 0xff, 0xff, 0xff, 0x0f])] {
             let body = Bytes::from([count, &[0, 0, 0, 0]].concat());
             assert!(decode::<MetadataRequest>(&body, version).is_err());
+        }
+    }
+
+    /// What stands before a count may look like its beginning, and there may be more of that than a number has.
+    #[test]
+    fn a_count_is_seen_wherever_it_begins() {
+        for before in 0..12 {
+            let bytes = [&[0x80; 12][..before], &[0x80, 0x80, 0x80, 0x80, 0x05]].concat();
+            let mut guard = Guard::new(bytes.into());
+            let read = (0..before + 5).try_for_each(|_| guard.try_get_u8().map(drop));
+            assert!(read.is_err(), "{before}");
         }
     }
 
