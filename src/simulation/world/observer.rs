@@ -103,12 +103,8 @@ impl World {
             if let Input::Disconnected(conn, _) = &input {
                 observer.gone(*conn);
             }
-            let before = self.producer.decided().count();
             self.producer.handle_input(self.now, input);
-            // An order to close what is gone is withdrawn.
-            let withdrawn = before.saturating_sub(self.producer.decided().count());
-            self.with_observer(|observer, _| observer.known = observer.known.saturating_sub(withdrawn));
-            return;
+            return self.look(); // also because an order to close what is gone may have been withdrawn
         };
         while !bytes.is_empty() {
             let (piece, rest) = bytes.split_at(self.observer.as_ref().map_or(bytes.len(), |it| it.frame(conn, bytes)));
