@@ -498,9 +498,8 @@ fn sent(frame: &Bytes, cluster: &Cluster) -> Vec<RecordBuf> {
     RequestHeader::decode(&mut body, ApiKey::Produce.request_header_version(version)).expect("the machine wrote it");
     let request = ProduceRequest::decode(&mut body, version).expect("the machine wrote it");
     for topic in request.topic_data {
-        let id = *topic.topic_id.as_bytes();
-        let by_id = || cluster.topics().into_iter().find(|name| cluster.topic_id(name) == Some(id));
-        let name = if version < 13 { Some(topic.name.0.to_string()) } else { by_id() }.unwrap_or_default();
+        let name = if version < 13 { Some(topic.name.0.to_string()) } else { cluster.name_of(topic.topic_id) };
+        let name = name.unwrap_or_default();
         for partition in topic.partition_data {
             let batch = partition.records.unwrap_or_default();
             decode::for_each_of_batch(&batch, |content| {

@@ -186,7 +186,7 @@ impl Cluster {
     }
 
     /// The name of the topic that has this id now.
-    pub(super) fn name_of(&self, id: Uuid) -> Option<String> {
+    pub(crate) fn name_of(&self, id: Uuid) -> Option<String> {
         self.topics.iter().find(|(_, topic)| topic.id == *id.as_bytes()).map(|(name, _)| name.clone())
     }
 

@@ -222,8 +222,7 @@ impl Observer {
                 let id = *topic.topic_id.as_bytes();
                 let noted = || world.ids.iter().find(|(_, ids)| ids.contains(&id)).map(|(name, _)| name.clone());
                 // A topic that was away may have been created by who asked for it.
-                let there = || world.cluster.topics().into_iter().find(|name| world.cluster.topic_id(name) == Some(id));
-                let of_id = || noted().or_else(there);
+                let of_id = || noted().or_else(|| world.cluster.name_of(topic.topic_id));
                 let name = if version >= 13 { of_id()? } else { topic.name.to_string() };
                 for data in topic.partition_data {
                     let batch = batch_of((id, data.index), &name, &data.records.unwrap_or_default())?;

@@ -175,7 +175,7 @@ impl Wiretap {
                     } else {
                         cluster.topic_id(&topic.name).unwrap_or_else(|| absent(&topic.name))
                     };
-                    let known = || cluster.topics().into_iter().find(|name| cluster.topic_id(name) == Some(id));
+                    let known = || cluster.name_of(topic.topic_id);
                     let by_name = version < 13 || self.overheard.is_none();
                     let name = if by_name { topic.name.to_string() } else { known().unwrap_or_default() };
                     for data in topic.partition_data {
