@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use crate::connection::Role;
 use crate::error::DeliveryError;
 use crate::event::{Output, Written};
 use crate::ids::{BatchId, ConnId};
@@ -31,6 +32,14 @@ impl Producer {
             Item::Output(Output::Disconnect(conn)) => Decided::Disconnect(*conn),
             Item::Output(_) => Decided::Other,
         })
+    }
+
+    /// The id of the broker that the connection is for, whoever has its address now.
+    pub(crate) fn node_of(&self, conn: ConnId) -> Option<i32> {
+        match self.sessions.connections.get(&conn)?.role {
+            Role::Broker(broker) => Some(self.control.brokers[broker].id),
+            Role::Control => None,
+        }
     }
 
     /// The id of a topic, as far as it is known; zeros where brokers tell none.

@@ -66,7 +66,7 @@ pub struct Attempt {
     pub now: Instant,
     /// The connection,
     pub conn: ConnId,
-    /// and the node at its other end.
+    /// and the id of the node that the producer takes to be at its other end: an address may have become another node's.
     pub node: i32,
     /// The topic's name.
     pub topic: String,

@@ -161,7 +161,7 @@ impl World {
         self.wires.insert(conn, wire);
         self.wiretap.connected(conn, node);
         if let Some(observer) = &mut self.observer {
-            observer.connected(conn, node);
+            observer.connected(conn);
         }
         Ok(())
     }

@@ -31,7 +31,6 @@ struct Request {
 
 #[derive(Debug, Default)]
 struct Line {
-    node: i32,
     /// So much of what is to be written was seen.
     seen: usize,
     said: Vec<u8>,
@@ -124,8 +123,8 @@ impl World {
 }
 
 impl Observer {
-    pub(super) fn connected(&mut self, conn: ConnId, node: i32) {
-        self.lines.insert(conn, Line { node, ..Line::default() });
+    pub(super) fn connected(&mut self, conn: ConnId) {
+        self.lines.insert(conn, Line::default());
     }
 
     /// So many bytes were written.
@@ -231,7 +230,6 @@ impl Observer {
             }
         }
         self.attempts += batches.len() as u64;
-        let line = self.lines.get_mut(&conn)?;
         for (number, batch) in &batches {
             let (producer_id, epoch, sequence, count) = batch.stamp;
             let Some(first) = batch.first.and_then(|first| world.books.records.get(first as usize)) else { continue };
@@ -239,7 +237,7 @@ impl Observer {
                 number: *number,
                 now: world.now,
                 conn,
-                node: line.node,
+                node: world.producer.node_of(conn)?,
                 topic: batch.name.clone(),
                 topic_id: (version >= 13).then_some(batch.place.0),
                 partition: batch.place.1,
@@ -250,6 +248,7 @@ impl Observer {
                 sequence,
             }));
         }
+        let line = self.lines.get_mut(&conn)?;
         line.unanswered.push_back(Request { correlation: header.correlation_id, version, batches });
         Some(())
     }
