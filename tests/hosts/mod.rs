@@ -59,6 +59,8 @@ enum Runs {
     Smol(Arc<smol::Executor<'static>>),
 }
 
+type Running<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
 #[derive(Debug)]
 enum Driver {
     Tokio(tokio::task::JoinHandle<()>),
@@ -96,7 +98,7 @@ impl Adapter {
     }
 
     /// The runtimes are compiled for this one type, and not for each test.
-    fn run_boxed<'a>(self, test: Box<dyn FnOnce(Tasks) -> Pin<Box<dyn Future<Output = ()> + 'a>> + 'a>) {
+    fn run_boxed<'a>(self, test: Box<dyn FnOnce(Tasks) -> Running<'a> + 'a>) {
         let (driver, threads) = (Arc::default(), Threads::default());
         match self {
             Self::Threads => smol::block_on(test(Tasks { runs: Runs::Threads, driver, threads })),
