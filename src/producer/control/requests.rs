@@ -122,6 +122,14 @@ struct Choice {
 }
 
 impl Producer {
+    /// Whether the connection was made to ask something that is still to be asked, and was not used yet. As long as that waits for its
+    /// time, the connection is not idle: who was asked meanwhile, for this one was slow, may be of no help.
+    pub(in crate::producer) fn has_its_turn_before_it(&self, conn: ConnId) -> bool {
+        let Some(connection) = self.sessions.connections.get(&conn) else { return false };
+        let is_new = connection.role == Role::Control && !connection.proven && !connection.leaving;
+        is_new && self.other_request_due().is_some() && !planted("turns-are-forgotten")
+    }
+
     /// The next moment at which a server has to be asked, or at least looked for. `None` if nothing is to be asked, or what is
     /// waits for something that will be told, such as that a connection is ready.
     #[inline]
@@ -170,16 +178,16 @@ impl Producer {
         let failing = self.control.servers[server].attempts.failures > 0;
         let ready = choice.ready.map(|(_, conn)| conn).filter(|conn| self.asks_anything_of(*conn));
         match way {
-            Way::Ready(conn) => self.send_control(conn),
+            Way::Ready(conn) => self.send_control(conn, choice.task),
             Way::Connect if choice.patient_until.is_none() && choice.opening < MOST_OPENING => {
                 self.connect_control(server);
                 match ready.filter(|_| failing) {
-                    Some(conn) => self.send_control(conn),
+                    Some(conn) => self.send_control(conn, choice.task),
                     None => self.control.looks_again = Some(now + PATIENCE),
                 }
             }
             Way::Opening | Way::Connect => match ready.filter(|_| failing || choice.patient_until.is_none()) {
-                Some(conn) => self.send_control(conn),
+                Some(conn) => self.send_control(conn, choice.task),
                 None if choice.patient_until.is_some() => self.control.looks_again = choice.patient_until,
                 // Enough brokers are silent already.
                 None => match choice.stranger {
@@ -330,7 +338,7 @@ impl Producer {
         }
     }
 
-    fn send_control(&mut self, conn: ConnId) {
+    fn send_control(&mut self, conn: ConnId, task: Task) {
         let now = self.now;
         self.look_again();
         let Some(connection) = self.sessions.connections.get(&conn) else { return };
@@ -370,7 +378,9 @@ impl Producer {
                 });
             }
         }
-        if self.producer_id_due().is_some_and(|at| at <= now) {
+        // Once someone has given none, that is not asked of whoever is good for metadata, but of whose turn it is.
+        let has_turn = task == Task::ProducerId || self.control.producer_id.failures() == 0 || planted("ids-go-along");
+        if has_turn && self.producer_id_due().is_some_and(|at| at <= now) {
             let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
             let Some(version) = versions.init_producer_id else {
                 self.fail_for_good(FatalError::NO_PRODUCER_IDS);
