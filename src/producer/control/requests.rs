@@ -172,10 +172,10 @@ impl Producer {
         match way {
             Way::Ready(conn) => self.send_control(conn),
             Way::Connect if choice.patient_until.is_none() && choice.opening < MOST_OPENING => {
+                // The next look finds it, and sees how long it is waited for.
                 self.connect_control(server);
-                match ready.filter(|_| failing) {
-                    Some(conn) => self.send_control(conn),
-                    None => self.control.looks_again = Some(now + PATIENCE),
+                if let Some(conn) = ready.filter(|_| failing) {
+                    self.send_control(conn);
                 }
             }
             Way::Opening | Way::Connect => match ready.filter(|_| failing || choice.patient_until.is_none()) {
@@ -183,10 +183,7 @@ impl Producer {
                 None if choice.patient_until.is_some() => self.control.looks_again = choice.patient_until,
                 // Enough brokers are silent already.
                 None => match choice.stranger {
-                    Some((_, server)) => {
-                        self.connect_control(server);
-                        self.control.looks_again = Some(now + PATIENCE);
-                    }
+                    Some((_, server)) => self.connect_control(server),
                     // One of them will be given up, or be ready after all.
                     None => self.control.looks_again = None,
                 },
