@@ -632,8 +632,8 @@ const LONG_BACKOFF: [(&str, &str); 3] =
 
 /// After the first refusal, `renew` gives the right credentials, and the very next send goes through.
 fn heals_at_once(
-    wrong: impl Fn(&Proxy) -> Setup + Clone + Send + 'static,
-    right: impl Fn(&Proxy) -> Setup + Clone + Send + 'static,
+    wrong: impl Fn(&Proxy) -> Setup + Send + Sync + 'static,
+    right: impl Fn(&Proxy) -> Setup + Send + Sync + 'static,
 ) {
     each_adapter(move |adapter, progress| {
         let _together = THREADS.read().unwrap_or_else(PoisonError::into_inner);

@@ -420,7 +420,7 @@ fn without_acknowledgements_everything_has_left_over_tls_when_the_producer_is_cl
 }
 
 /// A producer of each adapter behind a proxy that speaks TLS itself, after its first record.
-fn at_the_end_of_tls(test: impl AsyncFn(&Producer, &Tasks, &Proxy) + Clone + Send + 'static) {
+fn at_the_end_of_tls(test: impl AsyncFn(&Producer, &Tasks, &Proxy) + Send + Sync + 'static) {
     each_adapter(move |adapter, progress| {
         let cluster = TestCluster::start().unwrap();
         let (tls, authority) = TlsEnd::certificate();

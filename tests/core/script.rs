@@ -501,6 +501,11 @@ impl Script {
         options: &[(&str, &str)],
         answers: impl FnMut(&mut Facts, &Asked) -> Reply + 'static,
     ) -> Self {
+        Self::new_boxed(nodes, options, Box::new(answers))
+    }
+
+    /// Compiled once, and not for each script.
+    fn new_boxed(nodes: i32, options: &[(&str, &str)], answers: Box<Answers>) -> Self {
         let servers: Vec<Server> = (1..=nodes).map(|node| Server::new(node, &host(node), port(node))).collect();
         let names: Vec<String> = servers.iter().map(|server| format!("{}:{}", server.host, server.port)).collect();
         let names = names.join(",");
@@ -520,7 +525,7 @@ impl Script {
             jobs: None,
             token: None,
             tokens_asked: Vec::new(),
-            answers: Box::new(answers),
+            answers,
             asked: Vec::new(),
             links: BTreeMap::new(),
             coming: Vec::new(),

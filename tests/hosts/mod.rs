@@ -59,6 +59,8 @@ enum Runs {
     Smol(Arc<smol::Executor<'static>>),
 }
 
+type Running<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
 #[derive(Debug)]
 enum Driver {
     Tokio(tokio::task::JoinHandle<()>),
@@ -67,10 +69,16 @@ enum Driver {
 
 /// A task that was begun.
 #[derive(Debug)]
-pub enum Task<T> {
-    Thread(std::thread::JoinHandle<T>),
-    Tokio(tokio::task::JoinHandle<T>),
-    Smol(smol::Task<T>),
+pub struct Task<T> {
+    joins: Joins,
+    result: Arc<Mutex<Option<T>>>,
+}
+
+#[derive(Debug)]
+enum Joins {
+    Thread(std::thread::JoinHandle<()>),
+    Tokio(tokio::task::JoinHandle<()>),
+    Smol(smol::Task<()>),
 }
 
 impl Adapter {
@@ -84,6 +92,13 @@ impl Adapter {
 
     /// Runs a test that makes its producers itself, by [`Tasks::producer`].
     pub fn bare<T>(self, test: impl AsyncFnOnce(Tasks) -> T) -> T {
+        let mut result = None;
+        self.run_boxed(Box::new(|tasks| Box::pin(async { result = Some(test(tasks).await) })));
+        result.expect("the test has returned")
+    }
+
+    /// The runtimes are compiled for this one type, and not for each test.
+    fn run_boxed<'a>(self, test: Box<dyn FnOnce(Tasks) -> Running<'a> + 'a>) {
         let (driver, threads) = (Arc::default(), Threads::default());
         match self {
             Self::Threads => smol::block_on(test(Tasks { runs: Runs::Threads, driver, threads })),
@@ -96,14 +111,13 @@ impl Adapter {
                 builder.worker_threads(2).enable_all().on_thread_start(move || note_thread(&noted));
                 let runtime = builder.build().expect("a runtime");
                 let runs = Runs::Tokio(runtime.handle().clone());
-                let result = runtime.block_on(test(Tasks { runs, driver, threads }));
+                runtime.block_on(test(Tasks { runs, driver, threads }));
                 runtime.shutdown_timeout(Duration::from_secs(5));
-                result
             }
             Self::Smol => {
                 let executor = Arc::new(smol::Executor::new());
                 let runs = Runs::Smol(Arc::clone(&executor));
-                smol::block_on(executor.run(test(Tasks { runs, driver, threads })))
+                smol::block_on(executor.run(test(Tasks { runs, driver, threads })));
             }
         }
     }
@@ -162,10 +176,21 @@ impl Tasks {
     }
 
     pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Task<T> {
+        let result = Arc::new(Mutex::new(None));
+        let place = Arc::clone(&result);
+        let future = async move {
+            let result = future.await;
+            *place.lock().expect("nobody else has it") = Some(result);
+        };
+        Task { joins: self.spawn_boxed(Box::pin(future)), result }
+    }
+
+    /// The runtimes are compiled for this one type, and not for each task.
+    fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Joins {
         match &self.runs {
-            Runs::Threads => Task::Thread(std::thread::spawn(move || smol::block_on(future))),
-            Runs::Tokio(handle) => Task::Tokio(handle.spawn(future)),
-            Runs::Smol(executor) => Task::Smol(executor.spawn(future)),
+            Runs::Threads => Joins::Thread(std::thread::spawn(move || smol::block_on(future))),
+            Runs::Tokio(handle) => Joins::Tokio(handle.spawn(future)),
+            Runs::Smol(executor) => Joins::Smol(executor.spawn(future)),
         }
     }
 
@@ -183,12 +208,17 @@ impl Tasks {
 impl<T> Task<T> {
     /// What the task returned; its panic is passed on.
     pub async fn join(self) -> T {
-        let result: Result<T, Box<dyn std::any::Any + Send>> = match self {
-            Self::Thread(thread) => thread.join(),
-            Self::Tokio(task) => task.await.map_err(tokio::task::JoinError::into_panic),
-            Self::Smol(task) => Ok(task.await),
+        let ended: Result<(), Box<dyn std::any::Any + Send>> = match self.joins {
+            Joins::Thread(thread) => thread.join(),
+            Joins::Tokio(task) => task.await.map_err(tokio::task::JoinError::into_panic),
+            Joins::Smol(task) => {
+                task.await;
+                Ok(())
+            }
         };
-        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let result = self.result.lock().expect("the task has returned").take();
+        result.expect("the task has returned")
     }
 }
 
@@ -370,21 +400,39 @@ pub fn guarded<T: Send + 'static>(
     state: impl Fn() -> String,
     test: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    let (done, over) = mpsc::channel();
-    std::thread::spawn(move || {
-        let _ = done.send(std::panic::catch_unwind(AssertUnwindSafe(test)));
-    });
-    match over.recv_timeout(patience) {
-        Ok(Ok(result)) => result,
+    let result = Arc::new(Mutex::new(None));
+    let place = Arc::clone(&result);
+    let test = Box::new(move || *place.lock().expect("nobody else has it") = Some(test()));
+    let over = begin(test).recv_timeout(patience);
+    match over {
+        Ok(Ok(())) => {
+            let result = result.lock().expect("the test has returned").take();
+            result.expect("the test has returned")
+        }
         Ok(Err(panic)) => std::panic::resume_unwind(panic),
         Err(_) => panic!("not over after {patience:?}: {}", state()),
     }
 }
 
+/// Runs it on a thread of its own, and says how it ended.
+fn begin(test: Box<dyn FnOnce() + Send>) -> mpsc::Receiver<std::thread::Result<()>> {
+    let (done, over) = mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = done.send(std::panic::catch_unwind(AssertUnwindSafe(test)));
+    });
+    over
+}
+
 /// Runs a test once for each adapter, beside each other, each guarded. Says which of them failed.
-pub fn each_adapter(test: impl Fn(Adapter, &Progress) + Clone + Send + 'static) {
+pub fn each_adapter(test: impl Fn(Adapter, &Progress) + Send + Sync + 'static) {
+    each_adapter_of(&(Arc::new(test) as Arc<Test>));
+}
+
+type Test = dyn Fn(Adapter, &Progress) + Send + Sync;
+
+fn each_adapter_of(test: &Arc<Test>) {
     let run = |adapter: Adapter| {
-        let (progress, test) = (Progress::default(), test.clone());
+        let (progress, test) = (Progress::default(), Arc::clone(test));
         let told = progress.clone();
         let state = move || format!("{adapter:?}: {}", told.state());
         std::thread::spawn(move || guarded(PATIENCE, state, move || test(adapter, &progress)))

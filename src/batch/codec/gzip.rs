@@ -4,6 +4,10 @@
 #[cfg_attr(feature = "gzip", path = "gzip/zlib.rs")]
 #[cfg_attr(not(feature = "gzip"), path = "gzip/miniz.rs")]
 mod deflate;
+// A build with both has the first alone, and tests both.
+#[cfg(all(test, feature = "gzip", feature = "gzip-core"))]
+#[path = "gzip/miniz.rs"]
+mod miniz;
 
 use alloc::vec::Vec;
 
@@ -44,19 +48,26 @@ pub(super) fn decompress(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_level_comes_back_and_nothing_else_is_taken() {
+    fn inputs() -> [Vec<u8>; 4] {
         let mut noise = 1u32;
-        let noisy: Vec<u8> = core::iter::repeat_with(|| {
+        let noisy = core::iter::repeat_with(|| {
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (noise >> 24) as u8
-        })
-        .take(70_000)
-        .collect();
+        });
         let even = b"the same again and again, ".repeat(5000);
+        [Vec::new(), b"x".to_vec(), noisy.take(70_000).collect(), even]
+    }
+
+    fn levels() -> impl Iterator<Item = i32> {
+        (1..=9).chain([-1])
+    }
+
+    #[test]
+    fn every_level_comes_back_and_nothing_else_is_taken() {
         let mut state = State::default();
-        for raw in [&b""[..], b"x", &noisy, &even] {
-            for level in (1..=9).chain([-1]) {
+        let inputs = inputs();
+        for raw in inputs.iter().map(Vec::as_slice) {
+            for level in levels() {
                 let packed = state.compress(level, raw).expect("there is room for any input");
                 assert_eq!(decompress(&packed, raw.len()).as_deref(), Some(raw), "level {level}");
                 assert_eq!(decompress(&packed, raw.len() + 1), None);
@@ -66,7 +77,33 @@ mod tests {
                 assert_eq!(decompress(&broken, raw.len()), None);
             }
         }
-        assert!(state.compress(9, &even).expect("there is room").len() < even.len() / 50);
+        let even = &inputs[3];
+        assert!(state.compress(9, even).expect("there is room").len() < even.len() / 50);
         assert_eq!(decompress(b"\x1f\x8b\x08\x00", 1), None);
+    }
+
+    #[cfg(all(feature = "gzip", feature = "gzip-core"))]
+    #[test]
+    fn each_library_reads_what_the_other_has_written() {
+        for raw in inputs() {
+            assert_eq!(miniz::crc32(&raw), crc32(&raw));
+            for level in levels() {
+                let (mut by_zlib, mut by_miniz) =
+                    (alloc::vec![0; bound(raw.len())], alloc::vec![0; miniz::bound(raw.len())]);
+                let length = Deflater::new(level).compress(&raw, &mut by_zlib).expect("there is room for any input");
+                let mut read = alloc::vec![0; raw.len()];
+                assert_eq!(miniz::inflate(&by_zlib[..length], &mut read), Some(length), "level {level}");
+                assert_eq!(read, raw);
+                let mut deflater = miniz::Deflater::new(level);
+                for again in 0..2 {
+                    let length = deflater.compress(&raw, &mut by_miniz).expect("there is room for any input");
+                    read.fill(0);
+                    assert_eq!(inflate(&by_miniz[..length], &mut read), Some(length), "level {level}, {again}");
+                    assert_eq!(read, raw);
+                    assert_eq!(miniz::inflate(&by_miniz[..length - 1], &mut read), None);
+                    assert_eq!(miniz::inflate(&by_miniz[..length], &mut alloc::vec![0; raw.len() + 1]), None);
+                }
+            }
+        }
     }
 }
