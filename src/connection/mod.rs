@@ -492,6 +492,11 @@ impl Connection {
             && self.requests.front().is_some_and(|first| !first.kind.makes_ready() || first.written.is_none())
     }
 
+    /// It is not idle: it was made for what is asked later.
+    pub(crate) fn wait_longer(&mut self, now: Instant) {
+        self.last_used = now;
+    }
+
     /// Why [`Connection::deadline`] has passed.
     pub(crate) fn why_late(&self) -> ConnectionError {
         if self.phase != Phase::Ready && !self.renewal_waits() {

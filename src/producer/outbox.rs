@@ -72,3 +72,18 @@ impl Outbox {
         self.items.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_takes_to_have_room_for_outcomes_is_said_where_there_is_none() {
+        let mut outbox = Outbox::default();
+        for batches in [1, 5, 30] {
+            assert!(outbox.to_grow(batches) >= (batches + 4) * size_of::<Item>());
+            outbox.make_room(batches);
+            assert_eq!(outbox.to_grow(batches), 0);
+        }
+    }
+}

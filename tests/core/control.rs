@@ -128,6 +128,30 @@ fn who_gives_no_producer_ids_loses_no_turn_to_one_who_does_not_know_a_topic() {
 }
 
 #[test]
+fn who_is_asked_in_place_of_another_keeps_it_from_nothing() {
+    for (refusing, age) in [(1, "500"), (2, "500"), (1, "300000"), (2, "300000")] {
+        let other = 3 - refusing;
+        // Shorter than the longest pause before a producer id is asked for again.
+        let options = [("connections.max.idle.ms", "700"), ("metadata.max.age.ms", age), ("retry.backoff.ms", "1000")];
+        let mut script = Script::new(2, &options, move |facts, asked| match &asked.ask {
+            Ask::InitProducerId(_) if asked.node == refusing => {
+                Reply::InitProducerId(InitProducerIdResponse::default().with_error_code(14))
+            }
+            _ => facts.usual(asked),
+        });
+        script.way = MS(50);
+        script.facts.topic("t", 1, 1);
+        script.facts.lead("t", 0, refusing);
+        script.take_down(other);
+        script.send(&record("t"));
+        script.run(S(5));
+        script.server(other).door = Door::Open;
+        script.run(S(15));
+        assert_eq!(script.delivered(), 1, "{refusing} refuses, metadata after {age} ms");
+    }
+}
+
+#[test]
 fn a_server_that_knows_no_brokers_loses_its_turn() {
     let bad = First::default();
     let first = bad.clone();

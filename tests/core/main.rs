@@ -7,6 +7,7 @@
 mod bounds;
 mod control;
 mod health;
+mod leaving;
 mod line;
 mod logged;
 mod measures;
@@ -16,6 +17,7 @@ mod renewal;
 mod requests;
 mod rules;
 mod script;
+mod seldom;
 mod shared;
 mod short_way;
 mod truth;

@@ -123,3 +123,21 @@ fn a_broker_for_which_nothing_is_left_is_not_dialled_on() {
     script.run(Duration::from_secs(60));
     assert!(script.dialled.len() <= before + 1, "{:?}", &script.dialled[before..]);
 }
+
+#[test]
+fn zstd_is_sent_from_the_version_on_in_which_brokers_take_it() {
+    for (version, codec) in [(6, 0), (7, 4), (8, 4)] {
+        let mut script = Script::new(1, &[("compression.type", "zstd")], Facts::usual);
+        script.facts.limit(version, 9, 4);
+        script.facts.topic("t", 1, 1);
+        script.send(&Record::new("t").value(&[b'v'; 1000]));
+        script.run(Duration::from_secs(1));
+        assert_eq!(script.delivered(), 1);
+        let batches = script.asks().filter_map(|asked| match &asked.ask {
+            Ask::Produce(request) => request.topic_data[0].partition_data[0].records.clone(),
+            _ => None,
+        });
+        // The lowest bits of the attributes say what the records are compressed by.
+        assert_eq!(batches.map(|batch| batch[22] & 7).collect::<Vec<_>>(), [codec], "version {version}");
+    }
+}

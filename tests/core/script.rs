@@ -267,7 +267,7 @@ impl Facts {
     }
 
     pub fn records(&self, name: &str, partition: i32) -> usize {
-        self.log(name, partition).iter().map(|stored| stored.stamp.records as usize).sum()
+        end(self.log(name, partition)) as usize
     }
 
     /// What a good broker says.
@@ -426,11 +426,16 @@ impl Facts {
     }
 }
 
+/// The offset behind the last record.
+fn end(log: &[Stored]) -> i64 {
+    log.last().map_or(0, |last| last.offset + i64::from(last.stamp.records))
+}
+
 /// As Kafka: what comes from a producer follows its last batch, one of the last five is a duplicate. Of those before `forgotten`
 /// only the newest is known. Whoever is not known may begin anywhere.
 fn append(log: &mut Vec<Stored>, forgotten: usize, batch: &[u8]) -> Result<i64, i16> {
     let stamp = Stamp::of(batch);
-    let end = log.last().map_or(0, |last| last.offset + i64::from(last.stamp.records));
+    let end = end(log);
     if stamp.producer_id >= 0 {
         let of_producer = |(_, stored): &(usize, &Stored)| stored.stamp.producer_id == stamp.producer_id;
         let mut of_producer = log.iter().enumerate().rev().filter(of_producer).take(5).peekable();

@@ -122,6 +122,14 @@ struct Choice {
 }
 
 impl Producer {
+    /// Whether the connection was made to ask something that is still to be asked, and was not used yet. As long as that waits for its
+    /// time, the connection is not idle: who was asked meanwhile, for this one was slow, may be of no help.
+    pub(in crate::producer) fn has_its_turn_before_it(&self, conn: ConnId) -> bool {
+        let Some(connection) = self.sessions.connections.get(&conn) else { return false };
+        let is_new = connection.role == Role::Control && !connection.proven && !connection.leaving;
+        is_new && self.other_request_due().is_some() && !planted("turns-are-forgotten")
+    }
+
     /// The next moment at which a server has to be asked, or at least looked for. `None` if nothing is to be asked, or what is
     /// waits for something that will be told, such as that a connection is ready.
     #[inline]
@@ -168,25 +176,22 @@ impl Producer {
         };
         // One that has failed is not waited for while another can be asked.
         let failing = self.control.servers[server].attempts.failures > 0;
-        let ready = choice.ready.map(|(_, conn)| conn).filter(|conn| self.asks_anything_of(*conn));
+        let ready = choice.ready.map(|(_, conn)| conn).filter(|conn| self.asks_anything_of(*conn, choice.task));
         match way {
-            Way::Ready(conn) => self.send_control(conn),
+            Way::Ready(conn) => self.send_control(conn, choice.task),
             Way::Connect if choice.patient_until.is_none() && choice.opening < MOST_OPENING => {
+                // The next look finds it, and sees how long it is waited for.
                 self.connect_control(server);
-                match ready.filter(|_| failing) {
-                    Some(conn) => self.send_control(conn),
-                    None => self.control.looks_again = Some(now + PATIENCE),
+                if let Some(conn) = ready.filter(|_| failing) {
+                    self.send_control(conn, choice.task);
                 }
             }
             Way::Opening | Way::Connect => match ready.filter(|_| failing || choice.patient_until.is_none()) {
-                Some(conn) => self.send_control(conn),
+                Some(conn) => self.send_control(conn, choice.task),
                 None if choice.patient_until.is_some() => self.control.looks_again = choice.patient_until,
                 // Enough brokers are silent already.
                 None => match choice.stranger {
-                    Some((_, server)) => {
-                        self.connect_control(server);
-                        self.control.looks_again = Some(now + PATIENCE);
-                    }
+                    Some((_, server)) => self.connect_control(server),
                     // One of them will be given up, or be ready after all.
                     None => self.control.looks_again = None,
                 },
@@ -196,14 +201,21 @@ impl Producer {
     }
 
     /// Whether anything would be sent there: not if it owes an answer to all that is due.
-    fn asks_anything_of(&self, conn: ConnId) -> bool {
+    fn asks_anything_of(&self, conn: ConnId, task: Task) -> bool {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
         let owes = |kind: RequestKind| self.sessions.connections.get(&conn).is_some_and(|it| it.awaits(kind));
         planted("who-owes-is-ready")
             || self.metadata_is_due()
-            || is_due(self.producer_id_due())
+            || self.asks_for_an_id(task)
             || (is_due(self.control.listing.due()) && !owes(RequestKind::TopicList))
             || (is_due(self.control.ping.due()) && !owes(RequestKind::Ping))
+    }
+
+    /// Whether a producer id is asked for along with this. Once someone has given none, that is asked of whose turn it is, not of whoever
+    /// is good for metadata.
+    fn asks_for_an_id(&self, task: Task) -> bool {
+        let may = task == Task::ProducerId || self.control.producer_id.failures() == 0 || planted("ids-go-along");
+        may && self.producer_id_due().is_some_and(|at| at <= self.now)
     }
 
     /// Looks for the server to be asked.
@@ -330,7 +342,7 @@ impl Producer {
         }
     }
 
-    fn send_control(&mut self, conn: ConnId) {
+    fn send_control(&mut self, conn: ConnId, task: Task) {
         let now = self.now;
         self.look_again();
         let Some(connection) = self.sessions.connections.get(&conn) else { return };
@@ -370,7 +382,7 @@ impl Producer {
                 });
             }
         }
-        if self.producer_id_due().is_some_and(|at| at <= now) {
+        if self.asks_for_an_id(task) {
             let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
             let Some(version) = versions.init_producer_id else {
                 self.fail_for_good(FatalError::NO_PRODUCER_IDS);

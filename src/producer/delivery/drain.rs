@@ -586,3 +586,17 @@ impl core::fmt::Display for Description<'_> {
         f.write_str(")")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_batch_in_a_log_says_where_it_goes_and_what_it_is() {
+        let mut batch = Description { topic: "t", partition: 3, serial: 7, records: 2, attempt: 1, stamp: None };
+        assert_eq!(batch.to_string(), "topic t partition 3 batch 7 (2 records, attempt 1)");
+        batch.stamp = Some(header::Stamp { producer_id: 5, epoch: 6, sequence: 9 });
+        assert_eq!(batch.to_string(), "topic t partition 3 batch 7 (2 records, attempt 1, producer 5.6, sequence 9)");
+    }
+}

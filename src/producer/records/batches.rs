@@ -443,3 +443,37 @@ impl Batches {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_takes_to_open_a_batch_is_said_where_the_table_grows() {
+        let mut batches = Batches::new(Stage::Ready);
+        for opened in 0..200 {
+            let (before, said) = (batches.slots.capacity(), batches.to_open());
+            batches.open(Instant::ZERO, 0);
+            let grown = if batches.slots.capacity() > before { batches.slots.capacity() } else { 0 };
+            assert_eq!(said, grown * size_of::<Batch>(), "with {opened} open");
+        }
+        let slot = batches.oldest().expect("one of them");
+        batches.undo_open(slot);
+        assert_eq!(batches.to_open(), 0, "there is a free one");
+    }
+
+    #[test]
+    fn a_large_table_is_given_up_when_nothing_is_in_it_and_not_before() {
+        let mut batches = Batches::new(Stage::Ready);
+        let slots: Vec<u32> = (0..KEPT as u32 + 2).map(|_| batches.open(Instant::ZERO, 0)).collect();
+        let generation = batches.generation(slots[0]);
+        for slot in &slots[1..] {
+            batches.undo_open(*slot);
+        }
+        assert_eq!((batches.oldest(), batches.in_use()), (Some(slots[0]), 1));
+        assert_eq!(batches.generation(slots[0]), generation);
+        batches.undo_open(slots[0]);
+        assert_eq!((batches.slots.capacity(), batches.in_use(), batches.oldest()), (0, 0, None));
+        assert_ne!(batches.generation(slots[0]), generation, "late answers are not for who comes now");
+    }
+}

@@ -150,6 +150,12 @@ impl Producer {
                 if why == ConnectionError::SetupTimeout {
                     why = self.why_not_authenticated(conn).unwrap_or(why);
                 }
+                if why == ConnectionError::Idle && self.has_its_turn_before_it(conn) {
+                    if let Some(connection) = self.sessions.connections.get_mut(&conn) {
+                        connection.wait_longer(now);
+                    }
+                    return self.watch(conn);
+                }
                 self.lose(now, conn, why, true);
             }
             _ => self.watch(conn),

@@ -198,6 +198,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_done_makes_room_for_the_next_however_often() {
+        let mut mechanism = Mechanism::default();
+        mechanism.give(Box::new(Echo("one")));
+        for conn in 0..3 * SASL_JOBS as u32 {
+            mechanism.begin(ConnId(conn), "h", 1);
+            let (_, step) = next(&mut mechanism).expect("nothing is out");
+            assert_eq!(first(&mut mechanism, step), bytes("one"));
+        }
+    }
+
+    #[test]
     fn what_hangs_is_bounded() {
         let mut mechanism = Mechanism::default();
         for conn in 0..10 {

@@ -3,7 +3,7 @@
 use crate::list::{self, Mutant};
 use crate::weave::{self, Region};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fs, io};
@@ -18,8 +18,14 @@ pub struct Built {
     pub binaries: Vec<(String, PathBuf)>,
 }
 
-/// Copies the repository (what git has, and what is new), with the mutants woven in, and builds these tests.
-pub fn build(root: &Path, tree: &Path, mutants: &[Mutant], features: &str, tests: &[String]) -> Result<Built, String> {
+/// Copies the repository (what git has, and what is new), with the chosen mutants woven in, and builds these tests.
+pub fn build(
+    root: &Path,
+    tree: &Path,
+    mutants: &[Mutant],
+    chosen: &BTreeSet<usize>,
+    tests: &[String],
+) -> Result<Built, String> {
     // Known before, for it takes a build to find out: a static needs it, in tests alone.
     let mut still_const = HashSet::from(["tables".to_owned()]);
     let mut built = Built { unviable: BTreeMap::new(), apart: BTreeMap::new(), binaries: Vec::new() };
@@ -27,17 +33,25 @@ pub fn build(root: &Path, tree: &Path, mutants: &[Mutant], features: &str, tests
     recall(&notes, root, mutants, &mut built);
     let is_known = !built.unviable.is_empty();
     for round in 1..=30 {
-        let regions = write(root, tree, mutants, &mut built, &still_const)?;
-        eprintln!("build {round}, {} mutants", mutants.len() - built.unviable.len() - built.apart.len());
-        // The library alone until it compiles, then the tests, which have more of it. Not where most objections are known from before:
-        // tests need other features of what the library needs, so it would be built twice.
-        let mut arguments = vec!["test", "--no-run", "--features", features, "--lib"];
+        let regions = write(root, tree, mutants, chosen, &mut built, &still_const)?;
+        let objected = |number: &&usize| built.unviable.contains_key(number) || built.apart.contains_key(number);
+        eprintln!("build {round}, {} mutants", chosen.len() - chosen.iter().filter(objected).count());
+        // The first alone until it compiles, then all. As all tests are built everywhere else, so that what they depend on is there.
+        let mut arguments = vec!["test", "--no-run", "--all-features"];
+        let mut alone = Vec::new();
         for test in tests {
-            arguments.extend(["--test", test]);
+            if test == "lib" {
+                arguments.push("--lib")
+            } else {
+                arguments.extend(["--test", test])
+            }
+            if alone.is_empty() {
+                alone.clone_from(&arguments);
+            }
         }
         let (mut good, mut errors, mut binaries) = match is_known {
             true => (true, Vec::new(), Vec::new()),
-            false => cargo(root, tree, &["build", "--lib", "--features", features])?,
+            false => cargo(root, tree, &alone)?,
         };
         if good {
             (good, errors, binaries) = cargo(root, tree, &arguments)?;
@@ -143,11 +157,12 @@ fn write(
     root: &Path,
     tree: &Path,
     mutants: &[Mutant],
+    chosen: &BTreeSet<usize>,
     built: &mut Built,
     still_const: &HashSet<String>,
 ) -> Result<HashMap<String, Vec<Region>>, String> {
     let mut by_file: BTreeMap<&str, Vec<(usize, &Mutant)>> = BTreeMap::new();
-    for (number, mutant) in mutants.iter().enumerate() {
+    for (number, mutant) in chosen.iter().map(|number| (*number, &mutants[*number])) {
         if !built.unviable.contains_key(&number) && !built.apart.contains_key(&number) {
             by_file.entry(&mutant.file).or_default().push((number, mutant));
         }
@@ -213,7 +228,6 @@ fn cargo(root: &Path, tree: &Path, arguments: &[&str]) -> Result<Done, String> {
         .args(["--quiet", "--message-format=json", "--target-dir"])
         .arg(root.join("target"))
         .env("CARGO_INCREMENTAL", "0")
-        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .stderr(Stdio::piped())
         .output()
         .map_err(|error| format!("cargo: {error}"))?;
