@@ -230,7 +230,7 @@ fn what_is_said_late_to_an_attempt_that_counts_no_longer_is_not_the_last_answer(
 }
 
 /// An answer for each partition, by its error.
-fn each(facts: &mut Facts, asked: &Asked, errors: [i16; 2]) -> Reply {
+fn each(facts: &Facts, asked: &Asked, errors: [i16; 2]) -> Reply {
     let mut reply = facts.refuse(asked, 0);
     if let Reply::Produce(told) = &mut reply {
         for answer in told.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses) {
