@@ -371,8 +371,7 @@ fn created_anew_without_idempotence() {
             let options =
                 [("enable.idempotence", "false"), ("acks", acks), ("max.in.flight.requests.per.connection", in_flight)];
             let mut line = Line::new(2, speaks, &options).begun();
-            line.script
-                .answer(|facts, asked| if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) });
+            line.script.answer(Facts::hold_produce);
             line.put(3);
             line.run(20);
             line.script.facts.topic("t", 2, 1).partitions[0].leader = 2;

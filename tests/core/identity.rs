@@ -69,7 +69,7 @@ fn the_id_that_a_topic_has_left_doubles_nothing() {
 fn the_id_that_a_topic_has_left_takes_no_partitions_away() {
     let mut line = Line::proven(Speaks::Ids);
     recreate(&mut line, 2);
-    line.script.answer(|facts, asked| if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) });
+    line.script.answer(Facts::hold_produce);
     line.put_to(1, 2);
     line.run(20);
     with_the_previous_id(&mut line, 1, 1);
@@ -142,7 +142,7 @@ fn with_hint(facts: &Facts, asked: &Asked, leader: i32, epoch: i32) -> Reply {
 #[test]
 fn a_hint_for_the_topic_that_was_says_nothing_of_the_one_that_is() {
     let mut line = Line::new(2, Speaks::Ids, &[]).begun();
-    line.script.answer(|facts, asked| if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) });
+    line.script.answer(Facts::hold_produce);
     line.put(1);
     line.run(20);
     recreate(&mut line, 2);
@@ -210,7 +210,7 @@ fn an_older_hint_and_older_metadata_are_not_believed() {
 #[test]
 fn after_a_re_creation_one_batch_goes_first() {
     let mut line = Line::proven(Speaks::Ids);
-    line.script.answer(|facts, asked| if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) });
+    line.script.answer(Facts::hold_produce);
     line.put(1);
     line.run(20);
     recreate(&mut line, 2);
@@ -277,7 +277,7 @@ fn partitions_that_were_gone_begin_anew_too() {
 fn an_error_of_the_topic_that_was_is_none_of_the_one_that_is() {
     for code in [10, 17, 29, 32, 45, 87, -1] {
         let mut line = Line::proven(Speaks::Ids);
-        line.script.answer(|facts, asked| if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) });
+        line.script.answer(Facts::hold_produce);
         line.put(1);
         line.run(20);
         recreate(&mut line, 2);
@@ -413,7 +413,7 @@ fn rule_1_what_an_old_leader_has_not_answered_goes_to_the_new_one_and_is_in_doub
 #[test]
 fn rule_3_one_batch_goes_first() {
     let mut line = Line::new(1, Speaks::Ids, &[]);
-    line.script.answer(|facts, asked| if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) });
+    line.script.answer(Facts::hold_produce);
     line.put(4);
     line.run(200);
     assert_eq!(line.sent_since(Instant::ZERO), [0]);

@@ -8,19 +8,12 @@ use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::produce_response::{LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse};
 use milena::Record;
 
-use crate::script::{Ask, Asked, Facts, Reply, Script, Server, text};
+use crate::script::{Ask, Facts, PLAIN, Reply, Script, Server, text};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
-/// Without idempotence: nothing is sent anew because a leader moved.
-const PLAIN: [(&str, &str); 2] = [("enable.idempotence", "false"), ("acks", "1")];
-
 fn record() -> Record<'static> {
     Record::new("t").value("v").partition(0)
-}
-
-fn hold_produce(facts: &mut Facts, asked: &Asked) -> Reply {
-    if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) }
 }
 
 #[test]
@@ -29,10 +22,7 @@ fn a_broker_that_leaves_the_cluster_may_still_answer_what_it_was_sent() {
     script.facts.topic("t", 1, 1);
     script.send(&record());
     script.run(MS(100));
-    script.answer(hold_produce);
-    script.send(&record());
-    script.run(MS(100));
-    let held = script.held()[0].clone();
+    let held = script.send_and_hold(&record());
     script.facts.lead("t", 0, 2);
     script.facts.brokers.remove(0);
     script.run(MS(3000));

@@ -288,6 +288,11 @@ impl Facts {
         }
     }
 
+    /// The same, but what is produced waits for the test's reply.
+    pub fn hold_produce(&mut self, asked: &Asked) -> Reply {
+        if asked.api == ApiKey::Produce { Reply::Hold } else { self.usual(asked) }
+    }
+
     fn api_versions(&self, asked: &Asked) -> Reply {
         let versions = self.node_versions.get(&asked.node).unwrap_or(&self.versions);
         let range = |request: &Request| {
@@ -467,6 +472,9 @@ fn port(node: i32) -> u16 {
     9090 + node as u16
 }
 
+/// Without idempotence: nothing is sent anew because a leader moved.
+pub const PLAIN: [(&str, &str); 2] = [("enable.idempotence", "false"), ("acks", "1")];
+
 /// Answers a request.
 pub type Answers = dyn FnMut(&mut Facts, &Asked) -> Reply;
 
@@ -610,6 +618,14 @@ impl Script {
             }
         }
         stamps
+    }
+
+    /// Sends a record, and gives back the request in which it left. From now on what is produced waits for the test's reply.
+    pub fn send_and_hold(&mut self, record: &Record<'_>) -> Asked {
+        self.answer(Facts::hold_produce);
+        self.send(record);
+        self.run(Duration::from_millis(10));
+        self.held()[0].clone()
     }
 
     /// Requests that wait for the test's reply.

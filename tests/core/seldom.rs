@@ -10,12 +10,9 @@ use kafka_protocol::messages::{ApiKey, InitProducerIdResponse};
 use milena::{DeliveryErrorKind, Event, Input, Instant, Record};
 
 use crate::line::{Line, Speaks};
-use crate::script::{Ask, Asked, Door, Facts, Reply, Script, Server, text};
+use crate::script::{Ask, Asked, Door, Facts, PLAIN, Reply, Script, Server, text};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
-
-/// Without idempotence: nothing is sent anew because a leader moved.
-const PLAIN: [(&str, &str); 2] = [("enable.idempotence", "false"), ("acks", "1")];
 
 fn record() -> Record<'static> {
     Record::new("t").value("v").partition(0)
@@ -24,10 +21,6 @@ fn record() -> Record<'static> {
 /// The requests of a kind since a moment, at whatever node.
 fn count(script: &Script, api: ApiKey, since: Instant) -> usize {
     script.asks().filter(|asked| asked.api == api && asked.at >= since).count()
-}
-
-fn hold_produce(facts: &mut Facts, asked: &Asked) -> Reply {
-    if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) }
 }
 
 #[test]
@@ -110,7 +103,7 @@ fn after_a_leader_has_moved_a_refused_batch_holds_nothing_up() {
     script.facts.topic("t", 1, 1);
     script.send(&record());
     script.run(MS(100));
-    script.answer(hold_produce);
+    script.answer(Facts::hold_produce);
     script.send(&record());
     script.run(MS(10));
     // The old leader never answers: the new one gets it.
@@ -215,10 +208,7 @@ fn what_is_said_late_to_an_attempt_that_counts_no_longer_is_not_the_last_answer(
     script.facts.topic("t", 1, 1);
     script.send(&record());
     script.run(MS(100));
-    script.answer(hold_produce);
-    script.send(&record());
-    script.run(MS(10));
-    let held = script.held()[0].clone();
+    let held = script.send_and_hold(&record());
     script.facts.lead("t", 0, 2);
     script.run(MS(2000));
     assert_eq!(script.count(2, ApiKey::Produce, Instant::ZERO), 1, "it has left for the new leader");
@@ -510,10 +500,7 @@ fn what_holds_for_any_topic_is_believed_of_one_that_was_created_anew_meanwhile()
         script.facts.topic("t", 1, 1);
         script.send(&record());
         script.run(MS(100));
-        script.answer(hold_produce);
-        script.send(&record());
-        script.run(MS(10));
-        let held = script.held()[0].clone();
+        let held = script.send_and_hold(&record());
         script.facts.topic("t", 2, 1);
         script.run(MS(1500));
         script.answer(Facts::usual);

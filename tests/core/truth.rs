@@ -13,7 +13,7 @@ use milena::{
     Producer, Record, SendError,
 };
 
-use crate::script::{Ask, Asked, Door, Facts, Reply, Script, text};
+use crate::script::{Ask, Asked, Door, Facts, PLAIN, Reply, Script, text};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -22,8 +22,6 @@ fn seconds(seconds: u64) -> Duration {
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
-
-const PLAIN: [(&str, &str); 2] = [("enable.idempotence", "false"), ("acks", "1")];
 
 fn errors(script: &Script) -> Vec<DeliveryError> {
     script.deliveries().into_iter().filter_map(|delivery| delivery.outcome.clone().err()).collect()
@@ -544,9 +542,7 @@ fn who_drops_api_versions_in_silence_is_asked_with_a_lower_version_next() {
 
 #[test]
 fn a_flush_counts_what_was_not_told_yet_when_it_was_asked_for() {
-    let mut script = Script::new(1, &[("enable.idempotence", "false"), ("retries", "0")], |facts, asked| {
-        if asked.api == ApiKey::Produce { Reply::Hold } else { facts.usual(asked) }
-    });
+    let mut script = Script::new(1, &[("enable.idempotence", "false"), ("retries", "0")], Facts::hold_produce);
     script.facts.topic("t", 1, 1);
     script.send(&Record::new("t").value("v"));
     script.run(Duration::from_millis(100));
