@@ -317,3 +317,19 @@ fn growth_time(config: &Config) -> Duration {
     let tenth = config.delivery_timeout / 10;
     (config.linger + tenth.min(Duration::from_secs(1))).min(config.linger.max(tenth))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_grows_for_a_second_but_no_longer_than_a_tenth_of_what_it_has_in_all() {
+        for (linger, timeout, millis) in [(5, 120_000, 1005), (0, 2500, 250), (200, 3000, 300), (700, 5000, 700)] {
+            let options = [("linger.ms", linger.to_string()), ("delivery.timeout.ms", timeout.to_string())];
+            let others = [("bootstrap.servers", "a:1"), ("request.timeout.ms", "1000")]
+                .map(|(key, value)| (key, value.to_string()));
+            let config = Config::from_properties(options.into_iter().chain(others)).expect("valid options");
+            assert_eq!(growth_time(&config), Duration::from_millis(millis), "{linger} {timeout}");
+        }
+    }
+}

@@ -16,8 +16,13 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// The status; and whether the producer is well, asked without one, is the same.
 fn status(script: &Script) -> Status {
-    script.producer.status(script.now)
+    let status = script.producer.status(script.now);
+    for age in [millis(1), seconds(1), seconds(10), seconds(100)] {
+        assert_eq!(script.producer.is_healthy(script.now, age), status.is_healthy(age), "{age:?}: {status:?}");
+    }
+    status
 }
 
 fn server(status: &Status, node: i32) -> &ServerStatus {

@@ -491,6 +491,9 @@ fn a_bootstrap_server_that_is_no_broker_is_measured_and_one_that_was_not_used_is
     let metrics = script.producer.metrics(script.now);
     let servers: Vec<_> = metrics.servers.iter().map(|it| (it.server.node, it.server.host.clone())).collect();
     assert_eq!(servers, [(Some(7), "server3".to_owned()), (None, format!("server{used}"))]);
+    let status = script.producer.status(script.now);
+    let told: Vec<_> = status.servers.iter().map(|it| (it.server.node, it.server.host.clone())).collect();
+    assert_eq!(told, servers, "and it is told while it is connected");
 }
 
 #[test]
@@ -510,5 +513,209 @@ fn what_holds_for_any_topic_is_believed_of_one_that_was_created_anew_meanwhile()
         script.run(MS(3000));
         assert_eq!(count(&script, ApiKey::Produce, since) == 0, counts, "{code}: sent again or not");
         assert_eq!((script.delivered(), script.failed()), if code == 90 { (1, 1) } else { (2, 0) }, "{code}");
+    }
+}
+
+#[test]
+fn where_brokers_tell_no_ids_an_older_epoch_is_believed_the_fourth_time() {
+    let mut script = Script::new(2, &[], Facts::usual);
+    script.facts.limit(9, 9, 3);
+    let partition = &mut script.facts.topic("t", 1, 1).partitions[0];
+    partition.epoch = 7;
+    script.send(&record());
+    script.run(MS(500));
+    assert_eq!(script.delivered(), 1);
+    // Created anew, elsewhere.
+    let partition = &mut script.facts.topic("t", 2, 1).partitions[0];
+    (partition.leader, partition.epoch) = (2, 3);
+    let since = script.now;
+    script.send(&record());
+    script.run(MS(10_000));
+    let refused = script.asks().find(|it| it.at >= since && it.api == ApiKey::Produce).expect("one was sent").at;
+    let taken = script.asks().find(|it| it.node == 2 && it.api == ApiKey::Produce).expect("it was sent there, too").at;
+    let told = script.asks().filter(|it| it.api == ApiKey::Metadata && it.at >= refused && it.at < taken);
+    assert_eq!((told.count(), script.delivered()), (4, 2));
+}
+
+#[test]
+fn who_was_cut_off_for_a_while_believes_nothing_that_is_older() {
+    let late = Rc::new(Cell::new(false));
+    let is_late = Rc::clone(&late);
+    let mut script = Script::new(2, &[], move |facts, asked| match &asked.ask {
+        Ask::Metadata(request) if is_late.get() => {
+            let mut told = facts.metadata(asked.version, request);
+            for partition in told.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                (partition.leader_id, partition.leader_epoch) = (1.into(), 0);
+            }
+            Reply::Metadata(told)
+        }
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1);
+    script.facts.lead("t", 0, 2);
+    script.send(&record());
+    script.run(MS(500));
+    late.set(true);
+    script.break_connections(1);
+    script.break_connections(2);
+    let since = script.now;
+    script.send(&record());
+    script.tell(|producer, now| producer.want_topic(now, "u")).expect("it runs");
+    script.run(MS(5000));
+    assert!(count(&script, ApiKey::Metadata, since) > 0, "it was told");
+    assert_eq!((script.delivered(), script.count(1, ApiKey::Produce, since)), (2, 0), "not sent to who led before");
+}
+
+#[test]
+fn a_topic_that_was_refused_is_asked_about_while_records_are_open() {
+    let mut script = Script::new(1, &[], Facts::usual);
+    script.facts.topic("t", 1, 1);
+    script.send(&record());
+    script.run(MS(100));
+    // The rights are taken away, and given back.
+    script.answer(|facts, asked| match &asked.ask {
+        Ask::Produce(_) => facts.refuse(asked, 6),
+        _ => facts.usual(asked),
+    });
+    script.facts.topics.get_mut("t").expect("t").error = 29;
+    script.send(&record());
+    script.run(MS(5000));
+    let since = script.now;
+    script.run(MS(5000));
+    assert!(count(&script, ApiKey::Metadata, since) > 2, "it is asked about");
+    script.facts.topics.get_mut("t").expect("t").error = 0;
+    script.answer(Facts::usual);
+    script.run(MS(3000));
+    assert_eq!(script.delivered(), 2);
+}
+
+#[test]
+fn a_connection_that_is_not_ready_in_time_is_given_more_the_next_time() {
+    let options = [
+        ("socket.connection.setup.timeout.ms", "1000"),
+        ("socket.connection.setup.timeout.max.ms", "100000"),
+        ("reconnect.backoff.ms", "1"),
+        ("reconnect.backoff.max.ms", "1"),
+    ];
+    let mut script = Script::new(1, &options, Facts::usual);
+    script.server(1).door = Door::Mute;
+    script.tell(|producer, now| producer.want_topic(now, "t")).expect("it runs");
+    script.run(MS(60_000));
+    let at: Vec<Instant> = script.dialled.iter().map(|dialled| dialled.at).collect();
+    let waited: Vec<Duration> = at.windows(2).map(|pair| pair[1].saturating_since(pair[0])).collect();
+    // Each is drawn from a fifth less to a fifth more of twice the one before.
+    assert!(waited.len() >= 4 && waited.len() < 8, "{waited:?}");
+    assert!(waited[..4].windows(2).all(|pair| pair[1] > pair[0].mul_f64(1.3)), "{waited:?}");
+}
+
+#[test]
+fn an_acknowledgement_says_which_of_two_topics_is_the_newer() {
+    let late = Rc::new(Cell::new(false));
+    let is_late = Rc::clone(&late);
+    let mut script = Script::new(1, &[("metadata.max.age.ms", "300")], move |facts, asked| match &asked.ask {
+        Ask::Metadata(request) if is_late.get() => {
+            let mut told = facts.metadata(asked.version, request);
+            told.topics[0].topic_id = crate::script::id(1);
+            Reply::Metadata(told)
+        }
+        _ => facts.usual(asked),
+    });
+    script.facts.topic("t", 1, 1);
+    script.send(&record());
+    script.run(MS(100));
+    script.facts.topic("t", 2, 1);
+    script.run(MS(1000));
+    script.send(&record());
+    script.run(MS(1000));
+    late.set(true);
+    let since = script.now;
+    for _ in 0..400 {
+        script.send(&record());
+        script.run(MS(20));
+    }
+    let told = count(&script, ApiKey::Metadata, since);
+    assert!(told > 3, "{told}: it is told of the other one again and again");
+    let old = script.asks().filter(|asked| asked.at >= since).filter(|asked| match &asked.ask {
+        Ask::Produce(request) => request.topic_data[0].topic_id == crate::script::id(1),
+        _ => false,
+    });
+    assert_eq!((old.count(), script.delivered()), (0, 402));
+}
+
+#[test]
+fn metadata_are_asked_of_who_is_there_while_one_that_failed_is_dialled() {
+    let mut script = Script::new(2, &[("metadata.max.age.ms", "600000")], Facts::usual);
+    script.facts.topic("t", 1, 2).partitions[1].leader = 2;
+    script.send(&record());
+    script.send(&Record::new("t").value("v").partition(1));
+    script.run(MS(1000));
+    assert_eq!(script.delivered(), 2);
+    script.server(1).door = Door::Mute;
+    script.break_connections(1);
+    let since = script.now;
+    script.tell(|producer, now| producer.want_topic(now, "is-not-there")).expect("it runs");
+    script.run(MS(20_000));
+    let at: Vec<Instant> =
+        script.asks().filter(|it| it.at >= since && it.api == ApiKey::Metadata).map(|it| it.at).collect();
+    let longest = at.windows(2).map(|pair| pair[1].saturating_since(pair[0])).max().expect("it is asked");
+    assert!(script.dialled.iter().any(|it| it.at >= since && it.host == "server1"), "{:?}", script.dialled);
+    assert!(longest < MS(2500), "{longest:?}");
+}
+
+#[test]
+fn what_a_writer_says_ends_the_writing() {
+    struct Writer(std::io::ErrorKind);
+    impl std::io::Write for Writer {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(self.0.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut script = Script::new(1, &[], Facts::usual);
+    script.room(1, Some(0));
+    script.tell(|producer, now| producer.want_topic(now, "t")).expect("it runs");
+    script.run(MS(100));
+    let conn = script.dialled[0].conn;
+    let mut written =
+        |kind| script.producer.transmit(script.now, conn).write_to(&mut Writer(kind)).map_err(|it| it.kind());
+    assert_eq!(written(std::io::ErrorKind::WouldBlock), Ok(milena::Progress::Blocked));
+    assert_eq!(written(std::io::ErrorKind::BrokenPipe), Err(std::io::ErrorKind::BrokenPipe));
+}
+
+#[test]
+fn records_stay_in_the_rack_while_its_broker_takes_them() {
+    for patience in ["0", "1000"] {
+        let options = [
+            ("batch.size", "1"),
+            ("client.rack", "r"),
+            ("partitioner.rack.aware", "true"),
+            ("partitioner.availability.timeout.ms", patience),
+        ];
+        let mut script = Script::new(2, &options, |facts, asked| match &asked.ask {
+            Ask::Metadata(request) => {
+                let mut told = facts.metadata(asked.version, request);
+                told.brokers[0].rack = Some(text("r"));
+                Reply::Metadata(told)
+            }
+            _ => facts.usual(asked),
+        });
+        script.facts.topic("t", 1, 2).partitions[1].leader = 2;
+        for _ in 0..100 {
+            script.send(&Record::new("t").value("v"));
+            script.run(MS(10));
+        }
+        assert_eq!((script.delivered(), script.facts.records("t", 0)), (100, 100), "patience {patience}");
+        // Silent for longer than that, it is none that takes them; without a patience it always is one.
+        script.server(1).door = Door::Mute;
+        script.break_connections(1);
+        script.send(&Record::new("t").value("v"));
+        script.run(MS(3000));
+        for _ in 0..10 {
+            script.send(&Record::new("t").value("v"));
+            script.run(MS(10));
+        }
+        assert_eq!(script.facts.records("t", 1), if patience == "0" { 0 } else { 10 }, "patience {patience}");
     }
 }
