@@ -162,6 +162,30 @@ fn a_slow_producer_id_is_waited_for_longer_although_others_are_answered_at_once(
 }
 
 #[test]
+fn a_slow_producer_id_is_waited_for_longer_although_other_servers_answer_about_topics() {
+    let mut seen = Vec::new();
+    for lists in [false, true] {
+        let mut script = Script::new(3, &[], |facts, asked| match &asked.ask {
+            Ask::InitProducerId(_) => facts.usual(asked).after(S(4)),
+            _ => facts.usual(asked),
+        });
+        script.facts.topic("t", 1, 1);
+        script.send(&record("t"));
+        for _ in 0..130 {
+            let _ = script.try_send(&record("missing"));
+            if lists {
+                script.tell(|producer, now| producer.list_topics(now)).expect("it runs");
+            }
+            check_health(&mut script);
+        }
+        let ids: usize = asked(&script, 3, ApiKey::InitProducerId, Instant::ZERO).iter().sum();
+        seen.push((lists, script.delivered(), ids));
+    }
+    let delivered = seen.iter().all(|(_, delivered, _)| *delivered == 1);
+    assert!(delivered, "lists of topics, records delivered, times asked in 130 s: {seen:?}");
+}
+
+#[test]
 fn a_slow_list_of_topics_is_waited_for_longer_although_others_are_answered_at_once() {
     let mut script = Script::new(3, &[], |facts, asked| match &asked.ask {
         Ask::Metadata(request) if request.topics.is_none() => facts.usual(asked).after(S(4)),
@@ -353,4 +377,41 @@ fn a_producer_id_that_was_given_before_the_last_is_refused_too() {
         (3, vec![0, 1, 2]),
         "what is delivered is in the log"
     );
+}
+
+// A cluster whose metadata are those of a backup.
+
+#[test]
+fn partitions_that_are_gone_for_long_under_one_topic_id_take_no_records() {
+    let mut script = Script::new(3, &[], Facts::usual);
+    script.facts.topic("t", 1, 4);
+    (0..4).for_each(|n| drop(script.send(&Record::new("t").value("v").partition(n))));
+    script.run(S(2));
+    script.facts.topics.get_mut("t").expect("t").partitions.truncate(2);
+    script.break_connections(1);
+    for _ in 0..600 {
+        let _ = script.try_send(&record("t"));
+        script.run(S(1));
+    }
+    let (since, delivered, failed) = (script.now, script.delivered(), script.failed());
+    for n in 0..40 {
+        script.send(&Record::new("t").value("v").key(&format!("key-{n}")));
+        script.run(MS(100));
+    }
+    script.run(S(130));
+    let requests: usize = asked(&script, 3, ApiKey::Metadata, since).iter().sum();
+    let (delivered, failed) = (script.delivered() - delivered, script.failed() - failed);
+    assert_eq!((delivered, failed), (40, 0), "delivered and failed of 40, {requests} metadata requests in 134 s");
+}
+
+// Who is not let in.
+
+#[test]
+fn who_is_not_let_in_hammers_nobody_where_reconnections_have_no_backoff() {
+    let mut script = Script::new(1, &[("reconnect.backoff.ms", "0")], Facts::usual);
+    script.server(1).door = Door::Untrusted;
+    script.tell(|producer, now| producer.want_topic(now, "t")).expect("it runs");
+    script.run(S(10));
+    let dialled = script.dialled.len();
+    assert!(dialled < 100, "{dialled} TLS handshakes in 10 s");
 }
