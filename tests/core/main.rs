@@ -4,6 +4,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "tests look at what they are about")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+mod asked;
 mod bounds;
 mod control;
 mod health;

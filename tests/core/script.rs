@@ -487,6 +487,8 @@ pub struct Script {
     pub dialled: Vec<Dialled>,
     /// What the last drain waits for.
     pub wait: Option<Instant>,
+    /// How often the driver woke up because that time had come.
+    pub wakes: usize,
     /// How long a connection takes to be made, and a server for a request. Meanwhile no other of the connection is looked at.
     pub latency: Duration,
     /// How long an answer is on its way after that. Others may be, too.
@@ -532,6 +534,7 @@ impl Script {
             events: Vec::new(),
             dialled: Vec::new(),
             wait: None,
+            wakes: 0,
             latency: Duration::from_millis(1),
             way: Duration::ZERO,
             underway: Vec::new(),
@@ -701,6 +704,7 @@ impl Script {
             self.arrive();
             self.serve();
             if self.wait.is_some_and(|at| at <= self.now) {
+                self.wakes += 1;
                 self.input(Input::Timeout);
             }
         }
