@@ -110,6 +110,9 @@ pub(crate) enum RequestKind {
 }
 
 impl RequestKind {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::ProduceUnanswered as usize + 1;
+
     /// Whether it is one of those that make a connection ready.
     pub(crate) fn makes_ready(self) -> bool {
         matches!(self, Self::ApiVersions | Self::SaslHandshake | Self::SaslAuthenticate)
@@ -468,22 +471,32 @@ impl Connection {
         let late = match self.requests.front() {
             Some(first) => Some(self.late(first)),
             // The next connection would not know of a pause.
-            None if self.leaving && !planted("leaving-evades-a-pause") => {
-                Some(self.throttled_until.unwrap_or(self.last_used))
-            }
-            None if self.leaving => Some(self.last_used),
-            None => max_idle.map(|span| self.last_used + span),
+            None if self.leaving => Some(self.free_from()),
+            None => max_idle.map(|span| self.free_from() + span),
         };
         [late, self.reauthenticate_at].into_iter().flatten().min()
+    }
+
+    /// Since when nothing is wanted of it. In a pause that the broker asked for nothing could be.
+    fn free_from(&self) -> Instant {
+        let paused = self.throttled_until.filter(|_| !planted("leaving-evades-a-pause"));
+        paused.map_or(self.last_used, |until| until.max(self.last_used))
     }
 
     /// When the first request in line should have been answered.
     fn late(&self, first: &Request) -> Instant {
         let from = first.written.unwrap_or(self.progress);
-        // For metadata and producer ids there are other servers.
-        let waits = matches!(self.role, Role::Broker(_)) || planted("control-waits-in-a-pause");
-        let paused = self.throttled_until.filter(|_| waits && !planted("pause-counts"));
-        paused.map_or(from, |until| until.max(from)) + first.timeout
+        let from = match self.role {
+            Role::Broker(_) => {
+                self.throttled_until.filter(|_| !planted("pause-counts")).map_or(from, |until| until.max(from))
+            }
+            // For metadata and producer ids there are other servers, so a pause is not waited out; but what was asked before comes first.
+            Role::Control if planted("control-waits-in-a-pause") => {
+                self.throttled_until.map_or(from, |until| until.max(from))
+            }
+            Role::Control => from.max(self.answered),
+        };
+        from + first.timeout
     }
 
     /// Whether a renewal has still to wait for the broker: what was asked before is not answered, or the socket takes no more.
@@ -492,9 +505,9 @@ impl Connection {
             && self.requests.front().is_some_and(|first| !first.kind.makes_ready() || first.written.is_none())
     }
 
-    /// It is not idle: it was made for what is asked later.
-    pub(crate) fn wait_longer(&mut self, now: Instant) {
-        self.last_used = now;
+    /// It is not idle before that time: it was made for what is asked then.
+    pub(crate) fn wait_longer(&mut self, until: Instant) {
+        self.last_used = until;
     }
 
     /// Why [`Connection::deadline`] has passed.

@@ -134,14 +134,13 @@ impl Producer {
             ServerStanding::Connecting(since) => ServerState::Connecting { lasts: lasts(since) },
             ServerStanding::Idle => ServerState::Idle,
         };
-        let throttled = self.connections_of(index).filter_map(|connection| connection.throttled_until).max();
         ServerStatus {
             server: ServerName { node, host: server.host.clone(), port: server.port },
             state,
             in_flight: self.connections_of(index).map(Connection::in_flight).sum(),
             silent_for: self.connections_of(index).filter_map(Connection::silent_since).min().map(lasts),
             last_round_trip: server.round_trip,
-            throttled_for: throttled.filter(|until| *until > now).map(|until| until.saturating_since(now)),
+            throttled_for: server.paused_until.filter(|until| *until > now).map(|until| until.saturating_since(now)),
         }
     }
 
@@ -170,11 +169,11 @@ impl Producer {
                 return Some(unreachable(now, server(), trouble));
             }
         }
+        if let Some(until) = self.control.servers[broker.server].paused_until.filter(|until| *until > now) {
+            return Some(Why::Throttled { server: server(), left: until.saturating_since(now) });
+        }
         let connection = broker.conn.and_then(|conn| self.sessions.connections.get(&conn));
         if let Some(connection) = connection {
-            if let Some(until) = connection.throttled_until.filter(|until| *until > now) {
-                return Some(Why::Throttled { server: server(), left: until.saturating_since(now) });
-            }
             if let Some(lasts) = silence(now, connection) {
                 return Some(Why::Silent { server: server(), lasts });
             }

@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::batch::{Class, Compression, Compressor, Pool};
 use crate::config::Config;
 use crate::connection::{Connection, Entry};
@@ -141,19 +143,33 @@ pub(super) struct Records {
     pub(super) compressor: Compressor,
 }
 
+/// So many producer ids are remembered.
+const MOST_GIVEN: usize = 16;
+
+/// The first wait after a refusal where there is none between connections.
+const REFUSAL_BACKOFF: Duration = Duration::from_secs(1);
+
 /// Under which producer id batches leave.
 pub(super) struct ProducerIdentity {
     pub(super) standing: Standing,
-    /// The producer id that was given last.
-    pub(super) given: Option<i64>,
+    /// The producer ids that were given, up to [`MOST_GIVEN`]: the last of them is the newest.
+    given: SmallVec<[i64; 2]>,
     /// Partitions that can send as soon as there is a producer id.
     pub(super) without_identity: List,
 }
 
 impl ProducerIdentity {
-    /// Whether this producer id is another than the last: brokers give each once, and its epochs may be used up.
+    /// Whether this producer id was not given before: brokers give each once, and its epochs may be used up.
     pub(super) fn is_new(&self, producer_id: i64) -> bool {
-        self.given != Some(producer_id) || planted("identity-loop")
+        !self.given.contains(&producer_id) || planted("identity-loop")
+    }
+
+    /// This producer id was given.
+    pub(super) fn note_given(&mut self, producer_id: i64) {
+        if self.given.len() == MOST_GIVEN {
+            self.given.remove(0);
+        }
+        self.given.push(producer_id);
     }
 }
 
@@ -166,6 +182,8 @@ pub(super) struct Control {
     pub(super) producer_id_error: Option<ErrorCode>,
     pub(super) listing: Question,
     pub(super) ping: Question,
+    /// When a server was last connected to for being asked.
+    pub(super) connected_at: Option<Instant>,
     /// Not before this time is there any use in looking for a server to ask, unless something happens; `None`: not before that.
     pub(super) looks_again: Option<Instant>,
     /// Counts how often the cluster had to be found anew. Leader epochs of an earlier one are not compared.
@@ -267,7 +285,7 @@ impl Producer {
             },
             identity: ProducerIdentity {
                 standing: if config.idempotence { Standing::Needed } else { Standing::Off },
-                given: None,
+                given: SmallVec::new(),
                 without_identity: List::EMPTY,
             },
             retry_backoff,
@@ -278,6 +296,7 @@ impl Producer {
                 producer_id_error: None,
                 listing: Question::default(),
                 ping: Question::default(),
+                connected_at: None,
                 looks_again: Some(Instant::ZERO),
                 era: 0,
             },
@@ -293,7 +312,7 @@ impl Producer {
                 no_memory,
                 denied: None,
                 reconnect_backoff: Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max),
-                refusal_backoff: Backoff::new(config.reconnect_backoff_max, config.reconnect_backoff_max * 10),
+                refusal_backoff: refusal_backoff(&config),
                 setup_backoff: Backoff::new(config.connection_setup_timeout, config.connection_setup_timeout_max),
             },
             timers: Timers::default(),
@@ -309,6 +328,14 @@ impl Producer {
             config,
         }
     }
+}
+
+/// After a refusal: the longest wait for a connection, and up to ten of them. Who wants no wait between connections does not want to
+/// be refused a thousand times a second.
+fn refusal_backoff(config: &Config) -> Backoff {
+    let first = Some(config.reconnect_backoff_max).filter(|max| !max.is_zero() || planted("refused-at-once"));
+    let first = first.unwrap_or(REFUSAL_BACKOFF);
+    Backoff::new(first, first * 10)
 }
 
 /// How long after its first record a batch may take more, at most: so that growth never makes a late record expire before

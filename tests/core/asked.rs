@@ -7,7 +7,7 @@ use std::time::Duration;
 use kafka_protocol::messages::{ApiKey, InitProducerIdResponse};
 use milena::{Event, Instant, Record};
 
-use crate::script::{Ask, Asked, Door, Facts, Reply, Script, Server};
+use crate::script::{Ask, Asked, Door, Facts, Reply, Script};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const S: fn(u64) -> Duration = Duration::from_secs;
@@ -295,56 +295,6 @@ fn what_is_asked_again_and_again_is_asked_on_connections_that_are_kept() {
     }
     let kept = seen.iter().all(|(_, requests, dialled)| *dialled < requests / 2);
     assert!(kept, "a topic is missing: nodes, requests, connections in a minute: {seen:?}");
-}
-
-#[test]
-fn brokers_that_close_what_is_unused_are_no_worse_for_metadata_than_before() {
-    let mut script = Script::new(3, &[], Facts::usual);
-    // The third is a door to the others only.
-    script.facts.brokers.retain(|(id, ..)| *id != 3);
-    script.facts.topic("t", 1, 2).partitions[1].leader = 2;
-    for n in 0..60 {
-        script.send(&Record::new("t").value("v").partition(n % 2));
-        script.run(S(20));
-        (1..=3).for_each(|node| script.break_connections(node));
-        script.run(S(10));
-    }
-    assert_eq!(script.delivered(), 60);
-    let requests = asked(&script, 3, ApiKey::Metadata, Instant::ZERO);
-    assert!(requests[2] <= 2, "the third is no broker, and those that are brokers always answered: {requests:?}");
-}
-
-/// Two listeners, or `advertised.listeners` that is being changed.
-#[test]
-fn an_address_that_servers_do_not_agree_on_ends_no_connection_that_works() {
-    let mut script = Script::new(3, &[], |facts, asked| {
-        let before = facts.brokers.clone();
-        if asked.node == 2 {
-            facts.brokers.iter_mut().for_each(|(id, host, _)| *host = format!("inner{id}"));
-        }
-        let reply = facts.usual(asked);
-        facts.brokers = before;
-        if matches!(reply, Reply::Produce(_)) { reply.after(MS(200)) } else { reply }
-    });
-    script.servers.extend((1..=3).map(|n| Server::new(n, &format!("inner{n}"), 9090 + n as u16)));
-    script
-        .facts
-        .topic("t", 1, 3)
-        .partitions
-        .iter_mut()
-        .zip(1..)
-        .for_each(|(partition, leader)| partition.leader = leader);
-    for n in 0..600 {
-        let _ = script.try_send(&record("missing")); // so that each is asked in turn
-        script.send(&Record::new("t").value("v").partition(n % 3));
-        script.run(MS(100));
-    }
-    let retries = script.producer.stats().retries;
-    assert!(
-        retries < 10,
-        "no broker was ever away: {retries} retries, {} connections in a minute",
-        script.dialled.len()
-    );
 }
 
 // Producer ids.

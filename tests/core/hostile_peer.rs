@@ -952,7 +952,7 @@ fn a_pause_of_24_days_is_not_the_end_of_a_broker() {
 }
 
 #[test]
-fn a_pause_of_24_days_without_anything_in_flight_ends_with_the_connection() {
+fn a_pause_of_24_days_without_anything_in_flight_is_not_the_end_either() {
     let mut n = 0;
     let options =
         [("delivery.timeout.ms", "60000"), ("request.timeout.ms", "10000"), ("connections.max.idle.ms", "60000")];
@@ -966,11 +966,11 @@ fn a_pause_of_24_days_without_anything_in_flight_ends_with_the_connection() {
     });
     script.facts.topic("t", 1, 1);
     script.send(&Record::new("t").value("first").partition(0));
-    for _ in 0..300 {
+    for _ in 0..1200 {
         let _ = script.try_send(&Record::new("t").value("v").partition(0));
         script.run(seconds(1));
     }
-    assert!(script.delivered() > 3, "{} delivered, {} failed in 5 minutes", script.delivered(), script.failed());
+    assert!(script.delivered() > 3, "{} delivered, {} failed in 20 minutes", script.delivered(), script.failed());
 }
 
 #[test]

@@ -362,10 +362,15 @@ impl Producer {
     }
 
     /// Whether a topic has fewer partitions than are known. Where brokers tell no topic ids, one that was created anew looks like
-    /// one whose metadata is old, but stays so.
+    /// one whose metadata is old, but stays so. Under one id a topic loses partitions only by a backup; that it is told so often says it.
     fn is_smaller(&mut self, index: u32, count: usize, nothing_is_older: bool) -> bool {
         let topic = &mut self.records.topics[index];
-        if count >= topic.count || topic.id != [0; 16] {
+        let older = match topic.id == [0; 16] {
+            true => OLDER,
+            false if planted("ids-keep-their-partitions") => u32::MAX,
+            false => OLDER_THAN_A_WORD,
+        };
+        if count >= topic.count {
             topic.as_many_told(count);
             return false;
         }
@@ -374,7 +379,7 @@ impl Producer {
             return true;
         }
         topic.fewer += 1;
-        if topic.fewer <= OLDER {
+        if topic.fewer <= older {
             self.records.topics.want(index);
             return false;
         }
@@ -503,7 +508,9 @@ impl Producer {
             // So may servers be, and go on: nobody has taken a batch since.
             let wrong_word = partition.older_in_all > OLDER_THAN_A_WORD && !planted("one-word-for-ever");
             if !stays_so && !wrong_hint && !wrong_word && !planted("older-epoch-believed") {
-                if !partition.is_idle() {
+                // Of the same leader there is nothing more to be heard.
+                let is_news = partition.leader != leader || planted("old-news-of-the-same-leader");
+                if is_news && !partition.is_idle() {
                     self.records.topics.want(partition.topic);
                 }
                 return Told::Old;

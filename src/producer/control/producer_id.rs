@@ -62,7 +62,7 @@ impl Producer {
                 self.control.producer_id_error = None;
                 self.control.servers.helped(server);
                 let (producer_id, epoch) = (response.producer_id, response.epoch);
-                self.identity.given = Some(producer_id);
+                self.identity.note_given(producer_id);
                 self.identity.standing = Standing::Known(Identity { producer_id, epoch });
                 self.say_producer_id();
                 self.identity_known();

@@ -107,8 +107,8 @@ struct Choice {
     ready: Option<(Rank, ConnId)>,
     /// The best of those that are no brokers, if it is not connected.
     stranger: Option<(Rank, u32)>,
-    /// Connections that are not ready.
-    opening: usize,
+    /// Connections that are not ready: each once, however many brokers are at its address.
+    opening: SmallVec<[ConnId; MOST_OPENING]>,
     /// Those among them to addresses that only other servers have named.
     hearsay: usize,
     /// Until when one of them is waited for.
@@ -119,15 +119,18 @@ struct Choice {
     refused: Option<u32>,
     /// There is no memory for another connection.
     no_room: bool,
+    /// Until when those are asked that are connected, for they are as many as are kept, and another was connected to just now.
+    enough_until: Option<Instant>,
 }
 
 impl Producer {
-    /// Whether the connection was made to ask something that is still to be asked, and was not used yet. As long as that waits for its
-    /// time, the connection is not idle: who was asked meanwhile, for this one was slow, may be of no help.
-    pub(in crate::producer) fn has_its_turn_before_it(&self, conn: ConnId) -> bool {
-        let Some(connection) = self.sessions.connections.get(&conn) else { return false };
+    /// When the connection has its turn, if it was made to ask something that is still to be asked, and was not used yet. As long as that
+    /// waits for its time, the connection is not idle: who was asked meanwhile, for this one was slow, may be of no help.
+    pub(in crate::producer) fn has_its_turn_at(&self, conn: ConnId) -> Option<Instant> {
+        let connection = self.sessions.connections.get(&conn)?;
         let is_new = connection.role == Role::Control && !connection.proven && !connection.leaving;
-        is_new && self.other_request_due().is_some() && !planted("turns-are-forgotten")
+        let due = self.other_request_due().filter(|_| is_new && !planted("turns-are-forgotten"))?;
+        Some(due.max(self.now + PATIENCE / 10)) // what is due by now may wait for another server
     }
 
     /// The next moment at which a server has to be asked, or at least looked for. `None` if nothing is to be asked, or what is
@@ -179,7 +182,7 @@ impl Producer {
         let ready = choice.ready.map(|(_, conn)| conn).filter(|conn| self.asks_anything_of(*conn, choice.task));
         match way {
             Way::Ready(conn) => self.send_control(conn, choice.task),
-            Way::Connect if choice.patient_until.is_none() && choice.opening < MOST_OPENING => {
+            Way::Connect if choice.patient_until.is_none() && choice.opening.len() < MOST_OPENING => {
                 // The next look finds it, and sees how long it is waited for.
                 self.connect_control(server);
                 if let Some(conn) = ready.filter(|_| failing) {
@@ -223,7 +226,8 @@ impl Producer {
         let is_due = |question: Question| question.due().is_some_and(|at| at <= now);
         let only_an_id = !self.metadata_is_due() && !is_due(self.control.listing) && !is_due(self.control.ping);
         let task = if only_an_id { Task::ProducerId } else { Task::Metadata };
-        let mut choice = Choice { task, no_room: !self.has_room_to_connect(), ..Choice::default() };
+        let enough_until = self.has_enough_until(now);
+        let mut choice = Choice { task, no_room: !self.has_room_to_connect(), enough_until, ..Choice::default() };
         let mut known: SmallVec<[u32; 16]> = SmallVec::new();
         for (_, broker) in self.control.brokers.current() {
             known.push(broker.server);
@@ -249,6 +253,18 @@ impl Producer {
         choice
     }
 
+    /// What is asked again and again is to cost no handshake each time. So once as many servers are connected to as are kept, and owe
+    /// nothing, the next is connected to only a while after the last: until when.
+    fn has_enough_until(&self, now: Instant) -> Option<Instant> {
+        let until = self.control.connected_at? + PATIENCE;
+        let at_hand = |server: &Server| {
+            let connection = server.control.and_then(|conn| self.sessions.connections.get(&conn));
+            connection.is_some_and(|connection| connection.is_usable(now) && connection.in_flight() == 0)
+        };
+        let is_enough = || self.control.servers.in_use().filter(|(_, server)| at_hand(server)).count() >= MOST_KEPT;
+        (until > now && is_enough() && !planted("each-question-connects")).then_some(until)
+    }
+
     /// Whether any server lets this client in.
     pub(in crate::producer) fn is_let_in(&self) -> bool {
         self.sessions.connections.values().any(|connection| connection.phase == ConnectionPhase::Ready)
@@ -267,9 +283,11 @@ impl Producer {
             Some((_, connection)) if connection.throttled_until.is_some_and(|until| until > now) => {
                 return later(connection.throttled_until.unwrap_or(now));
             }
-            Some((_, connection)) => {
-                choice.opening += 1;
-                choice.hearsay += usize::from(self.control.servers.is_hearsay(index));
+            Some((conn, connection)) => {
+                if !choice.opening.contains(&conn) || planted("each-broker-counts") {
+                    choice.opening.push(conn);
+                    choice.hearsay += usize::from(self.control.servers.is_hearsay(index));
+                }
                 let patient_until = match connection.phase {
                     ConnectionPhase::Opening | ConnectionPhase::Negotiating(_) => connection.opened + PATIENCE,
                     ConnectionPhase::Authenticating | ConnectionPhase::Ready => {
@@ -290,6 +308,7 @@ impl Producer {
                 May::AfterAnother => return,
                 May::NotBefore(at) => return later(at),
                 May::Now if choice.no_room => return later(now + MEMORY_INTERVAL),
+                May::Now if choice.enough_until.is_some() => return later(choice.enough_until.unwrap_or(now)),
                 May::Now => (Way::Connect, 2),
             },
         };
@@ -297,7 +316,10 @@ impl Producer {
         let distance =
             if distance == 2 && data.is_none_or(|data| data.phase != ConnectionPhase::Ready) { 3 } else { distance };
         let load = data.map_or(0, |data| data.in_flight());
+        let owed_since = connection.filter(|_| distance == 0).and_then(|(_, connection)| connection.silent_since());
+        let owes = owed_since.is_some();
         let rank = self.control.servers.rank(index, choice.task, stranger, distance, load);
+        let rank = rank.after_its_debts(owes && !planted("debts-are-ignored"));
         if let (Way::Connect, true) = (way, stranger && choice.stranger.is_none_or(|(best, _)| rank < best)) {
             choice.stranger = Some((rank, index));
         }
@@ -307,7 +329,10 @@ impl Producer {
         if !rank.hearsay && choice.vouched.is_none_or(|(best, ..)| rank < best) {
             choice.vouched = Some((rank, index, way));
         }
-        if let Way::Ready(conn) = way {
+        // Behind an answer that is owed for long, it would not be asked at once.
+        let owes_for_long =
+            owed_since.is_some_and(|since| since + PATIENCE / 10 <= now) && !planted("debts-are-ignored");
+        if let (Way::Ready(conn), false) = (way, owes_for_long) {
             if choice.ready.is_none_or(|(best, _)| rank < best) {
                 choice.ready = Some((rank, conn));
             }
@@ -317,13 +342,14 @@ impl Producer {
     /// No server can be asked now: all were tried. If one of them did not let this client in, and none does, whoever waits is
     /// told. Whether that is news.
     fn say_if_denied(&mut self, choice: &Choice) -> bool {
-        let refused = choice.refused.filter(|_| choice.opening == 0 && !self.is_let_in());
+        let refused = choice.refused.filter(|_| choice.opening.is_empty() && !self.is_let_in());
         let refusal = refused.and_then(|server| self.control.servers[server].refusal.clone());
         refusal.is_some_and(|refusal| self.deny(refusal)) && !planted("denied-is-no-news")
     }
 
     fn connect_control(&mut self, server: u32) {
         let conn = self.connect(Role::Control, server);
+        self.control.connected_at = Some(self.now);
         self.control.servers[server].control = Some(conn);
         let ready = |conn: &ConnId| {
             let connection = self.sessions.connections.get(conn);
@@ -347,8 +373,13 @@ impl Producer {
         self.look_again();
         let Some(connection) = self.sessions.connections.get(&conn) else { return };
         let versions = connection.versions;
-        let doublings = self.control.servers.unanswered.min(16);
-        let patience = (PATIENCE * (1 << doublings)).min(self.request_patience());
+        let patience = |kind: RequestKind| {
+            let doublings = self.control.servers.silences(kind).min(16);
+            (PATIENCE * (1 << doublings)).min(self.request_patience())
+        };
+        let [for_metadata, for_list, for_pong, for_id] =
+            [RequestKind::Metadata, RequestKind::TopicList, RequestKind::Ping, RequestKind::InitProducerId]
+                .map(patience);
         let client = &*self.config.client_id;
         if let (true, Some(version)) = (self.metadata_is_due(), versions.metadata) {
             let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
@@ -356,7 +387,7 @@ impl Producer {
             self.records.topics.take_wanted(now, |partition| !partitions[partition].is_idle());
             let names = Some(self.records.topics.asked_names());
             let create = self.config.allow_auto_create_topics;
-            connection.request(now, Api::Metadata, RequestKind::Metadata, version, client, patience, |out| {
+            connection.request(now, Api::Metadata, RequestKind::Metadata, version, client, for_metadata, |out| {
                 metadata::encode(out, version, names, create);
             });
             self.stats.metadata_requests += 1;
@@ -367,7 +398,7 @@ impl Producer {
             // One that was given up there is as good.
             if !connection.awaits(RequestKind::TopicList) {
                 let all = None::<core::iter::Empty<&str>>;
-                connection.request(now, Api::Metadata, RequestKind::TopicList, version, client, patience, |out| {
+                connection.request(now, Api::Metadata, RequestKind::TopicList, version, client, for_list, |out| {
                     metadata::encode(out, version, all, false);
                 });
                 self.stats.metadata_requests += 1;
@@ -377,7 +408,7 @@ impl Producer {
             let Some(connection) = self.sessions.connections.get_mut(&conn) else { return };
             self.control.ping = Question::InFlight(self.control.ping.failures());
             if !connection.awaits(RequestKind::Ping) || planted("pings-pile-up") {
-                connection.request(now, Api::ApiVersions, RequestKind::Ping, 0, client, patience, |out| {
+                connection.request(now, Api::ApiVersions, RequestKind::Ping, 0, client, for_pong, |out| {
                     api_versions::encode(out, 0, "", "");
                 });
             }
@@ -389,17 +420,9 @@ impl Producer {
                 return;
             };
             self.control.producer_id = ProducerIdRequest::InFlight(self.control.producer_id.failures());
-            connection.request(
-                now,
-                Api::InitProducerId,
-                RequestKind::InitProducerId,
-                version,
-                client,
-                patience,
-                |out| {
-                    init_producer_id::encode(out, version, &init_producer_id::Request::NEW);
-                },
-            );
+            connection.request(now, Api::InitProducerId, RequestKind::InitProducerId, version, client, for_id, |out| {
+                init_producer_id::encode(out, version, &init_producer_id::Request::NEW);
+            });
         }
         self.arm(conn);
         self.watch(conn);

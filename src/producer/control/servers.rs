@@ -6,6 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::connection::RequestKind;
 use crate::error::ConnectionError;
 use crate::ids::ConnId;
 use crate::memory;
@@ -140,6 +141,8 @@ pub(crate) struct Server {
     pub(crate) traffic: Traffic,
     /// How long its last answer took.
     pub(crate) round_trip: Option<Duration>,
+    /// It asked for a pause until then (KIP-219), on whichever connection.
+    pub(crate) paused_until: Option<Instant>,
     /// Why it did not let this client in, if that was the last that happened.
     pub(crate) refusal: Option<ConnectionError>,
     /// Brokers and connections at this address, and one if it is a bootstrap server.
@@ -172,12 +175,14 @@ pub(crate) enum Task {
     ProducerId,
 }
 
-/// In which order servers are asked: brokers before others, then who lost its turn longest ago, then who is known by more than
+/// In which order servers are asked: brokers before others, then who owes no answer, then who lost its turn longest ago, then who is known by more than
 /// another server's word, then who is at hand, then who has least to do, then who was tried longest ago, then by lot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     /// It is no broker, as far as is known.
     pub(crate) stranger: bool,
+    /// It owes an answer, and would answer that first.
+    owes: bool,
     lost_turn: u64,
     /// See [`Servers::is_hearsay`].
     pub(crate) hearsay: bool,
@@ -185,6 +190,13 @@ pub(crate) struct Rank {
     load: usize,
     last: Instant,
     lot: u32,
+}
+
+impl Rank {
+    /// The same of a server that owes an answer, or owes none.
+    pub(crate) fn after_its_debts(self, owes: bool) -> Self {
+        Self { owes, ..self }
+    }
 }
 
 /// All servers.
@@ -203,8 +215,8 @@ pub(crate) struct Servers {
     forgotten: Traffic,
     /// Spreads many producers over the servers.
     start: u32,
-    /// Control requests that were not answered in time, in a row.
-    pub(crate) unanswered: u32,
+    /// Control requests that were not answered in time, in a row, of each [`RequestKind`].
+    silences: [u32; RequestKind::COUNT],
     /// What happened to the last control connection, unless a server has answered since.
     trouble: Option<Trouble>,
 }
@@ -237,7 +249,7 @@ impl Servers {
             met: 0,
             forgotten: Traffic::default(),
             start,
-            unanswered: 0,
+            silences: [0; RequestKind::COUNT],
             trouble: None,
         };
         for (host, port) in bootstrap {
@@ -320,13 +332,34 @@ impl Servers {
         (0..).zip(&self.entries).filter(|(_, server)| server.users > 0)
     }
 
-    /// Whether a connection may be made.
+    /// Whether a connection may be made. A pause that was asked for on an earlier one holds for the next, too.
     pub(crate) fn may_connect(&self, index: u32, now: Instant) -> May {
-        let attempts = &self[index].attempts;
+        let Server { attempts, paused_until, .. } = &self[index];
+        let paused = paused_until.filter(|_| !planted("pauses-end-with-connections"));
+        let not_before = paused.map_or(attempts.not_before, |until| until.max(attempts.not_before));
         match attempts.probe {
             Some(_) => May::AfterAnother,
-            None if attempts.not_before > now => May::NotBefore(attempts.not_before),
+            None if not_before > now => May::NotBefore(not_before),
             None => May::Now,
+        }
+    }
+
+    /// How often in a row such a request was not answered in time.
+    pub(crate) fn silences(&self, kind: RequestKind) -> u32 {
+        self.silences[kind as usize]
+    }
+
+    /// Such a request was not answered in time.
+    pub(crate) fn was_silent(&mut self, kind: RequestKind) {
+        let silences = &mut self.silences[kind as usize];
+        *silences = silences.saturating_add(1);
+    }
+
+    /// Such a request was answered, by whichever server. What else is asked may take longer, so it says nothing of that.
+    pub(crate) fn was_answered(&mut self, kind: RequestKind) {
+        match planted("one-patience-for-all") {
+            true => self.silences = [0; RequestKind::COUNT],
+            false => self.silences[kind as usize] = 0,
         }
     }
 
@@ -368,13 +401,22 @@ impl Servers {
     }
 
     /// Its place in the order in which servers are asked. `distance`: 0 for those that can be asked at once; `load`: how much
-    /// they have to do.
+    /// they have to do. That they owe an answer is for the caller to say.
     pub(crate) fn rank(&self, index: u32, task: Task, stranger: bool, distance: u8, load: usize) -> Rank {
         let Server { lost_turn, attempts, .. } = &self[index];
         let count = self.entries.len() as u32;
         let lot = (index + count - self.start % count) % count;
         let hearsay = self.is_hearsay(index);
-        Rank { stranger, lost_turn: lost_turn[task as usize], hearsay, distance, load, last: attempts.last, lot }
+        Rank {
+            stranger,
+            owes: false,
+            lost_turn: lost_turn[task as usize],
+            hearsay,
+            distance,
+            load,
+            last: attempts.last,
+            lot,
+        }
     }
 
     /// A connection was lost or could not be made.
@@ -446,6 +488,7 @@ impl Server {
             control_trouble: None,
             traffic: Traffic::default(),
             round_trip: None,
+            paused_until: None,
             refusal: None,
             users: 0,
         }

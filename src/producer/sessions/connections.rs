@@ -150,9 +150,9 @@ impl Producer {
                 if why == ConnectionError::SetupTimeout {
                     why = self.why_not_authenticated(conn).unwrap_or(why);
                 }
-                if why == ConnectionError::Idle && self.has_its_turn_before_it(conn) {
+                if let (ConnectionError::Idle, Some(until)) = (&why, self.has_its_turn_at(conn)) {
                     if let Some(connection) = self.sessions.connections.get_mut(&conn) {
-                        connection.wait_longer(now);
+                        connection.wait_longer(until);
                     }
                     return self.watch(conn);
                 }
@@ -214,8 +214,8 @@ impl Producer {
             }
             self.outbox.event(Event::ConnectionFailed { conn, host, port, error: error.clone() });
         }
-        if role == Role::Control && !requests.is_empty() {
-            self.control.servers.unanswered = self.control.servers.unanswered.saturating_add(1);
+        if let (Role::Control, Some(first)) = (role, requests.front()) {
+            self.control.servers.was_silent(first.kind); // what was asked later had to wait for it
         }
         for request in requests {
             self.forget(now, request, &error);
@@ -394,6 +394,7 @@ impl Producer {
         if let Some(role) = self.sessions.connections.get(&conn).map(|connection| connection.role) {
             if !request_kind.makes_ready() {
                 self.was_of_use(conn);
+                self.control.servers.was_answered(request_kind);
                 if let Some(connection) = self.sessions.connections.get_mut(&conn) {
                     connection.proven = true;
                     self.control.servers[connection.server].proven = true;
@@ -425,9 +426,6 @@ impl Producer {
         let Some(connection) = self.sessions.connections.get(&conn) else { return };
         let (role, index) = (connection.role, connection.server);
         self.control.servers[index].attempts.answered(conn);
-        if role == Role::Control {
-            self.control.servers.unanswered = 0;
-        }
         self.control.servers.forget_trouble(index, role == Role::Control);
         if !self.alarms.is_empty() {
             self.say_answered(index);
@@ -497,6 +495,9 @@ impl Producer {
             before => Some(before.map_or(until, |before| before.max(until))),
         };
         connection.throttled_until = until;
+        // The next connection is to know of it.
+        let server = &mut self.control.servers[connection.server];
+        server.paused_until = server.paused_until.max(until);
         let node = match (connection.role, until) {
             (Role::Broker(index), Some(until)) => {
                 self.timers.set(Timer::Broker(index), until);
