@@ -471,7 +471,7 @@ impl Connection {
         let late = match self.requests.front() {
             Some(first) => Some(self.late(first)),
             // The next connection would not know of a pause.
-            None if self.leaving => Some(self.free_from()),
+            None if self.leaving => Some(self.last_used),
             None => max_idle.map(|span| self.free_from() + span),
         };
         [late, self.reauthenticate_at].into_iter().flatten().min()
@@ -479,7 +479,7 @@ impl Connection {
 
     /// Since when nothing is wanted of it. In a pause that the broker asked for nothing could be.
     fn free_from(&self) -> Instant {
-        let paused = self.throttled_until.filter(|_| !planted("leaving-evades-a-pause"));
+        let paused = self.throttled_until.filter(|_| !planted("idle-in-a-pause"));
         paused.map_or(self.last_used, |until| until.max(self.last_used))
     }
 
