@@ -538,6 +538,7 @@ fn typed_producers_write_javas_bytes_over_every_adapter() {
     let typed = milena::Typed::new(threads, StringSerializer, IntegerSerializer);
     typed.send("t", "k", &7).unwrap();
     typed.send("t", "k", &None::<i32>).unwrap();
+    assert_eq!(typed.flush().unwrap(), 0, "none has failed");
     let partition = runtime().block_on(async {
         let tokio = milena::tokio::Producer::spawn(config(&server.bootstrap(), &[])).unwrap();
         let typed = milena::Typed::new(tokio, StringSerializer, IntegerSerializer);
@@ -555,6 +556,7 @@ fn a_partition_that_is_not_there_is_named() {
     server.with(|cluster, _| cluster.create_topic("three", 3));
     let producer = threads::Producer::new(config(&server.bootstrap(), &[("max.block.ms", "300")])).unwrap();
     assert_eq!(producer.partitions_for("three").unwrap().len(), 3);
+    assert_eq!(producer.enqueue(&Record::new("three").partition(2)).unwrap().partition(), 2);
     let words = producer.enqueue(&Record::new("three").partition(9)).map(drop).unwrap_err().to_string();
     assert!(words.contains("it has 3 partitions"), "{words}");
 }

@@ -351,11 +351,11 @@ mod tests {
 
     #[test]
     fn a_batch_grows_for_a_second_but_no_longer_than_a_tenth_of_what_it_has_in_all() {
-        for (linger, timeout, millis) in [(5, 120_000, 1005), (0, 2500, 250), (200, 3000, 300), (700, 5000, 700)] {
-            let options = [("linger.ms", linger.to_string()), ("delivery.timeout.ms", timeout.to_string())];
-            let others = [("bootstrap.servers", "a:1"), ("request.timeout.ms", "1000")]
-                .map(|(key, value)| (key, value.to_string()));
-            let config = Config::from_properties(options.into_iter().chain(others)).expect("valid options");
+        let cases = [("5", "120000", 1005), ("0", "2500", 250), ("200", "3000", 300), ("700", "5000", 700)];
+        for (linger, timeout, millis) in cases {
+            let options = [("linger.ms", linger), ("delivery.timeout.ms", timeout), ("request.timeout.ms", "1000")];
+            let config = Config::from_properties([("bootstrap.servers", "a:1")].into_iter().chain(options));
+            let config = config.expect("valid options");
             assert_eq!(growth_time(&config), Duration::from_millis(millis), "{linger} {timeout}");
         }
     }
