@@ -140,7 +140,7 @@ impl Producer {
             in_flight: self.connections_of(index).map(Connection::in_flight).sum(),
             silent_for: self.connections_of(index).filter_map(Connection::silent_since).min().map(lasts),
             last_round_trip: server.round_trip,
-            throttled_for: server.paused_until.filter(|until| *until > now).map(|until| until.saturating_since(now)),
+            throttled_for: server.paused_until().filter(|until| *until > now).map(|until| until.saturating_since(now)),
         }
     }
 
@@ -164,13 +164,13 @@ impl Producer {
         };
         let broker = &self.control.brokers[leader];
         let server = || self.name_of(broker.server, Some(broker.id));
+        if let Some(until) = self.control.servers[broker.server].records_paused_until().filter(|until| *until > now) {
+            return Some(Why::Throttled { server: server(), left: until.saturating_since(now) });
+        }
         if let Some(trouble) = self.control.servers[broker.server].trouble() {
             if self.is_recent(now, broker.server, trouble) {
                 return Some(unreachable(now, server(), trouble));
             }
-        }
-        if let Some(until) = self.control.servers[broker.server].paused_until.filter(|until| *until > now) {
-            return Some(Why::Throttled { server: server(), left: until.saturating_since(now) });
         }
         let connection = broker.conn.and_then(|conn| self.sessions.connections.get(&conn));
         if let Some(connection) = connection {
@@ -221,7 +221,7 @@ impl Producer {
 
     /// Whether it was seen a moment ago, or the server is being tried again: not a trouble of yesterday.
     fn is_recent(&self, now: Instant, server: u32, trouble: &Trouble) -> bool {
-        now.saturating_since(trouble.at) <= RECENT || self.control.servers.may_connect(server, now) != May::Now
+        now.saturating_since(trouble.at) <= RECENT || self.control.servers.may_connect(server, false, now) != May::Now
     }
 
     fn name_of(&self, index: u32, node: Option<i32>) -> ServerName {

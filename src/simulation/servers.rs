@@ -257,7 +257,8 @@ impl Mischief for Gremlin {
         if let (Request::Metadata | Request::InitProducerId, Some(View::Throttles(millis))) = (request, self.view()) {
             let mut orders = self.orders.lock().expect("nobody panics with it");
             let until = orders.now + Duration::from_millis(millis as u64);
-            orders.throttled.insert(self.node, until);
+            let paused = orders.throttled.entry(self.node).or_insert(until);
+            *paused = until.max(*paused);
             return millis;
         }
         let throttled = self.is_on() && self.dice.once_in(self.faults.throttle);

@@ -508,9 +508,9 @@ impl Producer {
             // So may servers be, and go on: nobody has taken a batch since.
             let wrong_word = partition.older_in_all > OLDER_THAN_A_WORD && !planted("one-word-for-ever");
             if !stays_so && !wrong_hint && !wrong_word && !planted("older-epoch-believed") {
-                // Of the same leader there is nothing more to be heard.
-                let is_news = partition.leader != leader || planted("old-news-of-the-same-leader");
-                if is_news && !partition.is_idle() {
+                // Of a leader that is known there is nothing more to be heard.
+                let is_known = (leader.is_some() || planted("nobody-is-known")) && partition.leader == leader;
+                if (!is_known || planted("old-news-of-the-same-leader")) && !partition.is_idle() {
                     self.records.topics.want(partition.topic);
                 }
                 return Told::Old;

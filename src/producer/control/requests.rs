@@ -304,7 +304,7 @@ impl Producer {
                 choice.patient_until = Some(choice.patient_until.map_or(until, |before| before.min(until)));
                 (Way::Opening, 1)
             }
-            None => match self.control.servers.may_connect(index, now) {
+            None => match self.control.servers.may_connect(index, true, now) {
                 May::AfterAnother => return,
                 May::NotBefore(at) => return later(at),
                 May::Now if choice.no_room => return later(now + MEMORY_INTERVAL),

@@ -141,8 +141,8 @@ pub(crate) struct Server {
     pub(crate) traffic: Traffic,
     /// How long its last answer took.
     pub(crate) round_trip: Option<Duration>,
-    /// It asked for a pause until then (KIP-219), on whichever connection.
-    pub(crate) paused_until: Option<Instant>,
+    /// It asked for a pause until then (KIP-219), on connections for records and on those for control requests.
+    paused_until: [Option<Instant>; 2],
     /// Why it did not let this client in, if that was the last that happened.
     pub(crate) refusal: Option<ConnectionError>,
     /// Brokers and connections at this address, and one if it is a bootstrap server.
@@ -332,10 +332,10 @@ impl Servers {
         (0..).zip(&self.entries).filter(|(_, server)| server.users > 0)
     }
 
-    /// Whether a connection may be made. A pause that was asked for on an earlier one holds for the next, too.
-    pub(crate) fn may_connect(&self, index: u32, now: Instant) -> May {
+    /// Whether a connection may be made. A pause that was asked for on an earlier one of its kind holds for the next, too.
+    pub(crate) fn may_connect(&self, index: u32, control: bool, now: Instant) -> May {
         let Server { attempts, paused_until, .. } = &self[index];
-        let paused = paused_until.filter(|_| !planted("pauses-end-with-connections"));
+        let paused = paused_until[usize::from(control)].filter(|_| !planted("pauses-end-with-connections"));
         let not_before = paused.map_or(attempts.not_before, |until| until.max(attempts.not_before));
         match attempts.probe {
             Some(_) => May::AfterAnother,
@@ -464,6 +464,22 @@ impl Servers {
 }
 
 impl Server {
+    /// A pause is asked for until then.
+    pub(crate) fn pause(&mut self, control: bool, until: Option<Instant>) {
+        let paused = &mut self.paused_until[usize::from(control)];
+        *paused = until.max(*paused);
+    }
+
+    /// Until when records have to wait for it.
+    pub(crate) fn records_paused_until(&self) -> Option<Instant> {
+        self.paused_until[usize::from(false)]
+    }
+
+    /// Until when anything has to.
+    pub(crate) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until.into_iter().max().flatten()
+    }
+
     /// What happened to its last connection for records, unless it has answered on one since.
     pub(crate) fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
@@ -488,7 +504,7 @@ impl Server {
             control_trouble: None,
             traffic: Traffic::default(),
             round_trip: None,
-            paused_until: None,
+            paused_until: [None; 2],
             refusal: None,
             users: 0,
         }

@@ -245,7 +245,7 @@ impl Producer {
             return;
         }
         let server = broker.server;
-        match (broker.conn, self.control.servers.may_connect(server, self.now)) {
+        match (broker.conn, self.control.servers.may_connect(server, false, self.now)) {
             (Some(conn), _) => {
                 self.arm(conn);
                 self.look_when_over(index, conn);

@@ -47,7 +47,7 @@ impl Producer {
     /// Asks for a connection to a broker to which nothing is to be sent yet.
     pub(in crate::producer) fn connect_early(&mut self, index: u32) {
         let Broker { conn, server, .. } = self.control.brokers[index];
-        let may = conn.is_none() && self.control.servers.may_connect(server, self.now) == May::Now;
+        let may = conn.is_none() && self.control.servers.may_connect(server, false, self.now) == May::Now;
         if may && self.has_room_to_connect() && !planted("connects-late") {
             self.connect_broker(index);
         }
@@ -496,8 +496,7 @@ impl Producer {
         };
         connection.throttled_until = until;
         // The next connection is to know of it.
-        let server = &mut self.control.servers[connection.server];
-        server.paused_until = server.paused_until.max(until);
+        self.control.servers[connection.server].pause(connection.role == Role::Control, until);
         let node = match (connection.role, until) {
             (Role::Broker(index), Some(until)) => {
                 self.timers.set(Timer::Broker(index), until);

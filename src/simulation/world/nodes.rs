@@ -100,6 +100,13 @@ impl World {
         if let (Some((host, port)), Some((others_host, others_port))) = (address(one), address(other)) {
             self.cluster.set_address(one, &others_host, others_port);
             self.cluster.set_address(other, &host, port);
+            // A pause is of the address where it was asked for.
+            let mut orders = self.orders.lock().expect("nobody panics with it");
+            let paused = [one, other].map(|node| orders.throttled.remove(&node));
+            orders
+                .throttled
+                .extend([other, one].into_iter().zip(paused).filter_map(|(node, until)| Some((node, until?))));
+            drop(orders);
             self.note(Who::World, || format!("nodes {one} and {other} have each other's address"));
             self.sometimes("two nodes had each other's address");
         }
