@@ -470,7 +470,6 @@ impl Connection {
         }
         let late = match self.requests.front() {
             Some(first) => Some(self.late(first)),
-            // The next connection would not know of a pause.
             None if self.leaving => Some(self.last_used),
             None => max_idle.map(|span| self.free_from() + span),
         };
@@ -479,21 +478,22 @@ impl Connection {
 
     /// Since when nothing is wanted of it. In a pause that the broker asked for nothing could be.
     fn free_from(&self) -> Instant {
-        let paused = self.throttled_until.filter(|_| !planted("idle-in-a-pause"));
-        paused.map_or(self.last_used, |until| until.max(self.last_used))
+        if planted("idle-in-a-pause") { self.last_used } else { self.after_a_pause(self.last_used) }
+    }
+
+    /// This time, or the end of the pause that the broker asked for.
+    fn after_a_pause(&self, at: Instant) -> Instant {
+        self.throttled_until.map_or(at, |until| until.max(at))
     }
 
     /// When the first request in line should have been answered.
     fn late(&self, first: &Request) -> Instant {
         let from = first.written.unwrap_or(self.progress);
         let from = match self.role {
-            Role::Broker(_) => {
-                self.throttled_until.filter(|_| !planted("pause-counts")).map_or(from, |until| until.max(from))
-            }
+            Role::Broker(_) if planted("pause-counts") => from,
+            Role::Broker(_) => self.after_a_pause(from),
             // For metadata and producer ids there are other servers, so a pause is not waited out; but what was asked before comes first.
-            Role::Control if planted("control-waits-in-a-pause") => {
-                self.throttled_until.map_or(from, |until| until.max(from))
-            }
+            Role::Control if planted("control-waits-in-a-pause") => self.after_a_pause(from),
             Role::Control => from.max(self.answered),
         };
         from + first.timeout

@@ -253,8 +253,8 @@ impl Producer {
     }
 
     /// Gives a connection up whose socket the host needs for another: for hosts with few of them. What was asked on it is still
-    /// answered, nothing more is asked, and [`Output::Disconnect`] follows when no request is open and a pause that the broker asked
-    /// for is over. It counts as no failure, and the broker is connected to again as soon as there is something for it. Returns
+    /// answered, nothing more is asked, and [`Output::Disconnect`] follows when no request is open. It counts as
+    /// no failure, and the broker is connected to again as soon as there is something for it, and no pause that it asked for lasts. Returns
     /// whether that comes to be: not for a connection that is gone, or not ready yet.
     pub fn release(&mut self, now: Instant, conn: ConnId) -> bool {
         self.clock(now);

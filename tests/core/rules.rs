@@ -141,8 +141,15 @@ fn what_stands_behind_an_answer_with_a_pause_is_asked_elsewhere() {
     while paused.get() == 0 {
         script.run(MS(10));
     }
+    // Who owes nothing would be asked for an id: it is away just now.
+    let other = 3 - paused.get();
+    script.take_down(other);
     script.send(&record());
+    let behind = |asked: &Asked| asked.api == ApiKey::InitProducerId && asked.node == paused.get();
+    script.run(MS(100));
+    script.server(other).door = Door::Open;
     script.run(MS(20_000));
+    assert!(script.asks().any(behind), "the id was asked for behind metadata");
     assert_eq!(script.delivered(), 1);
 }
 

@@ -288,6 +288,15 @@ impl Facts {
         }
     }
 
+    /// The same, but what metadata tell is changed.
+    pub fn usual_but(&mut self, asked: &Asked, change: impl FnOnce(&mut MetadataResponse)) -> Reply {
+        let mut reply = self.usual(asked);
+        if let Reply::Metadata(told) = &mut reply {
+            change(told);
+        }
+        reply
+    }
+
     /// The same, but what is produced waits for the test's reply.
     pub fn hold_produce(&mut self, asked: &Asked) -> Reply {
         if asked.api == ApiKey::Produce { Reply::Hold } else { self.usual(asked) }

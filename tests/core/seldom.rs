@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kafka_protocol::messages::metadata_response::MetadataResponseBroker;
 use kafka_protocol::messages::produce_response::LeaderIdAndEpoch;
-use kafka_protocol::messages::{ApiKey, InitProducerIdResponse};
+use kafka_protocol::messages::{ApiKey, InitProducerIdResponse, MetadataResponse};
 use milena::{DeliveryErrorKind, Event, Input, Instant, Record};
 
 use crate::line::{Line, Speaks};
@@ -21,6 +21,18 @@ fn record() -> Record<'static> {
 /// The requests of a kind since a moment, at whatever node.
 fn count(script: &Script, api: ApiKey, since: Instant) -> usize {
     script.asks().filter(|asked| asked.api == api && asked.at >= since).count()
+}
+
+/// A server that is behind: node 1 leads all, in the first epoch.
+fn led_as_at_first(told: &mut MetadataResponse) {
+    for partition in told.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        (partition.leader_id, partition.leader_epoch) = (1.into(), 0);
+    }
+}
+
+/// The first broker that is told is in the rack `r`.
+fn first_in_rack(facts: &mut Facts, asked: &Asked) -> Reply {
+    facts.usual_but(asked, |told| told.brokers[0].rack = Some(text("r")))
 }
 
 #[test]
@@ -45,14 +57,12 @@ fn a_partition_without_leader_is_asked_about_before_anybody_sends_to_it() {
 fn who_knows_a_leader_of_before_is_not_believed_however_long_nobody_sends() {
     let late = Rc::new(Cell::new(false));
     let is_late = Rc::clone(&late);
-    let mut script = Script::new(2, &[("metadata.max.age.ms", "1000")], move |facts, asked| match &asked.ask {
-        Ask::Metadata(request) if is_late.get() => {
-            let mut told = facts.metadata(asked.version, request);
-            let partition = &mut told.topics[0].partitions[0];
-            (partition.leader_id, partition.leader_epoch) = (1.into(), 0);
-            Reply::Metadata(told)
-        }
-        _ => facts.usual(asked),
+    let mut script = Script::new(2, &[("metadata.max.age.ms", "1000")], move |facts, asked| {
+        facts.usual_but(asked, |told| {
+            if is_late.get() {
+                led_as_at_first(told)
+            }
+        })
     });
     script.facts.topic("t", 1, 1);
     script.facts.lead("t", 0, 2);
@@ -368,14 +378,7 @@ fn a_job_that_ends_after_its_batch_says_nothing_of_the_next_one() {
 fn lengths_of_queues_are_those_of_now() {
     let options =
         [("batch.size", "1"), ("batch.size.max", "1"), ("client.rack", "r"), ("partitioner.rack.aware", "true")];
-    let mut script = Script::new(1, &options, |facts, asked| match &asked.ask {
-        Ask::Metadata(request) => {
-            let mut told = facts.metadata(asked.version, request);
-            told.brokers[0].rack = Some(text("r"));
-            Reply::Metadata(told)
-        }
-        _ => facts.usual(asked),
-    });
+    let mut script = Script::new(1, &options, first_in_rack);
     script.facts.topic("t", 1, 2);
     for _ in 0..100 {
         script.send(&record());
@@ -541,15 +544,12 @@ fn where_brokers_tell_no_ids_an_older_epoch_is_believed_the_fourth_time() {
 fn who_was_cut_off_for_a_while_believes_nothing_that_is_older() {
     let late = Rc::new(Cell::new(false));
     let is_late = Rc::clone(&late);
-    let mut script = Script::new(2, &[], move |facts, asked| match &asked.ask {
-        Ask::Metadata(request) if is_late.get() => {
-            let mut told = facts.metadata(asked.version, request);
-            for partition in told.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
-                (partition.leader_id, partition.leader_epoch) = (1.into(), 0);
+    let mut script = Script::new(2, &[], move |facts, asked| {
+        facts.usual_but(asked, |told| {
+            if is_late.get() {
+                led_as_at_first(told)
             }
-            Reply::Metadata(told)
-        }
-        _ => facts.usual(asked),
+        })
     });
     script.facts.topic("t", 1, 1);
     script.facts.lead("t", 0, 2);
@@ -612,13 +612,12 @@ fn a_connection_that_is_not_ready_in_time_is_given_more_the_next_time() {
 fn an_acknowledgement_says_which_of_two_topics_is_the_newer() {
     let late = Rc::new(Cell::new(false));
     let is_late = Rc::clone(&late);
-    let mut script = Script::new(1, &[("metadata.max.age.ms", "300")], move |facts, asked| match &asked.ask {
-        Ask::Metadata(request) if is_late.get() => {
-            let mut told = facts.metadata(asked.version, request);
-            told.topics[0].topic_id = crate::script::id(1);
-            Reply::Metadata(told)
-        }
-        _ => facts.usual(asked),
+    let mut script = Script::new(1, &[("metadata.max.age.ms", "300")], move |facts, asked| {
+        facts.usual_but(asked, |told| {
+            if is_late.get() {
+                told.topics[0].topic_id = crate::script::id(1);
+            }
+        })
     });
     script.facts.topic("t", 1, 1);
     script.send(&record());
@@ -693,14 +692,7 @@ fn records_stay_in_the_rack_while_its_broker_takes_them() {
             ("partitioner.rack.aware", "true"),
             ("partitioner.availability.timeout.ms", patience),
         ];
-        let mut script = Script::new(2, &options, |facts, asked| match &asked.ask {
-            Ask::Metadata(request) => {
-                let mut told = facts.metadata(asked.version, request);
-                told.brokers[0].rack = Some(text("r"));
-                Reply::Metadata(told)
-            }
-            _ => facts.usual(asked),
-        });
+        let mut script = Script::new(2, &options, first_in_rack);
         script.facts.topic("t", 1, 2).partitions[1].leader = 2;
         for _ in 0..100 {
             script.send(&Record::new("t").value("v"));

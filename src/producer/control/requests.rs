@@ -26,6 +26,9 @@ use crate::wire::{Api, api_versions, init_producer_id, metadata};
 /// say.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Nothing is looked at again sooner than after this, and an answer that is owed for longer is none that comes at once.
+const MOMENT: Duration = Duration::from_millis(300);
+
 /// How many connections are opened at a time while those before are silent.
 const MOST_OPENING: usize = 3;
 
@@ -130,7 +133,7 @@ impl Producer {
         let connection = self.sessions.connections.get(&conn)?;
         let is_new = connection.role == Role::Control && !connection.proven && !connection.leaving;
         let due = self.other_request_due().filter(|_| is_new && !planted("turns-are-forgotten"))?;
-        Some(due.max(self.now + PATIENCE / 10)) // what is due by now may wait for another server
+        Some(due.max(self.now + MOMENT)) // what is due by now may wait for another server
     }
 
     /// The next moment at which a server has to be asked, or at least looked for. `None` if nothing is to be asked, or what is
@@ -300,7 +303,7 @@ impl Producer {
                 if silent {
                     return;
                 }
-                let until = patient_until.max(now + PATIENCE / 10);
+                let until = patient_until.max(now + MOMENT);
                 choice.patient_until = Some(choice.patient_until.map_or(until, |before| before.min(until)));
                 (Way::Opening, 1)
             }
@@ -308,18 +311,20 @@ impl Producer {
                 May::AfterAnother => return,
                 May::NotBefore(at) => return later(at),
                 May::Now if choice.no_room => return later(now + MEMORY_INTERVAL),
-                May::Now if choice.enough_until.is_some() => return later(choice.enough_until.unwrap_or(now)),
-                May::Now => (Way::Connect, 2),
+                May::Now => match choice.enough_until {
+                    Some(until) => return later(until),
+                    None => (Way::Connect, 2),
+                },
             },
         };
         let data = data.and_then(|conn| self.sessions.connections.get(&conn));
         let distance =
             if distance == 2 && data.is_none_or(|data| data.phase != ConnectionPhase::Ready) { 3 } else { distance };
         let load = data.map_or(0, |data| data.in_flight());
-        let owed_since = connection.filter(|_| distance == 0).and_then(|(_, connection)| connection.silent_since());
-        let owes = owed_since.is_some();
-        let rank = self.control.servers.rank(index, choice.task, stranger, distance, load);
-        let rank = rank.after_its_debts(owes && !planted("debts-are-ignored"));
+        let debtor = connection.filter(|_| distance == 0 && !planted("debts-are-ignored"));
+        let owed_since = debtor.and_then(|(_, connection)| connection.silent_since());
+        let mut rank = self.control.servers.rank(index, choice.task, stranger, distance, load);
+        rank.owes = owed_since.is_some();
         if let (Way::Connect, true) = (way, stranger && choice.stranger.is_none_or(|(best, _)| rank < best)) {
             choice.stranger = Some((rank, index));
         }
@@ -330,8 +335,7 @@ impl Producer {
             choice.vouched = Some((rank, index, way));
         }
         // Behind an answer that is owed for long, it would not be asked at once.
-        let owes_for_long =
-            owed_since.is_some_and(|since| since + PATIENCE / 10 <= now) && !planted("debts-are-ignored");
+        let owes_for_long = owed_since.is_some_and(|since| since + MOMENT <= now);
         if let (Way::Ready(conn), false) = (way, owes_for_long) {
             if choice.ready.is_none_or(|(best, _)| rank < best) {
                 choice.ready = Some((rank, conn));

@@ -182,7 +182,7 @@ pub(crate) struct Rank {
     /// It is no broker, as far as is known.
     pub(crate) stranger: bool,
     /// It owes an answer, and would answer that first.
-    owes: bool,
+    pub(crate) owes: bool,
     lost_turn: u64,
     /// See [`Servers::is_hearsay`].
     pub(crate) hearsay: bool,
@@ -190,13 +190,6 @@ pub(crate) struct Rank {
     load: usize,
     last: Instant,
     lot: u32,
-}
-
-impl Rank {
-    /// The same of a server that owes an answer, or owes none.
-    pub(crate) fn after_its_debts(self, owes: bool) -> Self {
-        Self { owes, ..self }
-    }
 }
 
 /// All servers.
