@@ -296,25 +296,27 @@ fn after_a_ping_that_was_given_up_another_server_is_asked() {
 
 #[test]
 fn a_server_that_failed_before_is_asked_rather_than_one_that_owes_an_answer() {
-    let mut script = Script::new(2, &[], Facts::usual);
-    (1..=2).for_each(|node| script.take_down(node));
-    script.tell(|producer, now| producer.ping(now)).expect("it runs");
-    script.run(seconds(2));
-    (1..=2).for_each(|node| script.server(node).door = Door::Open);
-    script.run(seconds(5));
-    assert_eq!(pongs(&script), 1);
-    let silent = pings(&script)[0].node;
-    script.answer(move |facts, asked| match &asked.ask {
-        Ask::ApiVersions(_) if asked.node == silent => Reply::Hold,
-        _ => facts.usual(asked),
-    });
-    script.tell(|producer, now| producer.ping(now)).expect("it runs");
-    script.run(millis(500));
-    assert_eq!((pings(&script).last().map(|asked| asked.node), pongs(&script)), (Some(silent), 1));
-    script.tell(|producer, now| producer.cancel_ping(now));
-    script.tell(|producer, now| producer.ping(now)).expect("it runs");
-    script.run(millis(500));
-    assert_eq!((pings(&script).last().map(|asked| asked.node), pongs(&script)), (Some(3 - silent), 2));
+    for owed in [100, 500] {
+        let mut script = Script::new(2, &[], Facts::usual);
+        (1..=2).for_each(|node| script.take_down(node));
+        script.tell(|producer, now| producer.ping(now)).expect("it runs");
+        script.run(seconds(2));
+        (1..=2).for_each(|node| script.server(node).door = Door::Open);
+        script.run(seconds(5));
+        assert_eq!(pongs(&script), 1);
+        let silent = pings(&script)[0].node;
+        script.answer(move |facts, asked| match &asked.ask {
+            Ask::ApiVersions(_) if asked.node == silent => Reply::Hold,
+            _ => facts.usual(asked),
+        });
+        script.tell(|producer, now| producer.ping(now)).expect("it runs");
+        script.run(millis(owed));
+        assert_eq!((pings(&script).last().map(|asked| asked.node), pongs(&script)), (Some(silent), 1));
+        script.tell(|producer, now| producer.cancel_ping(now));
+        script.tell(|producer, now| producer.ping(now)).expect("it runs");
+        script.run(millis(500));
+        assert_eq!((pings(&script).last().map(|asked| asked.node), pongs(&script)), (Some(3 - silent), 2));
+    }
 }
 
 /// The answer that a request should have had, by now.
